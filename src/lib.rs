@@ -1,0 +1,26 @@
+//! Cayenne: a SPICE server behind the C interface of `libspice-server.so.1`.
+//!
+//! The rooms, in the order a frame travels:
+//!
+//! - [`abi`]: the C edge; every exported function, the host's callback tables.
+//! - [`server`]: the session: settings, clients, tickets, mouse mode.
+//! - [`link`]: the handshake, as a state machine without I/O.
+//! - [`transport`]: listeners, sockets, reactor, outbox.
+//! - [`channel`]: one thread per channel, its clients and their queues.
+//! - [`qxl`]: guest memory and commands.
+//! - [`display`]: surfaces, regions, canvas; what a client has to be told.
+//!
+//! Below all of them, knowing none of them: [`protocol`], [`sys`], [`sync`], [`observe`].
+//! `docs/architecture.md` has the directions of use; `tests/architecture.rs` holds them.
+
+pub mod abi;
+pub mod channel;
+pub mod display;
+pub mod link;
+pub mod observe;
+pub mod protocol;
+pub mod qxl;
+pub mod server;
+pub mod sync;
+pub mod sys;
+pub mod transport;

@@ -1,0 +1,3 @@
+//! The guest's side of the display: memory slots, commands, releases.
+
+pub mod model;

@@ -1,0 +1,335 @@
+//! A guest's commands after every field was read once, checked and copied to private memory.
+//!
+//! Nothing here points into guest memory, so any thread may hold it and the guest's resource can
+//! be released as soon as the command was executed.
+
+use std::sync::Arc;
+
+use crate::protocol::geometry::{Point, Point16, Rect};
+
+/// A drawing command.
+#[derive(Debug, Clone)]
+pub struct Drawable {
+    /// Destination surface.
+    pub surface_id: u32,
+    /// What the guest says of the pixels below (`QXL_EFFECT_*`), 0..=7.
+    pub effect: u8,
+    /// The box that is drawn, never negative; the surface may be smaller.
+    pub bbox: Rect,
+    /// `None`: no clip; otherwise the union of these rectangles.
+    pub clip: Option<Arc<Vec<Rect>>>,
+    /// The guest's multimedia time, milliseconds.
+    pub mm_time: u32,
+    /// Area that becomes the source where the command has none (`self_bitmap`).
+    pub self_bitmap_area: Option<Rect>,
+    /// Surfaces that the command reads.
+    pub reads: Vec<SurfaceRead>,
+    /// The operation.
+    pub op: DrawOp,
+}
+
+/// A surface that a drawable reads, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SurfaceRead {
+    /// The surface.
+    pub surface_id: u32,
+    /// The part that is read.
+    pub area: Rect,
+}
+
+/// What a drawable does.
+#[derive(Debug, Clone)]
+pub enum DrawOp {
+    /// Brush over destination.
+    Fill {
+        /// What is painted.
+        brush: Brush,
+        /// Raster operation, `SPICE_ROPD_*` bits.
+        rop: u16,
+        /// Where it is painted.
+        mask: Mask,
+    },
+    /// Image, then brush over it.
+    Opaque {
+        /// Source; `None` means the destination itself.
+        src: Option<Image>,
+        /// Part of the source that is used.
+        src_area: Rect,
+        /// What is painted over it.
+        brush: Brush,
+        /// Raster operation between brush and source.
+        rop: u16,
+        /// True: nearest pixel; false: interpolated.
+        nearest: bool,
+        /// Where it is painted.
+        mask: Mask,
+    },
+    /// Image over destination (`COPY` and `BLEND`, which mean the same).
+    Copy {
+        /// The image.
+        src: Image,
+        /// Part of the image that is used.
+        src_area: Rect,
+        /// Raster operation, `SPICE_ROPD_*` bits.
+        rop: u16,
+        /// True: nearest pixel; false: interpolated.
+        nearest: bool,
+        /// Where it is painted.
+        mask: Mask,
+        /// True for `BLEND`, which has its own message number.
+        blend: bool,
+    },
+    /// Copy within the destination surface; the box comes from this point.
+    CopyBits {
+        /// Left upper corner of the source.
+        src: Point,
+    },
+    /// All zero.
+    Blackness {
+        /// Where.
+        mask: Mask,
+    },
+    /// All ones.
+    Whiteness {
+        /// Where.
+        mask: Mask,
+    },
+    /// Complement of the destination.
+    Invers {
+        /// Where.
+        mask: Mask,
+    },
+}
+
+/// What a fill paints with.
+#[derive(Debug, Clone)]
+pub enum Brush {
+    /// Acts as colour 0.
+    None,
+    /// One colour in the surface's format.
+    Solid(u32),
+    /// A tile, anchored at `pos` on the surface.
+    Pattern {
+        /// The tile.
+        image: Image,
+        /// Where the tile's corner lies.
+        pos: Point,
+    },
+}
+
+/// A one-bit mask; without an image everything is painted.
+#[derive(Debug, Clone, Default)]
+pub struct Mask {
+    /// Paint where the bit is 0.
+    pub inverse: bool,
+    /// Mask pixel that lies on the left upper corner of the box.
+    pub pos: Point,
+    /// The bits: a 1-bit bitmap or a 1_A surface.
+    pub image: Option<Image>,
+}
+
+/// An image of a command.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The guest's id, key of the client's cache.
+    pub id: u64,
+    /// `SPICE_IMAGE_FLAGS_*`: cache me 1, high bits set 2. Always 0 for surfaces.
+    pub flags: u8,
+    /// Width in pixels, equal to that of the data (for surfaces as the guest says).
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Where the pixels are.
+    pub kind: ImageKind,
+}
+
+/// Where an image's pixels are.
+#[derive(Debug, Clone)]
+pub enum ImageKind {
+    /// In this bitmap.
+    Bitmap(Bitmap),
+    /// On this surface, which is among the drawable's `reads`.
+    Surface(u32),
+}
+
+/// Pixels in private memory: `stride * height` bytes, checked.
+#[derive(Debug, Clone)]
+pub struct Bitmap {
+    /// Layout of a pixel.
+    pub format: BitmapFormat,
+    /// First row in memory is the top row.
+    pub top_down: bool,
+    /// Width in pixels, at least 1.
+    pub width: u32,
+    /// Height in pixels, at least 1.
+    pub height: u32,
+    /// Bytes from row to row, at least a row's bytes.
+    pub stride: u32,
+    /// Present for indexed formats unless the bitmap is a mask.
+    pub palette: Option<Arc<Palette>>,
+    /// The rows.
+    pub data: Arc<Vec<u8>>,
+}
+
+/// Colours of an indexed bitmap, in the destination surface's format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Palette {
+    /// Key of the client's palette cache, 0 = not to be cached.
+    pub unique: u64,
+    /// At least as many entries as the format can index; missing ones were set to 0.
+    pub entries: Vec<u32>,
+}
+
+/// `SPICE_BITMAP_FMT_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum BitmapFormat {
+    /// 1 bit, lowest bit leftmost; only as a mask.
+    Bit1Le = 1,
+    /// 1 bit, highest bit leftmost.
+    Bit1Be = 2,
+    /// 4 bits, low nibble leftmost; no stock client draws it.
+    Bit4Le = 3,
+    /// 4 bits, high nibble leftmost.
+    Bit4Be = 4,
+    /// 8 bits, indexed.
+    Bit8 = 5,
+    /// x1r5g5b5.
+    Bit16 = 6,
+    /// Bytes B, G, R.
+    Bit24 = 7,
+    /// x8r8g8b8.
+    Bit32 = 8,
+    /// a8r8g8b8, premultiplied.
+    Rgba = 9,
+    /// 8 bits of alpha.
+    Alpha8 = 10,
+}
+
+impl BitmapFormat {
+    /// From the number in the protocol.
+    #[must_use]
+    pub fn from_u8(n: u8) -> Option<Self> {
+        Some(match n {
+            1 => Self::Bit1Le,
+            2 => Self::Bit1Be,
+            3 => Self::Bit4Le,
+            4 => Self::Bit4Be,
+            5 => Self::Bit8,
+            6 => Self::Bit16,
+            7 => Self::Bit24,
+            8 => Self::Bit32,
+            9 => Self::Rgba,
+            10 => Self::Alpha8,
+            _ => return None,
+        })
+    }
+
+    /// Bits of one pixel.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::Bit1Le | Self::Bit1Be => 1,
+            Self::Bit4Le | Self::Bit4Be => 4,
+            Self::Bit8 | Self::Alpha8 => 8,
+            Self::Bit16 => 16,
+            Self::Bit24 => 24,
+            Self::Bit32 | Self::Rgba => 32,
+        }
+    }
+
+    /// True if pixels are indices into a palette.
+    #[must_use]
+    pub fn is_indexed(self) -> bool {
+        matches!(self, Self::Bit1Le | Self::Bit1Be | Self::Bit4Le | Self::Bit4Be | Self::Bit8)
+    }
+}
+
+/// `SPICE_SURFACE_FMT_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum SurfaceFormat {
+    /// 1 bit of alpha.
+    A1 = 1,
+    /// 8 bits of alpha.
+    A8 = 8,
+    /// x1r5g5b5.
+    Rgb555 = 16,
+    /// x8r8g8b8.
+    Xrgb = 32,
+    /// r5g6b5.
+    Rgb565 = 80,
+    /// a8r8g8b8, premultiplied.
+    Argb = 96,
+}
+
+impl SurfaceFormat {
+    /// From the number in the protocol.
+    #[must_use]
+    pub fn from_u32(n: u32) -> Option<Self> {
+        Some(match n {
+            1 => Self::A1,
+            8 => Self::A8,
+            16 => Self::Rgb555,
+            32 => Self::Xrgb,
+            80 => Self::Rgb565,
+            96 => Self::Argb,
+            _ => return None,
+        })
+    }
+
+    /// Bits of one pixel.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::A1 => 1,
+            Self::A8 => 8,
+            Self::Rgb555 | Self::Rgb565 => 16,
+            Self::Xrgb | Self::Argb => 32,
+        }
+    }
+}
+
+/// A cursor command.
+#[derive(Debug, Clone)]
+pub enum CursorCommand {
+    /// New shape.
+    Set {
+        /// Where the pointer is.
+        position: Point16,
+        /// Whether it is shown.
+        visible: bool,
+        /// Its shape.
+        shape: Arc<CursorShape>,
+    },
+    /// New position; shows the pointer.
+    Move(Point16),
+    /// Hides the pointer.
+    Hide,
+    /// Pointer trail.
+    Trail {
+        /// Number of images.
+        length: u16,
+        /// Milliseconds between them.
+        frequency: u16,
+    },
+}
+
+/// A pointer's shape: sizes at most 1024, `data` exactly as long as type and size demand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorShape {
+    /// Key of the client's cursor cache, 0 = not to be cached.
+    pub unique: u64,
+    /// `SPICE_CURSOR_TYPE_*`, 0..=6.
+    pub kind: u8,
+    /// Width in pixels.
+    pub width: u16,
+    /// Height in pixels.
+    pub height: u16,
+    /// Hot spot, column.
+    pub hot_x: u16,
+    /// Hot spot, row.
+    pub hot_y: u16,
+    /// Pixels, palette and mask as the wire has them.
+    pub data: Vec<u8>,
+}
