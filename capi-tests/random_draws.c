@@ -331,6 +331,8 @@ int main(int argc, char **argv)
     }
     serve = port || path;
     spice_server_set_noauth(server);
+    /* No lossy video in a test that compares pixels. */
+    spice_server_set_streaming_video(server, SPICE_STREAM_VIDEO_OFF);
     if (path) {
         spice_server_set_addr(server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
     } else if (port) {
