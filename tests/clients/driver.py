@@ -94,12 +94,13 @@ class Client:
         return self.wait("state", 10)
 
     def connected(self, timeout=15, displays=1):
-        """Main, inputs and all displays with a picture are there."""
+        """Main and inputs are up and `displays` displays have a picture."""
         if not self.wait("channel", timeout, channel="main", what="opened"):
             return False
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if len({e["id"] for e in self.seen("primary-create")}) >= displays:
+            pictures = {event["id"] for event in self.seen("primary-create")}
+            if len(pictures) >= displays and self.seen("channel", channel="inputs", what="opened"):
                 return True
             self.pump(0.1)
         return False

@@ -183,26 +183,31 @@ class Machine:
         return path if os.path.exists(path) and os.path.getsize(path) else None
 
     def pictures_equal(self, password=None, unix=False, client=None, timeout=20):
-        """With the VM stopped: screendump, a new client and (if given) a staying one agree. None or what is wrong."""
+        """With the VM stopped, screendump, a staying client (if given) and a new one agree: None or what is wrong.
+
+        The server has one client at a time: the staying one is looked at first and has lost its session afterwards.
+        """
         self.qmp.ask("stop")
         try:
             time.sleep(0.4)  # one refresh of the display
-            shot = self.screenshot(password=password, unix=unix, timeout=timeout)
             dump = self.screendump()
-            if shot is None:
-                return "no screenshot"
-            wrong = difference(dump, shot)
-            if wrong:
-                return f"new client: {wrong}"
-            if client is not None:
+            end = time.monotonic() + 5
+            while client is not None:
+                # The last refresh may still be on its way; what differs after seconds is wrong.
                 client.quiet(300, 8000)
                 staying = self.path("client.ppm")
                 if not client.dump(staying):
                     return "staying client has no picture"
                 wrong = difference(dump, staying)
-                if wrong:
+                if not wrong:
+                    break
+                if time.monotonic() > end:
                     return f"staying client: {wrong}"
-            return None
+            shot = self.screenshot(password=password, unix=unix, timeout=timeout)
+            if shot is None:
+                return "no screenshot"
+            wrong = difference(dump, shot)
+            return f"new client: {wrong}" if wrong else None
         finally:
             self.qmp.ask("cont")
 
