@@ -155,6 +155,9 @@ void qxl_host_render(struct qxl_host *host, uint32_t surface_id);
 
 /* Queues the command on its ring and wakes the server if it asked for it. Takes the device's reference. */
 void qxl_host_push(struct qxl_host *host, struct qxl_item *item);
+/* Makes the device know a command that reaches the server another way (loadvm_commands). Counts as pushed
+ * and popped. */
+void qxl_host_adopt(struct qxl_host *host, struct qxl_item *item);
 /* Commands pushed and not yet popped. */
 unsigned qxl_host_backlog(struct qxl_host *host);
 /* Reads one of the counters above under the lock. */

@@ -455,24 +455,39 @@ void qxl_host_render(struct qxl_host *host, uint32_t surface_id)
     spice_qxl_update_area(&host->qxl, surface_id, &area, NULL, 0, 1);
 }
 
+/* Lock held. */
+static void register_item(struct qxl_host *host, struct qxl_item *item)
+{
+    item->next = NULL;
+    item->all_next = host->all;
+    if (host->all)
+        host->all->all_prev = item;
+    host->all = item;
+    host->pushed++;
+}
+
+void qxl_host_adopt(struct qxl_host *host, struct qxl_item *item)
+{
+    pthread_mutex_lock(&host->lock);
+    register_item(host, item);
+    host->popped++;
+    item->popped = true;
+    pthread_mutex_unlock(&host->lock);
+}
+
 void qxl_host_push(struct qxl_host *host, struct qxl_item *item)
 {
     struct qxl_queue *queue = item->ext.cmd.type == QXL_CMD_CURSOR ? &host->cursors : &host->commands;
     bool wake;
 
     pthread_mutex_lock(&host->lock);
-    item->next = NULL;
-    item->all_next = host->all;
-    if (host->all)
-        host->all->all_prev = item;
-    host->all = item;
+    register_item(host, item);
     if (queue->tail)
         queue->tail->next = item;
     else
         queue->head = item;
     queue->tail = item;
     queue->length++;
-    host->pushed++;
     wake = queue->notify;
     queue->notify = false;
     pthread_mutex_unlock(&host->lock);
