@@ -335,6 +335,7 @@ static void reset(void)
     section("reset as a hypervisor does it, then restored commands");
     memset(arrow, 0x40, sizeof(arrow));
     random_fills(10);
+    qxl_host_wait_popped(device, 5000); /* a hypervisor's reset empties the rings itself */
     spice_server_vm_stop(device->server);
     spice_qxl_reset_cursor(&device->qxl);
     spice_qxl_reset_image_cache(&device->qxl);

@@ -426,7 +426,7 @@ class Desktop:
 
     def shot(self, path):
         subprocess.run(
-            ["import", "-window", "root", path], env=client_environment(self.display), timeout=30, check=True
+            ["import", "-window", "root", "-depth", "8", path], env=client_environment(self.display), timeout=30, check=True
         )
 
     def __enter__(self):
@@ -551,7 +551,7 @@ def main():
             continue
         try:
             scenario()
-        except (RuntimeError, OSError, EOFError, TimeoutError, subprocess.SubprocessError, TypeError) as error:
+        except (RuntimeError, OSError, EOFError, TimeoutError, subprocess.SubprocessError, TypeError, ValueError) as error:
             report(scenario.__name__, f"{type(error).__name__}: {error}")
     print(f"{RESULTS['PASS']} passed, {RESULTS['FAIL']} failed, {RESULTS['SKIPPED']} skipped")
     return 1 if RESULTS["FAIL"] else 0
