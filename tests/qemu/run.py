@@ -454,8 +454,8 @@ def contains(big, small):
     return False
 
 
-def graphical(name, make_command):
-    """A viewer on a virtual desktop shows the guest's picture."""
+def graphical(name, make_command, fit=False):
+    """A viewer on a virtual desktop shows the guest's picture; `fit` widens its window until nothing is scaled."""
     with Machine("-vga", "qxl") as machine, Desktop() as desktop:
         machine.wait_still()
         machine.qmp.ask("stop")
@@ -470,6 +470,11 @@ def graphical(name, make_command):
         end = time.monotonic() + 25
         while not found and time.monotonic() < end:
             time.sleep(1)
+            if fit:
+                width = str(read_ppm(dump)[0])
+                search = ["xdotool", "search", "--onlyvisible", "--class", name]
+                subprocess.run(search + ["windowsize", "%@", width, "700"], env=environment, capture_output=True)
+                time.sleep(0.5)
             desktop.shot(root)
             found = contains(root, dump)
         if OPTIONS.keep:
@@ -489,7 +494,10 @@ def viewers():
         graphical("remote-viewer", lambda port: ["remote-viewer", f"spice://127.0.0.1:{port}"])
     else:
         report("remote-viewer shows the picture", skipped=True, detail="not installed")
-    graphical("spicy", lambda port: ["spicy", "-h", "127.0.0.1", "-p", str(port)])
+    if shutil.which("xdotool"):
+        graphical("spicy", lambda port: ["spicy", "-h", "127.0.0.1", "-p", str(port)], fit=True)
+    else:
+        report("spicy shows the picture", skipped=True, detail="no xdotool to undo its scaling")
 
 
 def reconnects():
