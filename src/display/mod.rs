@@ -1,3 +1,4 @@
 //! (room under construction)
 
+pub mod encode;
 pub mod region;

@@ -120,11 +120,8 @@ impl Region {
     /// True if the sets share a pixel.
     #[must_use]
     pub fn intersects(&self, other: &Self) -> bool {
-        let (few, many) = if self.rects().len() < other.rects().len() {
-            (self, other)
-        } else {
-            (other, self)
-        };
+        let (few, many) =
+            if self.rects().len() < other.rects().len() { (self, other) } else { (other, self) };
         let common = self.bounds.intersect(&other.bounds);
         few.overlapping(&common).any(|r| many.intersects_rect(&r.intersect(&common)))
     }
@@ -273,8 +270,12 @@ impl Bands {
             return;
         }
         self.last = self.rects.len();
-        self.rects
-            .extend(self.spans.iter().map(|&(left, right)| Rect { top, left, bottom, right }));
+        self.rects.extend(self.spans.iter().map(|&(left, right)| Rect {
+            top,
+            left,
+            bottom,
+            right,
+        }));
     }
 
     fn finish(self) -> Region {
@@ -327,12 +328,7 @@ fn starts_by(band: &[Rect], row: i32) -> bool {
 }
 
 /// Combines the columns of two bands; edges alternate between entering and leaving.
-fn combine_spans(
-    a: &[Rect],
-    b: &[Rect],
-    keep: fn(bool, bool) -> bool,
-    out: &mut Vec<(i32, i32)>,
-) {
+fn combine_spans(a: &[Rect], b: &[Rect], keep: fn(bool, bool) -> bool, out: &mut Vec<(i32, i32)>) {
     let edge = |band: &[Rect], n: usize| {
         band.get(n / 2).map(|r| if n.is_multiple_of(2) { r.left } else { r.right })
     };
