@@ -179,7 +179,6 @@ impl<'a> Decoder<'a> {
     }
 }
 
-
 /// Used by tests to name a corner.
 pub fn point(x: i32, y: i32) -> Point {
     Point { x, y }
