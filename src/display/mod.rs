@@ -1,1 +1,5 @@
 //! (room under construction)
+
+pub mod encode;
+pub mod pipe;
+pub mod region;
