@@ -1,1 +1,4 @@
-//! (room under construction)
+//! The scene: surfaces and what is drawn on them.
+
+pub mod canvas;
+pub mod surface;
