@@ -9,11 +9,15 @@
 
 mod convert;
 mod mask;
+#[cfg(test)]
+mod naive;
 mod paint;
 mod raster;
 pub mod rop;
 mod scale;
 pub mod target;
+#[cfg(test)]
+mod twin_tests;
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
