@@ -156,13 +156,7 @@ impl Clients {
         };
         client.serial += 1;
         client.header.clear();
-        encode_header(
-            client.mini_header,
-            client.serial,
-            message.kind,
-            size,
-            &mut client.header,
-        );
+        encode_header(client.mini_header, client.serial, message.kind, size, &mut client.header);
         outbox.push(&client.header);
         outbox.push(&message.body);
         for bulk in message.bulk {

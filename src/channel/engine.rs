@@ -169,7 +169,10 @@ impl<C: Channel> Engine<C> {
             Ok(result) => Some(result),
             Err(_) => {
                 if PANICS.allow() {
-                    tracing::error!(channel = C::TYPE.name(), "internal error in a channel, step skipped");
+                    tracing::error!(
+                        channel = C::TYPE.name(),
+                        "internal error in a channel, step skipped"
+                    );
                 }
                 if let Some(key) = key {
                     self.clients.close(key, Close::Ours("internal error"));
@@ -190,8 +193,12 @@ impl<C: Channel> Engine<C> {
                 }
                 Some(Order::Attach(attach)) => self.attach(*attach),
                 Some(Order::Drop(client)) => {
-                    let keys: Vec<Key> =
-                        self.clients.iter().filter(|(_, c)| c.client == client).map(|(k, _)| k).collect();
+                    let keys: Vec<Key> = self
+                        .clients
+                        .iter()
+                        .filter(|(_, c)| c.client == client)
+                        .map(|(k, _)| k)
+                        .collect();
                     for key in keys {
                         self.clients.close(key, Close::Ours("the session ends"));
                     }
@@ -268,8 +275,8 @@ impl<C: Channel> Engine<C> {
 
     fn request(&mut self, key: Key, kind: u16, body: &[u8]) {
         if !(client::ACK_SYNC..=client::DISCONNECTING).contains(&kind) {
-            let result =
-                self.guarded(Some(key), |channel, clients| channel.request(clients, key, kind, body));
+            let result = self
+                .guarded(Some(key), |channel, clients| channel.request(clients, key, kind, body));
             if let Some(Err(why)) = result {
                 self.clients.close(key, Close::Violation(why));
             }
@@ -320,9 +327,17 @@ impl<C: Channel> Engine<C> {
             let connection = Arc::clone(&client.connection);
             match &why {
                 Close::Violation(what) if VIOLATIONS.allow() => {
-                    tracing::warn!(peer = connection.peer_name(), channel = C::TYPE.name(), "client disconnected: {what}");
+                    tracing::warn!(
+                        peer = connection.peer_name(),
+                        channel = C::TYPE.name(),
+                        "client disconnected: {what}"
+                    );
                 }
-                _ => tracing::debug!(peer = connection.peer_name(), channel = C::TYPE.name(), "{why}"),
+                _ => tracing::debug!(
+                    peer = connection.peer_name(),
+                    channel = C::TYPE.name(),
+                    "{why}"
+                ),
             }
             self.guarded(None, |channel, clients| channel.left(clients, key, &client));
             self.upward.closed(&connection, client.client);

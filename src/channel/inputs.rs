@@ -11,9 +11,9 @@ use crate::protocol::caps::ChannelType;
 use crate::protocol::inputs::{self as wire, InputsRequest, modifier};
 use crate::transport::reactor::Key;
 
+use super::Upward;
 use super::clients::{Client, Clients};
 use super::engine::{Channel, Turn};
-use super::Upward;
 
 /// Lock-key changes are told to clients after this time, when guest LEDs had time to follow.
 const LOCK_SYNC: Duration = Duration::from_secs(2);
@@ -238,7 +238,9 @@ impl Channel for Inputs {
                 self.push(Input::Position { x, y, buttons, display });
                 self.moved(clients, key);
             }
-            InputsRequest::MousePress { button, buttons } => self.push(Input::Press { button, buttons }),
+            InputsRequest::MousePress { button, buttons } => {
+                self.push(Input::Press { button, buttons })
+            }
             InputsRequest::MouseRelease { buttons, .. } => self.push(Input::Release { buttons }),
             // The engine handles what is common to all channels.
             InputsRequest::Common(_) => {}

@@ -166,7 +166,8 @@ impl Channel for Main {
                 clients.send(key, wire::migrate_dst_seamless_nack());
             }
             // Without an agent its messages have nowhere to go (spec 03 §4.2).
-            MainRequest::AgentStart(_) | MainRequest::AgentData(_) | MainRequest::AgentToken(_) => {}
+            MainRequest::AgentStart(_) | MainRequest::AgentData(_) | MainRequest::AgentToken(_) => {
+            }
             MainRequest::ClientInfo
             | MainRequest::Common(_)
             | MainRequest::MigrateConnectError
@@ -213,7 +214,10 @@ impl Channel for Main {
             MainOrder::Notice(client, text) => {
                 let key = clients.iter().find(|(_, c)| c.client == client).map(|(k, _)| k);
                 if let Some(key) = key {
-                    clients.send(key, common::notify(monotonic_ns(), Severity::Warn, Visibility::High, 0, text));
+                    clients.send(
+                        key,
+                        common::notify(monotonic_ns(), Severity::Warn, Visibility::High, 0, text),
+                    );
                 }
             }
         }

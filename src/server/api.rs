@@ -49,7 +49,11 @@ impl Core {
     ///
     /// # Errors
     /// A second call, or a listener that cannot be opened; nothing stays open then.
-    pub fn init(self: &Arc<Self>, host: Arc<dyn Host>, listen_fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    pub fn init(
+        self: &Arc<Self>,
+        host: Arc<dyn Host>,
+        listen_fd: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
         if self.host.get().is_some() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "initialised already"));
         }
@@ -88,7 +92,11 @@ impl Core {
     ///
     /// # Errors
     /// Hands the descriptor back if it is no usable socket or the server is not initialised.
-    pub fn add_client(self: &Arc<Self>, fd: OwnedFd, skip_auth: bool) -> Result<(), (OwnedFd, io::Error)> {
+    pub fn add_client(
+        self: &Arc<Self>,
+        fd: OwnedFd,
+        skip_auth: bool,
+    ) -> Result<(), (OwnedFd, io::Error)> {
         if !self.is_initialised() {
             return Err((fd, io::Error::new(io::ErrorKind::NotConnected, "not initialised")));
         }
@@ -173,7 +181,9 @@ impl Core {
         let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
         let mouse_mode = Arc::clone(&self.mouse_mode);
         let (cursor, t1) =
-            engine::start(&format!("spice-cursor-{id}"), Arc::clone(&upward), |_| Cursor::new(mouse_mode))?;
+            engine::start(&format!("spice-cursor-{id}"), Arc::clone(&upward), |_| {
+                Cursor::new(mouse_mode)
+            })?;
         let pending = Arc::new(Pending::default());
         let setup = DisplaySetup {
             id,

@@ -181,7 +181,8 @@ impl Hall {
                     Event::Woken => {}
                 }
             }
-            if let Some((_, listeners)) = self.accept_again.take_if(|(at, _)| *at <= Instant::now()) {
+            if let Some((_, listeners)) = self.accept_again.take_if(|(at, _)| *at <= Instant::now())
+            {
                 listeners.into_iter().for_each(|key| self.accept(key));
             }
         }
@@ -268,7 +269,9 @@ impl Hall {
             && let Some(oldest) = self.visitors.keys().next().copied()
         {
             if REFUSALS.allow() {
-                tracing::warn!("{MAX_VISITORS} connections stand at the door, the oldest is closed");
+                tracing::warn!(
+                    "{MAX_VISITORS} connections stand at the door, the oldest is closed"
+                );
             }
             self.close(oldest);
         }
@@ -360,7 +363,8 @@ impl Hall {
         let late: Vec<Key> =
             self.visitors.iter().filter(|(_, v)| v.deadline <= now).map(|(k, _)| *k).collect();
         for key in late {
-            let talking = self.visitors.get(&key).filter(|v| !matches!(v.progress, Progress::Leaving));
+            let talking =
+                self.visitors.get(&key).filter(|v| !matches!(v.progress, Progress::Leaving));
             if let Some(visitor) = talking
                 && REFUSALS.allow()
             {
@@ -394,12 +398,8 @@ impl Hall {
         // The lock is held until the channel has its order: a client that is told to go in between
         // would otherwise be attached after it went.
         let mut session = core.session();
-        let binding = session.bind(
-            &connection,
-            linked.channel_type,
-            linked.channel_id,
-            linked.connection_id,
-        );
+        let binding =
+            session.bind(&connection, linked.channel_type, linked.channel_id, linked.connection_id);
         match binding {
             Binding::WaitForOthers => visitor.progress = Progress::Waiting(linked),
             Binding::Refuse(code) => {

@@ -109,10 +109,7 @@ impl Settings {
     /// Which streams a channel accepts.
     #[must_use]
     pub fn security_of(&self, channel: ChannelType) -> Security {
-        self.security
-            .iter()
-            .find(|(t, _)| *t == channel)
-            .map_or(self.default_security, |(_, s)| *s)
+        self.security.iter().find(|(t, _)| *t == channel).map_or(self.default_security, |(_, s)| *s)
     }
 
     /// Sets the security of one channel type, or of all (`None`).

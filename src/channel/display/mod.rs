@@ -10,6 +10,10 @@ use crate::sync::completion::{Reply, pair};
 
 use super::{Handle, Order};
 
+mod peers;
+mod requests;
+pub mod worker;
+
 /// What a host gives to create the primary surface (`QXLDevSurfaceCreate`); nothing is checked.
 #[derive(Debug, Clone, Copy)]
 pub struct PrimaryCreate {

@@ -13,6 +13,7 @@
 
 use std::ptr::{self, NonNull};
 
+use crate::qxl::guest::GuestRange;
 use crate::qxl::model::SurfaceFormat;
 
 /// Shape of a surface in memory.
@@ -101,6 +102,18 @@ impl Target {
         }
         let stride = usize::try_from(geometry.stride.unsigned_abs()).ok()?;
         Some(Self { memory: Memory::Guest(GuestPixels(start)), geometry, stride })
+    }
+
+    /// A surface in a checked range of guest memory.
+    ///
+    /// `None` if the geometry is impossible or needs more than the range. As the range itself, the
+    /// target is to be given up in the calls that precede a change of its memory slot.
+    #[must_use]
+    pub fn on_guest(range: &GuestRange, geometry: Geometry) -> Option<Self> {
+        // SAFETY: the range was checked against its memory slot, whose registration promised that
+        // the memory is mapped while the slot and what was made from it are used; nobody makes
+        // references into guest memory.
+        unsafe { Self::new(range.as_ptr(), range.len(), geometry) }
     }
 
     /// A surface in private memory, zero filled, rows top down and close together.
