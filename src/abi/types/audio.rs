@@ -22,7 +22,6 @@ pub const SPICE_INTERFACE_PLAYBACK_CHAN: c_int = 2;
 pub const SPICE_INTERFACE_PLAYBACK_FMT: c_int = SPICE_INTERFACE_AUDIO_FMT_S16;
 
 /// The server's side of a playback instance.
-#[repr(C)]
 #[derive(Debug)]
 pub struct SpicePlaybackState {
     _opaque: [u8; 0],
@@ -63,7 +62,6 @@ pub const SPICE_INTERFACE_RECORD_CHAN: c_int = 2;
 pub const SPICE_INTERFACE_RECORD_FMT: c_int = SPICE_INTERFACE_AUDIO_FMT_S16;
 
 /// The server's side of a record instance.
-#[repr(C)]
 #[derive(Debug)]
 pub struct SpiceRecordState {
     _opaque: [u8; 0],

@@ -22,7 +22,6 @@ impl CharDeviceFlags {
 }
 
 /// The server's side of a character device.
-#[repr(C)]
 #[derive(Debug)]
 pub struct SpiceCharDeviceState {
     _opaque: [u8; 0],

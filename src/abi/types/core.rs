@@ -9,7 +9,7 @@ use super::foreign::{SockAddr, SockAddrStorage, SockLen};
 #[derive(Debug)]
 pub struct SpiceBaseInterface {
     /// Kind, one of the `SPICE_INTERFACE_*` names; may be NULL in a core interface.
-    pub type_: *const c_char,
+    pub r#type: *const c_char,
     /// Free text for logs; may be NULL.
     pub description: *const c_char,
     /// Must equal the server's number of that kind.
@@ -17,7 +17,7 @@ pub struct SpiceBaseInterface {
     /// May be lower than the server's: members of later minor versions are then absent.
     pub minor_version: u32,
 }
-layout!(SpiceBaseInterface, 24, { type_: 0, description: 8, major_version: 16, minor_version: 20 });
+layout!(SpiceBaseInterface, 24, { r#type: 0, description: 8, major_version: 16, minor_version: 20 });
 
 /// Head of every instance of an interface.
 #[repr(C)]
@@ -53,7 +53,6 @@ pub const SPICE_CHANNEL_EVENT_FLAG_TLS: c_int = 1;
 pub const SPICE_CHANNEL_EVENT_FLAG_ADDR_EXT: c_int = 2;
 
 /// A watched descriptor; defined by the host.
-#[repr(C)]
 #[derive(Debug)]
 pub struct SpiceWatch {
     _opaque: [u8; 0],
@@ -64,7 +63,6 @@ pub type SpiceWatchFunc =
     Option<unsafe extern "C" fn(fd: c_int, event: c_int, opaque: *mut c_void)>;
 
 /// A timer; defined by the host.
-#[repr(C)]
 #[derive(Debug)]
 pub struct SpiceTimer {
     _opaque: [u8; 0],
@@ -83,7 +81,7 @@ pub struct SpiceChannelEventInfo {
     /// Connection id that the channels of one client share.
     pub connection_id: c_int,
     /// Channel type, `SPICE_CHANNEL_*` of spice-protocol.
-    pub type_: c_int,
+    pub r#type: c_int,
     /// Channel number among those of its type.
     pub id: c_int,
     /// `SPICE_CHANNEL_EVENT_FLAG_*`.
@@ -106,7 +104,7 @@ pub struct SpiceChannelEventInfo {
     pub plen_ext: SockLen,
 }
 layout!(SpiceChannelEventInfo, 320, {
-    connection_id: 0, type_: 4, id: 8, flags: 12, laddr: 16, paddr: 32, llen: 48, plen: 52,
+    connection_id: 0, r#type: 4, id: 8, flags: 12, laddr: 16, paddr: 32, llen: 48, plen: 52,
     laddr_ext: 56, paddr_ext: 184, llen_ext: 312, plen_ext: 316,
 });
 

@@ -36,7 +36,6 @@ impl Default for SockAddrStorage {
 }
 
 /// `FILE` of the C library; only passed on.
-#[repr(C)]
 #[derive(Debug)]
 pub struct File {
     _opaque: [u8; 0],
@@ -91,11 +90,11 @@ pub struct QXLCommand {
     /// Guest address of the command.
     pub data: QXLPhysical,
     /// `QXL_CMD_*`.
-    pub type_: u32,
+    pub r#type: u32,
     /// Unused.
     pub padding: u32,
 }
-layout!(QXLCommand, 16, { data: 0, type_: 8, padding: 12 });
+layout!(QXLCommand, 16, { data: 0, r#type: 8, padding: 12 });
 
 /// `QXLCommandExt` of `spice/qxl_dev.h`: a command and where its memory is.
 #[repr(C, packed)]

@@ -12,7 +12,6 @@ pub const SPICE_INTERFACE_KEYBOARD_MAJOR: u32 = 1;
 pub const SPICE_INTERFACE_KEYBOARD_MINOR: u32 = 1;
 
 /// The server's side of a keyboard.
-#[repr(C)]
 #[derive(Debug)]
 pub struct SpiceKbdState {
     _opaque: [u8; 0],
@@ -50,7 +49,6 @@ pub const SPICE_INTERFACE_MOUSE_MAJOR: u32 = 1;
 pub const SPICE_INTERFACE_MOUSE_MINOR: u32 = 1;
 
 /// The server's side of a mouse.
-#[repr(C)]
 #[derive(Debug)]
 pub struct SpiceMouseState {
     _opaque: [u8; 0],
@@ -98,7 +96,6 @@ pub const SPICE_INTERFACE_TABLET_MAJOR: u32 = 1;
 pub const SPICE_INTERFACE_TABLET_MINOR: u32 = 1;
 
 /// The server's side of a tablet.
-#[repr(C)]
 #[derive(Debug)]
 pub struct SpiceTabletState {
     _opaque: [u8; 0],

@@ -10,7 +10,6 @@ pub const SPICE_INTERFACE_MIGRATION_MAJOR: u32 = 1;
 pub const SPICE_INTERFACE_MIGRATION_MINOR: u32 = 1;
 
 /// The server's side of a migration instance.
-#[repr(C)]
 #[derive(Debug)]
 pub struct SpiceMigrateState {
     _opaque: [u8; 0],

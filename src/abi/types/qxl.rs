@@ -14,14 +14,12 @@ pub const SPICE_INTERFACE_QXL_MAJOR: u32 = 3;
 pub const SPICE_INTERFACE_QXL_MINOR: u32 = 3;
 
 /// The server's side of a QXL device.
-#[repr(C)]
 #[derive(Debug)]
 pub struct QXLState {
     _opaque: [u8; 0],
 }
 
 /// Left over from an old interface; never used.
-#[repr(C)]
 #[derive(Debug)]
 pub struct QXLWorker {
     _opaque: [u8; 0],
@@ -94,14 +92,14 @@ pub struct QXLDevSurfaceCreate {
     /// `QXL_SURF_FLAG_*`.
     pub flags: u32,
     /// `QXL_SURF_TYPE_*`.
-    pub type_: u32,
+    pub r#type: u32,
     /// Guest address of the pixels.
     pub mem: u64,
     /// Memory slot group of `mem`.
     pub group_id: u32,
 }
 layout!(QXLDevSurfaceCreate, 48, {
-    width: 0, height: 4, stride: 8, format: 12, position: 16, mouse_mode: 20, flags: 24, type_: 28,
+    width: 0, height: 4, stride: 8, format: 12, position: 16, mouse_mode: 20, flags: 24, r#type: 28,
     mem: 32, group_id: 40,
 });
 

@@ -3,7 +3,6 @@
 use std::ffi::c_int;
 
 /// A server; opaque to the host.
-#[repr(C)]
 #[derive(Debug)]
 pub struct RedsState {
     _opaque: [u8; 0],
