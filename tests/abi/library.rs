@@ -6,14 +6,12 @@ use std::path::Path;
 use std::process::Command;
 
 use object::Endianness;
-use object::elf::{DF_1_NODELETE, DT_FLAGS_1, DT_SONAME, FileHeader64, VER_FLG_BASE};
+use object::elf::{DF_1_NODELETE, DT_FLAGS_1, DT_SONAME, VER_FLG_BASE};
 use object::read::elf::{ElfFile64, Sym as _};
 
 use super::{
     compiled, compiler_flags, original_library, our_library, root, scratch, shown, skipped,
 };
-
-type Elf = FileHeader64<Endianness>;
 
 /// Exported names as dynamic linkers see them: `name@@node`, `name@node` or a bare name.
 type Names = BTreeSet<String>;
