@@ -161,7 +161,7 @@ impl Dice {
     }
 
     fn area(&mut self, bbox: &Rect) -> Rect {
-        let (left, top) = (self.within(-3, 30), self.within(-3, 12));
+        let (left, top) = (self.within(-9, 30), self.within(-9, 12));
         if self.one_in(2) {
             Rect::from_size(left, top, bbox.width(), bbox.height())
         } else {
