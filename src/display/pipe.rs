@@ -406,3 +406,6 @@ impl ClientPipe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
