@@ -23,6 +23,7 @@ command -v debootstrap >/dev/null || { echo "chroot-test: apt-get install deboot
 dir=$1 what=${2:-all} suite=bookworm
 case $what in bootstrap|demo|test|all) ;; *) usage ;; esac
 rustup_home=${RUSTUP_HOME:-$HOME/.rustup} cargo_home=${CARGO_HOME:-$HOME/.cargo}
+trusted=/etc/ssl/certs/ca-certificates.crt
 
 # The machine's own mirror, whatever it is, in the old one-line or the deb822 format.
 mirror() {
@@ -40,17 +41,12 @@ bootstrap() {
         # make is the one program the user is asked to have: it is what he types.
         nice debootstrap --variant=minbase --include=make "$suite" "$dir" "$(mirror)"
     fi
-    # Mirror settings and their keys of this machine: copied at run time, never committed.
-    rm -f "$dir"/etc/apt/sources.list
+    # Mirror settings of this machine, the public keys they name and the authorities it trusts (a mirror may have
+    # one of its own): copied at run time, never committed.
+    rm -f "$dir/etc/apt/sources.list"
     cp -aL /etc/apt/sources* "$dir/etc/apt/"
-    for d in auth.conf.d keyrings apt.conf.d; do
-        [ -d "/etc/apt/$d" ] || continue
-        mkdir -p "$dir/etc/apt/$d"
-        # Hooks of other packages would look for programs that the chroot lacks.
-        for f in "/etc/apt/$d"/*; do
-            [ -f "$f" ] && ! grep -qE 'Post-Invoke|Pre-Invoke|Pre-Install-Pkgs' "$f" && cp -aL "$f" "$dir/etc/apt/$d/"
-        done
-    done
+    [ ! -d /etc/apt/keyrings ] || cp -aL /etc/apt/keyrings "$dir/etc/apt/"
+    [ ! -f "$trusted" ] || install -D -m 644 "$trusted" "$dir/opt/trusted.crt"
     cp -L /etc/resolv.conf "$dir/etc/resolv.conf"
 }
 
@@ -74,6 +70,7 @@ enter() {
     for v in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY RUSTUP_AUTO_INSTALL; do
         [ -z "${!v:-}" ] || pass+=("$v=${!v}")
     done
+    [ ! -f "$dir/opt/trusted.crt" ] || pass+=(CARGO_HTTP_CAINFO=/opt/trusted.crt SSL_CERT_FILE=/opt/trusted.crt)
     for target in "$@"; do
         echo "chroot-test: make $target"
         local start=$SECONDS

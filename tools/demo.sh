@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 mode=${1:-desktop} port=${PORT:-5900}
 
-how_to_connect() {
+say_how_to_connect() {
     cat <<TEXT
 
   Cayenne serves a screen on 127.0.0.1:$port, no password. From another terminal:
@@ -31,10 +31,7 @@ TEXT
 # lives to report success; without a terminal it stays in ours and a signal to the group reaches it.
 run() {
     if [ -n "${DEMO_SECONDS:-}" ]; then
-        local status=0
-        timeout --signal=INT --kill-after=10 "$DEMO_SECONDS" "$@" || status=$?
-        # 124 is timeout's word for "the signal was sent": what we wanted, and 137 tells of a hanging program.
-        case $status in 0|124) ;; *) return "$status" ;; esac
+        exec timeout --foreground --preserve-status --signal=INT --kill-after=10 "$DEMO_SECONDS" "$@"
     elif [ -t 0 ]; then
         set -m
         "$@"
@@ -47,12 +44,12 @@ case $mode in
 desktop)
     tools/setup.sh build demo
     tools/lib.sh
-    mkdir -p stage/bin
-    read -ra protocol <<<"$(pkg-config --cflags spice-protocol)"
-    "${CC:-cc}" -O2 -Wall -Iinclude/spice-server -Iinclude "${protocol[@]}" examples/demo.c -o stage/bin/demo \
-        -Lstage/lib -lspice-server -Wl,-rpath,"\$ORIGIN/../lib" -lm
-    how_to_connect
-    run stage/bin/demo 127.0.0.1 "$port"
+    out=$PWD/stage/demo
+    make --silent -C capi-tests OUT="$out" "$out/demo" \
+        SPICE_CFLAGS="-I$PWD/include/spice-server -I$PWD/include $(pkg-config --cflags spice-protocol)" \
+        SPICE_LIBS="-L$STAGE_LIB -lspice-server -Wl,-rpath,$STAGE_LIB"
+    # It says itself how to connect, once it listens.
+    run "$out/demo" --addr 127.0.0.1 --port "$port"
     ;;
 qemu)
     tools/setup.sh build qemu
@@ -68,7 +65,7 @@ qemu)
         args+=(-boot "menu=on,splash-time=3600000")
     fi
     read -ra more <<<"${QEMU_ARGS:-}"
-    how_to_connect
+    say_how_to_connect
     run qemu-system-x86_64 "${args[@]}" "${more[@]}"
     ;;
 *)
