@@ -62,7 +62,7 @@ qemu)
         # The image stays as it is: what the guest writes goes to a temporary file.
         args+=(-snapshot -drive "file=$DISK,if=virtio")
     else
-        args+=(-boot "menu=on,splash-time=3600000")
+        args+=(-boot "menu=on,splash-time=60000")
     fi
     read -ra more <<<"${QEMU_ARGS:-}"
     say_how_to_connect
