@@ -37,7 +37,11 @@ macro_rules! symver {
 
 pub mod types;
 
+pub mod device;
 pub mod guard;
+pub mod handles;
+pub mod host;
+pub mod interfaces;
 pub mod matrix;
 
 pub mod server;
