@@ -437,3 +437,22 @@ symver!(spice_server_vm_stop, "0.11.2");
 pub unsafe extern "C" fn spice_server_vm_stop(server: *mut SpiceServer) {
     guard("spice_server_vm_stop", (), || not_yet!("spice_server_vm_stop", (), server))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_server_settings_fail_and_harm_nothing() {
+        let version = CompatVersion::V0_6;
+        // SAFETY: NULL is allowed.
+        let result = unsafe { spice_server_set_compat_version(ptr::null_mut(), version) };
+        assert_eq!(result, -1);
+        // SAFETY: NULL is allowed.
+        assert_eq!(unsafe { spice_server_init(ptr::null_mut(), ptr::null_mut()) }, -1);
+        // SAFETY: NULL is allowed.
+        assert_eq!(unsafe { spice_server_remove_interface(ptr::null_mut()) }, -1);
+        // SAFETY: NULL is allowed.
+        unsafe { spice_server_destroy(ptr::null_mut()) };
+    }
+}

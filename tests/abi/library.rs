@@ -81,8 +81,7 @@ fn read_library(path: &Path) -> Library {
         exports,
         nodes,
         soname: text(dynamic.string(soname).expect("the soname can be read")),
-        nodelete: entry(DT_FLAGS_1)
-            .is_some_and(|flags| flags.val & u64::from(DF_1_NODELETE.0) != 0),
+        nodelete: entry(DT_FLAGS_1).is_some_and(|flags| flags.val & DF_1_NODELETE.0 != 0),
     }
 }
 
@@ -158,7 +157,7 @@ fn loading_and_closing_the_library_leaks_nothing() {
         return skipped(1, "libspice-protocol-dev is not installed");
     };
     flags.push(format!("-I{}", root().join("include/spice-server").display()));
-    let program = compiled("dlopen_loop", "dlopen", &flags);
+    let program = compiled("dlopen_loop", "dlopen", &flags, &["-ldl"]);
     let output = Command::new(program).arg(our_library()).output().expect("the program runs");
     assert!(output.status.success(), "{}", shown(&output));
     let _ = fs::remove_dir_all(scratch("dlopen"));
