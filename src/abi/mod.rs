@@ -2,7 +2,8 @@
 //!
 //! One file per public header of the original holds its exported functions, three to ten lines
 //! each: check, convert, call the safe side, convert back. [`types`] has the structures, [`guard`]
-//! keeps panics and bad pointers out, [`matrix`] says how far each function is.
+//! keeps panics and bad pointers out, [`handle`] says who owns what a pointer stands for, [`matrix`]
+//! says how far each function is.
 //!
 //! All functions share one thread contract. The host calls under its one big lock, from its main
 //! thread or from a thread of a virtual processor; calls never overlap, thread identity means
@@ -42,6 +43,7 @@ macro_rules! symver {
 pub mod types;
 
 pub mod guard;
+pub mod handle;
 pub mod matrix;
 
 pub mod server;

@@ -8,6 +8,7 @@ use std::process::Command;
 use object::Endianness;
 use object::elf::{DF_1_NODELETE, DT_FLAGS_1, DT_SONAME, VER_FLG_BASE};
 use object::read::elf::{ElfFile64, Sym as _};
+use spice_server::abi::matrix::{Entry, MATRIX, Status};
 
 use super::{
     compiled, compiler_flags, original_library, our_library, root, scratch, shown, skipped,
@@ -160,5 +161,11 @@ fn loading_and_closing_the_library_leaks_nothing() {
     let program = compiled("dlopen_loop", "dlopen", &flags, &["-ldl"]);
     let output = Command::new(program).arg(our_library()).output().expect("the program runs");
     assert!(output.status.success(), "{}", shown(&output));
+    let waits = |entry: &Entry| entry.name == "spice_server_new" && entry.status == Status::NotYet;
+    if MATRIX.iter().any(waits) {
+        skipped(1, "dlopen_loop made no server: spice_server_new is not done");
+    } else {
+        assert!(shown(&output).contains("rounds 110 servers 110"), "{}", shown(&output));
+    }
     let _ = fs::remove_dir_all(scratch("dlopen"));
 }
