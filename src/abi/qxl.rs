@@ -1,7 +1,7 @@
 //! Calls of a QXL device that answer at once or wait for the worker (`spice-qxl.h`).
 //!
-//! The calls that are answered by a callback are in [`super::qxl_async`]. All calls for one instance
-//! are served in the order they are made.
+//! The calls that are answered by a callback are in [`super::qxl_async`]. All calls for one
+//! instance are served in the order they are made.
 
 use std::ffi::{c_char, c_int, c_uint};
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -509,4 +509,39 @@ pub unsafe extern "C" fn spice_qxl_gl_scanout2(
             y_0_top
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+    use std::ptr;
+
+    use super::*;
+
+    fn is_open(number: c_int) -> bool {
+        std::path::Path::new(&format!("/proc/self/fd/{number}"))
+            .read_link()
+            .is_ok_and(|path| path.to_string_lossy().contains("cayenne-scanout-test"))
+    }
+
+    #[test]
+    fn descriptors_of_a_scanout_are_taken_over() {
+        let path =
+            std::env::temp_dir().join(format!("cayenne-scanout-test-{}", std::process::id()));
+        let first = File::create(&path).expect("a scratch file");
+        let second = first.try_clone().expect("a second descriptor");
+        let numbers = [first.as_raw_fd(), second.as_raw_fd()];
+        let _ = (first.into_raw_fd(), second.into_raw_fd());
+        let none = ptr::null_mut();
+        // SAFETY: the descriptor is ours and given away; no instance is allowed.
+        unsafe { spice_qxl_gl_scanout(none, numbers[0], 1, 1, 4, 0, 0) };
+        assert!(!is_open(numbers[0]));
+        assert!(is_open(numbers[1]));
+        let fd = &raw const numbers[1];
+        // SAFETY: an array of one descriptor, given away; the others may be NULL.
+        unsafe { spice_qxl_gl_scanout2(none, fd, 1, 1, ptr::null(), ptr::null(), 1, 0, 0, 0) };
+        assert!(!is_open(numbers[1]));
+        let _ = std::fs::remove_file(path);
+    }
 }

@@ -528,3 +528,22 @@ pub unsafe extern "C" fn spice_server_vm_stop(server: *mut SpiceServer) {
         with("spice_server_vm_stop", server, (), |s| interfaces::set_running(&s, false))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_server_settings_fail_and_harm_nothing() {
+        let version = CompatVersion::V0_6;
+        // SAFETY: NULL is allowed.
+        let result = unsafe { spice_server_set_compat_version(ptr::null_mut(), version) };
+        assert_eq!(result, -1);
+        // SAFETY: NULL is allowed.
+        assert_eq!(unsafe { spice_server_init(ptr::null_mut(), ptr::null_mut()) }, -1);
+        // SAFETY: NULL is allowed.
+        assert_eq!(unsafe { spice_server_remove_interface(ptr::null_mut()) }, -1);
+        // SAFETY: NULL is allowed.
+        unsafe { spice_server_destroy(ptr::null_mut()) };
+    }
+}

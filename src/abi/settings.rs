@@ -270,14 +270,19 @@ pub unsafe extern "C" fn spice_server_set_agent_file_xfer(
 }
 
 symver!(spice_server_is_server_mouse, "0.10.3");
-/// 1 if the guest draws and moves the pointer (server mouse mode), 0 otherwise.
+/// 1 if the guest moves the pointer (server mouse mode).
+///
+/// 0 otherwise, and before `spice_server_init`.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_is_server_mouse(server: *mut SpiceServer) -> c_int {
-    guard("spice_server_is_server_mouse", 1, || {
-        with("spice_server_is_server_mouse", server, 1, |s| c_int::from(s.core.is_server_mouse()))
+    guard("spice_server_is_server_mouse", 0, || {
+        with("spice_server_is_server_mouse", server, 0, |s| {
+            // As the original: nothing is known before init.
+            c_int::from(s.core.is_initialised() && s.core.is_server_mouse())
+        })
     })
 }
 
