@@ -195,7 +195,8 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
         };
         let v = p.get(at(i, sx, area.left), at(j, sy, area.top));
         let high = if opaque && to == SurfaceFormat::Argb { 0xff00_0000 } else { 0 };
-        return v.map_or(0, |v| convert(p.kind, v, to) | high);
+        let unused = if to == SurfaceFormat::Rgb555 { 0x8000 } else { 0 };
+        return v.map_or(0, |v| (convert(p.kind, v, to) | high) & !unused);
     }
     let at = |i: i64, s: i64, o: i32| {
         let v = ((s * (2 * i + 1) * 0x8000 + 0x8000) >> 16) + i64::from(o) * 65536 - 0x8000;
