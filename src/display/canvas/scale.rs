@@ -119,6 +119,16 @@ impl<'a> Scaled<'a> {
         if (x.lowest(i64::from(extents.right)) + 2).min(width) - first > WIDEST_ROW {
             return Err(DrawError::TooLarge(raster.width(), raster.height()));
         }
+        // A raster operation takes place on an image that was scaled in its own format.
+        let format = match raster.layout() {
+            Layout::Rgb555 if raster.is_surface() && !plain && pixel_bytes(format) == 2 => {
+                SurfaceFormat::Rgb555
+            }
+            Layout::Rgb565 if raster.is_surface() && !plain && pixel_bytes(format) == 2 => {
+                SurfaceFormat::Rgb565
+            }
+            _ => format,
+        };
         let opaque = raster.layout().is_opaque()
             && match format {
                 SurfaceFormat::Argb => plain,
