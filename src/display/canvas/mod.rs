@@ -177,7 +177,7 @@ impl<'a> Job<'a> {
             Brush::Solid(color) => Ink::Solid(*color),
             Brush::Pattern { image, pos } => {
                 let everything = Rect { top: 0, left: 0, bottom: i32::MAX, right: i32::MAX };
-                Ink::Tile(load(image, surfaces, &everything)?, *pos)
+                Ink::Tile(load(image, surfaces, &everything)?.unscaled_on(self.format), *pos)
             }
         })
     }
@@ -221,7 +221,7 @@ impl<'a> Job<'a> {
         let there = shifted(&image, -dx, -dy);
         let rects = self.rects.iter().map(|r| r.intersect(&there)).filter(|r| !r.is_empty());
         let rects = rects.collect();
-        Ok((Ink::Offset(raster, dx, dy), rects))
+        Ok((Ink::Offset(raster.unscaled_on(self.format), dx, dy), rects))
     }
 
     /// Moves pixels as if all had been read before the first one is written.

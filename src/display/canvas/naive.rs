@@ -89,15 +89,15 @@ fn picture<'a>(image: &'a Image, world: &World) -> Picture<'a> {
             surface: false,
             at: Box::new(move |x, y| {
                 let v = bitmap_number(b, x, y);
-                let wide = matches!(b.format, BitmapFormat::Bit32 | BitmapFormat::Rgba);
-                if b.format.is_indexed() {
+                let v = if b.format.is_indexed() {
                     let index = usize::try_from(v).unwrap();
                     b.palette.as_ref().and_then(|p| p.entries.get(index).copied()).unwrap_or(0)
-                } else if wide && image.flags & 2 != 0 {
-                    v | 0xff00_0000
                 } else {
                     v
-                }
+                };
+                let xrgb = matches!(b.format, BitmapFormat::Bit24 | BitmapFormat::Bit32);
+                let flag = image.flags & 2 != 0 && (xrgb || b.format.is_indexed());
+                if flag { v | 0xff00_0000 } else { v }
             }),
         },
     }
@@ -170,7 +170,16 @@ fn unscaled(
 ) -> Option<u32> {
     let sx = x - i64::from(d.bbox.left) + i64::from(area.left);
     let sy = y - i64::from(d.bbox.top) + i64::from(area.top);
-    p.get(sx, sy).map(|v| convert(p.kind, v, to))
+    p.get(sx, sy).map(|v| place(p, v, to))
+}
+
+/// As `convert`, but pixels of 16 bits go from surface to surface as they are.
+fn place(p: &Picture, v: u32, to: SurfaceFormat) -> u32 {
+    if p.surface && short(p.kind) && short(Kind::As(to)) { v } else { convert(p.kind, v, to) }
+}
+
+fn short(kind: Kind) -> bool {
+    matches!(kind, Kind::As(SurfaceFormat::Rgb555 | SurfaceFormat::Rgb565))
 }
 
 struct Stretch {
@@ -180,7 +189,10 @@ struct Stretch {
 }
 
 fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch) -> u32 {
-    let to = how.to;
+    let to = match p.kind {
+        Kind::As(own) if p.surface && short(p.kind) && short(Kind::As(how.to)) && !how.plain => own,
+        _ => how.to,
+    };
     let i = x - i64::from(d.bbox.left);
     let j = y - i64::from(d.bbox.top);
     let sx = i64::from(area.width()) * 65536 / i64::from(d.bbox.width());
@@ -195,7 +207,8 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
         };
         let v = p.get(at(i, sx, area.left), at(j, sy, area.top));
         let high = if opaque && to == SurfaceFormat::Argb { 0xff00_0000 } else { 0 };
-        return v.map_or(0, |v| convert(p.kind, v, to) | high);
+        let unused = if to == SurfaceFormat::Rgb555 { 0x8000 } else { 0 };
+        return v.map_or(0, |v| (convert(p.kind, v, to) | high) & !unused);
     }
     let at = |i: i64, s: i64, o: i32| {
         let v = ((s * (2 * i + 1) * 0x8000 + 0x8000) >> 16) + i64::from(o) * 65536 - 0x8000;
@@ -273,7 +286,7 @@ fn brush(brush: &Brush, x: i64, y: i64, to: SurfaceFormat, world: &World) -> u32
             let p = picture(image, world);
             let tx = (x - i64::from(pos.x)).rem_euclid(p.width);
             let ty = (y - i64::from(pos.y)).rem_euclid(p.height);
-            convert(p.kind, p.get(tx, ty).unwrap(), to)
+            place(&p, p.get(tx, ty).unwrap(), to)
         }
     }
 }

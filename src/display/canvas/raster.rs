@@ -59,7 +59,7 @@ impl<'a> Raster<'a> {
             window: Rect { top: 0, left: 0, bottom: height, right: width },
             stride: usize::try_from(bitmap.stride).unwrap_or(usize::MAX),
             top_down: bitmap.top_down,
-            high: flags & FLAG_HIGH_BITS_SET != 0 && layout.has_high_byte(),
+            high: flags & FLAG_HIGH_BITS_SET != 0 && layout.loads_without_alpha(),
             colors,
             data: Cow::Borrowed(&bitmap.data),
         })
@@ -104,6 +104,15 @@ impl<'a> Raster<'a> {
         self.height = self.window.height();
         self.window = Rect::from_size(0, 0, self.width, self.height);
         Ok(self)
+    }
+
+    /// The pixels as they are meant on a surface of this format when no pixel is computed anew: 16 bits of
+    /// one surface are copied to the 16 bits of another as they are, whatever the colours become.
+    pub(super) fn unscaled_on(mut self, format: SurfaceFormat) -> Self {
+        if self.is_surface() && self.layout.bits() == 16 && pixel_bytes(format) == 2 {
+            self.layout = Layout::of_surface(format);
+        }
+        self
     }
 
     pub(super) fn width(&self) -> u32 {
@@ -168,8 +177,8 @@ impl<'a> Raster<'a> {
             to,
             out,
         );
-        if self.high {
-            self.raise_high_bytes(to, out);
+        if self.high && pixel_bytes(to) == 4 {
+            out.as_chunks_mut::<4>().0.iter_mut().for_each(|p| p[3] = 0xff);
         }
     }
 
@@ -199,17 +208,6 @@ impl<'a> Raster<'a> {
             _ => return false,
         }
         true
-    }
-
-    fn raise_high_bytes(&self, to: SurfaceFormat, out: &mut [u8]) {
-        match to {
-            SurfaceFormat::Xrgb | SurfaceFormat::Argb => {
-                out.as_chunks_mut::<4>().0.iter_mut().for_each(|p| p[3] = 0xff);
-            }
-            SurfaceFormat::A8 => out.fill(0xff),
-            SurfaceFormat::A1 => out.fill(1),
-            SurfaceFormat::Rgb555 | SurfaceFormat::Rgb565 => {}
-        }
     }
 }
 

@@ -119,6 +119,16 @@ impl<'a> Scaled<'a> {
         if (x.lowest(i64::from(extents.right)) + 2).min(width) - first > WIDEST_ROW {
             return Err(DrawError::TooLarge(raster.width(), raster.height()));
         }
+        // A raster operation takes place on an image that was scaled in its own format.
+        let format = match raster.layout() {
+            Layout::Rgb555 if raster.is_surface() && !plain && pixel_bytes(format) == 2 => {
+                SurfaceFormat::Rgb555
+            }
+            Layout::Rgb565 if raster.is_surface() && !plain && pixel_bytes(format) == 2 => {
+                SurfaceFormat::Rgb565
+            }
+            _ => format,
+        };
         let opaque = raster.layout().is_opaque()
             && match format {
                 SurfaceFormat::Argb => plain,
@@ -225,6 +235,10 @@ impl<'a> Scaled<'a> {
         if self.opaque && bytes == 4 {
             raw.as_chunks_mut::<4>().0.iter_mut().for_each(|p| p[3] = 0xff);
         }
+        if self.format == SurfaceFormat::Rgb555 {
+            // pixman has no way to scale such pixels as they are: it drops the unused bit.
+            raw.as_chunks_mut::<2>().0.iter_mut().for_each(|p| p[1] &= 0x7f);
+        }
     }
 
     fn fetch_wide(&mut self, slot: usize, y: i64) {
@@ -269,25 +283,26 @@ fn gather<const N: usize>(raw: &[u8], taps: &[(usize, u32)], out: &mut [u8]) {
 }
 
 /// Weighs four pixels per tap; `weight` is that of the lower row, of 256.
+///
+/// Two channels share a word of 64 bits: a weighted sum has 24 bits, so the lanes cannot meet.
 fn blend(upper: &[u32], lower: &[u32], taps: &[(usize, u32)], weight: u32, out: &mut [u32]) {
+    let (below, above) = (u64::from(weight), u64::from(256 - weight));
     for (value, (at, right)) in out.iter_mut().zip(taps) {
-        let (Some(up), Some(down)) = (upper.get(*at..*at + 2), lower.get(*at..*at + 2)) else {
+        let (Some([a, b]), Some([c, d])) = (upper.get(*at..*at + 2), lower.get(*at..*at + 2))
+        else {
             *value = 0;
             continue;
         };
-        let weights = [
-            (256 - right) * (256 - weight),
-            right * (256 - weight),
-            (256 - right) * weight,
-            right * weight,
-        ];
-        let pixels = [up[0], up[1], down[0], down[1]];
-        let mut sums = [0u32; 4];
-        for (pixel, weight) in pixels.iter().zip(weights) {
-            for (sum, channel) in sums.iter_mut().zip(pixel.to_le_bytes()) {
-                *sum += u32::from(channel) * weight;
-            }
-        }
-        *value = u32::from_le_bytes(sums.map(|sum| (sum >> 16).to_le_bytes()[0]));
+        let (right, left) = (u64::from(*right), u64::from(256 - *right));
+        let sum = |lanes: fn(u32) -> u64| {
+            let up = lanes(*a) * left + lanes(*b) * right;
+            let down = lanes(*c) * left + lanes(*d) * right;
+            (up * above + down * below) >> 16 & 0x0000_00ff_0000_00ff
+        };
+        let even = sum(|p| u64::from(p & 0xff) | u64::from(p & 0x00ff_0000) << 16);
+        let odd = sum(|p| u64::from(p >> 8 & 0xff) | u64::from(p & 0xff00_0000) << 8);
+        let packed = even | even >> 16 | (odd | odd >> 16) << 8;
+        let [b0, b1, b2, b3, ..] = packed.to_le_bytes();
+        *value = u32::from_le_bytes([b0, b1, b2, b3]);
     }
 }

@@ -425,3 +425,52 @@ fn an_image_read_back_puts_the_same_pixels_again() {
         }
     }
 }
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |d: u8| u8::try_from(char::from(d).to_digit(16).unwrap()).unwrap();
+    text.as_bytes().chunks(2).map(|two| digit(two[0]) << 4 | digit(two[1])).collect()
+}
+
+fn write(target: &mut Target, bytes: &[u8]) {
+    let row = bytes.len() / usize::try_from(target.height()).unwrap();
+    for (y, row) in (0..).zip(bytes.chunks(row)) {
+        target.write_row(y, 0, row);
+    }
+}
+
+#[test]
+fn scaling_gives_the_bytes_that_pixman_gives() {
+    let mut cases = 0;
+    let text = include_str!("../../../tests/vectors/pixman-scaling.txt");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |n: usize| words[n].parse::<i32>().unwrap();
+        let size = |n: usize| number(n).unsigned_abs();
+        let target = |format: usize, at: usize| {
+            let format = SurfaceFormat::from_u32(size(format)).unwrap();
+            Target::owned(format, size(at), size(at + 1)).unwrap()
+        };
+        let mut source = target(0, 3);
+        write(&mut source, &unhex(words[11]));
+        let dest = target(1, 9);
+        let mut expected = target(1, 9);
+        write(&mut expected, &unhex(words[12]));
+        let bbox = Rect::from_size(0, 0, size(9), size(10));
+        let mut d = Dice(0).drawable(1, 1);
+        d.bbox = bbox;
+        d.op = DrawOp::Copy {
+            src: Image { id: 0, flags: 0, width: 0, height: 0, kind: ImageKind::Surface(1) },
+            src_area: Rect::from_size(number(5), number(6), size(7), size(8)),
+            rop: 8,
+            nearest: words[2] == "nearest",
+            mask: Mask::default(),
+            blend: false,
+        };
+        let mut surfaces =
+            HashMap::from([(0, Surface::new(0, dest)), (1, Surface::new(1, source))]);
+        draw(&mut surfaces, &d, &[bbox]).unwrap();
+        assert_eq!(plane(&surfaces[&0]), plane(&Surface::new(0, expected)), "{line}");
+        cases += 1;
+    }
+    assert_eq!(cases, 120);
+}
