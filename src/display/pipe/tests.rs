@@ -238,6 +238,16 @@ impl Client {
                 let canvas = &self.world.surfaces[&id];
                 let size = (i32::try_from(image.width), i32::try_from(image.height));
                 assert_eq!(size, (Ok(canvas.width), Ok(canvas.height)));
+                // Stock clients read and write in any order there; patterns and masks as well.
+                let own = id == drawable.surface_id;
+                let covered = match &drawable.op {
+                    DrawOp::Copy { src_area, .. } | DrawOp::Opaque { src_area, .. } => {
+                        Region::from_rect(*src_area)
+                    }
+                    _ => Region::from_rect(canvas.bounds()),
+                };
+                let draw = PipedDraw::new(drawable.clone(), canvas.bounds());
+                assert!(!own || !draw.region.intersects(&covered));
             }
         };
         if let DrawOp::Copy { src, .. } | DrawOp::Opaque { src: Some(src), .. } = &drawable.op {
@@ -267,6 +277,13 @@ impl Session {
         session.create(0, 12, 10);
         session.pipe.push_latest(Message::new(102, Vec::new()));
         session
+    }
+
+    /// Makes the search for dead surfaces so frequent that it matters in a short test.
+    fn prune_early(&mut self) {
+        if self.limits.items.is_multiple_of(2) {
+            self.pipe.prune_at = self.limits.items;
+        }
     }
 
     fn info(id: u32, canvas: &Canvas) -> SurfaceInfo {
@@ -300,6 +317,7 @@ impl Session {
     fn reconnect(&mut self) {
         self.client = Client::default();
         self.pipe = ClientPipe::new(self.limits);
+        self.prune_early();
         for (id, canvas) in &self.server.surfaces {
             let info = Self::info(*id, canvas);
             if *id == 0 {
@@ -379,6 +397,13 @@ enum Step {
 
 fn any_rect() -> impl Strategy<Value = Rect> {
     (0..12i32, 0..10i32, 1..9i32, 1..9i32).prop_map(|(x, y, w, h)| rect(x, y, x + w, y + h))
+}
+
+/// An image whose pixels tell where it came from.
+fn filled(width: u32, height: u32, seed: u32) -> Image {
+    let pixels = (0..width * height).flat_map(|n| seed.wrapping_mul(n + 1).to_le_bytes()).collect();
+    let kind = ImageKind::Bitmap(raw(width, height, pixels));
+    Image { id: 1, flags: 0, width, height, kind }
 }
 
 fn any_image() -> impl Strategy<Value = Image> {
@@ -471,10 +496,18 @@ fn any_draw() -> impl Strategy<Value = Drawable> {
         1 => prop::collection::vec(any_rect(), 0..4).prop_map(|c| Some(Arc::new(c))),
     ];
     let dest = prop_oneof![1 => Just(0u32), 1 => 0..SURFACES];
-    (dest, any_rect(), clip, op, any_point(), prop::bool::weighted(0.1)).prop_map(
-        |(surface_id, bbox, clip, mut op, from, scaled)| {
+    (dest, any_rect(), clip, op, any_point(), prop::bool::weighted(0.1), any::<Option<u32>>())
+        .prop_map(|(surface_id, bbox, clip, mut op, from, scaled, fitting)| {
             if let DrawOp::Copy { src_area, .. } | DrawOp::Opaque { src_area, .. } = &mut op {
                 *src_area = source_area(&bbox, from, scaled);
+            }
+            // Half of the sources fill their box, as nearly all of a real guest do.
+            if let DrawOp::Copy { src, src_area, .. }
+            | DrawOp::Opaque { src: Some(src), src_area, .. } = &mut op
+                && let Some(seed) = fitting
+            {
+                *src = filled(bbox.width(), bbox.height(), seed);
+                *src_area = Rect::from_size(0, 0, src.width, src.height);
             }
             let mut reads = Vec::new();
             let mut note = |image: &Image| {
@@ -504,8 +537,7 @@ fn any_draw() -> impl Strategy<Value = Drawable> {
                 reads,
                 op,
             }
-        },
-    )
+        })
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -525,7 +557,7 @@ fn any_limits() -> impl Strategy<Value = Limits> {
         .prop_map(|(items, bytes, band_bytes)| Limits { items, bytes, band_bytes })
 }
 
-fn run(limits: Limits, steps: Vec<Step>) -> Session {
+fn run(limits: Limits, steps: Vec<Step>) {
     let mut session = Session::new(limits);
     for step in steps {
         match step {
@@ -539,9 +571,9 @@ fn run(limits: Limits, steps: Vec<Step>) -> Session {
             Step::Reconnect => session.reconnect(),
         }
         session.check();
+        session.prune_early();
     }
     session.drain();
-    session
 }
 
 /// Runs of the property test; `PIPE_CASES` asks for more.
@@ -559,4 +591,146 @@ proptest! {
     ) {
         run(limits, steps);
     }
+}
+
+fn command(surface_id: u32, bbox: Rect, op: DrawOp) -> Drawable {
+    let mut reads = Vec::new();
+    if let DrawOp::Copy { src: Image { kind: ImageKind::Surface(id), .. }, .. } = &op {
+        reads.push(SurfaceRead { surface_id: *id, area: bbox });
+    }
+    Drawable {
+        surface_id,
+        effect: 0,
+        bbox,
+        clip: None,
+        mm_time: 0,
+        self_bitmap_area: None,
+        reads,
+        op,
+    }
+}
+
+fn copy(src: Image, src_area: Rect) -> DrawOp {
+    DrawOp::Copy { src, src_area, rop: 8, nearest: true, mask: Mask::default(), blend: false }
+}
+
+fn fill(bbox: Rect, color: u32, rop: u16) -> Drawable {
+    let brush = Brush::Solid(color);
+    command(0, bbox, DrawOp::Fill { brush, rop, mask: Mask::default() })
+}
+
+fn surface_image(id: u32) -> Image {
+    Image { id: 0, flags: 0, width: 0, height: 0, kind: ImageKind::Surface(id) }
+}
+
+const ROOMY: Limits = Limits { bytes: 1 << 20, items: 100, band_bytes: 200 };
+
+#[test]
+fn a_late_client_sees_the_picture_before_the_mark() {
+    let mut session = Session::new(ROOMY);
+    session.create(2, 4, 4);
+    session.draw(fill(rect(0, 0, 12, 10), 7, 8));
+    session.reconnect();
+    session.draw(fill(rect(1, 1, 3, 3), 9, 64));
+    session.drain();
+    // 12 pixels are 48 bytes: 4 rows in each band of 200 bytes. The off-screen surface waits.
+    assert_eq!(session.client.messages, [314, 304, 304, 304, 102]);
+    session.draw(command(0, rect(0, 0, 4, 4), copy(surface_image(2), rect(0, 0, 4, 4))));
+    session.draw(command(0, rect(4, 0, 8, 4), copy(surface_image(2), rect(0, 0, 4, 4))));
+    session.drain();
+    // The first use announces it and is sent as pixels, as is the surface.
+    assert_eq!(session.client.messages[5..], [304, 314, 304]);
+    session.draw(command(0, rect(0, 5, 4, 9), copy(surface_image(2), rect(0, 0, 4, 4))));
+    session.drain();
+    assert_eq!(session.client.messages.len(), 9);
+}
+
+#[test]
+fn covered_drawables_die_in_the_pipe() {
+    let mut session = Session::new(ROOMY);
+    session.drain();
+    for n in 0..1000 {
+        let whole = rect(0, 0, 12, 10);
+        session.draw(command(0, rect(3, 3, 5, 5), DrawOp::Invers { mask: Mask::default() }));
+        session.draw(command(0, whole, copy(filled(12, 10, n), whole)));
+    }
+    assert_eq!(session.pipe.queued_draws(), 1);
+    session.drain();
+    assert_eq!(session.client.messages[1..], [317, 102, 304]);
+}
+
+#[test]
+fn a_sleeping_client_is_owed_no_more_than_its_screen() {
+    let mut session = Session::new(Limits { bytes: 1 << 20, items: 100, band_bytes: 1 << 20 });
+    session.drain();
+    let start = session.client.messages.len();
+    for n in 0..10_000i32 {
+        let (x, y) = (n % 11, n / 7 % 9);
+        session.draw(fill(rect(x, y, x + 2, y + 2), n.cast_unsigned(), 64));
+        assert!(session.pipe.queue.len() <= 100);
+    }
+    session.drain();
+    assert!(session.client.messages.len() - start <= 101 + 12);
+}
+
+#[test]
+fn surfaces_that_come_and_go_leave_nothing_behind() {
+    let mut session = Session::new(Limits { bytes: 1 << 20, items: 100, band_bytes: 1 << 20 });
+    session.drain();
+    let area = rect(0, 0, 4, 4);
+    for n in 0..20_000 {
+        session.create(1, 4, 4);
+        if n % 3 == 0 {
+            session.draw(command(1, area, copy(filled(4, 4, n), area)));
+        }
+        session.draw(command(0, area, copy(surface_image(1), area)));
+        session.destroy(1);
+        assert!(session.pipe.queue.len() <= 2 * PRUNE_MIN, "{}", session.pipe.queue.len());
+    }
+    session.drain();
+    // Nobody can see a mode that was left before the client read.
+    for n in 0..1000 {
+        session.create(0, 8 + n % 5, 9);
+    }
+    assert!(session.pipe.queue.len() <= 4);
+    session.drain();
+}
+
+#[test]
+fn pixels_that_get_dirty_again_and_again_keep_nobody_waiting() {
+    let mut session = Session::new(Limits { bytes: 1 << 20, items: 0, band_bytes: 48 });
+    session.draw(fill(rect(0, 0, 12, 10), 5, 8));
+    session.reconnect();
+    let mut rows = BTreeSet::new();
+    for _ in 0..12 {
+        // A limit of no command at all: every change is dirt, and the whole screen changes.
+        session.draw(fill(rect(0, 0, 12, 10), 3, 64));
+        let message = session.pipe.next(&session.server, &mut RawImages).unwrap();
+        if message.kind == 304 {
+            rows.insert(decode(&message).bbox.top);
+        }
+        session.client.take(&message);
+    }
+    assert_eq!(rows.len(), 10);
+    assert_eq!(session.client.messages.last(), Some(&102));
+}
+
+#[test]
+fn a_command_that_no_client_draws_is_sent_as_pixels() {
+    let mut session = Session::new(ROOMY);
+    let mut image = filled(4, 4, 9);
+    if let ImageKind::Bitmap(bitmap) = &mut image.kind {
+        bitmap.format = BitmapFormat::Bit4Le;
+    }
+    let area = rect(2, 2, 6, 6);
+    let info = Session::info(0, &session.server.surfaces[&0]);
+    let draw = PipedDraw::new(command(0, area, copy(image, rect(0, 0, 4, 4))), rect(0, 0, 12, 10));
+    session.pipe.push_draw(Arc::new(draw.clone()));
+    let mut own = draw.clone();
+    own.drawable.op = copy(filled(4, 4, 9), rect(0, 0, 4, 4));
+    own.pixels_only = true;
+    session.pipe.push_draw(Arc::new(own));
+    assert_eq!((session.pipe.queued_draws(), info.primary), (0, true));
+    session.drain();
+    assert_eq!(session.client.messages.iter().filter(|kind| **kind == 304).count(), 1);
 }
