@@ -45,12 +45,10 @@ pub use surface::SurfaceInfo;
 use footprint::footprint;
 use surface::{PRUNE_MIN, Surface, SurfaceKey};
 
-/// Most rectangles of a dirty region; more become fewer and larger ones.
-const MAX_DIRTY_RECTS: usize = 128;
 /// Queued commands that a new one looks back at to find those it covers.
 const OCCLUSION_DEPTH: usize = 64;
 /// Commands taken out one by one before all are taken out.
-const MAX_SPOILED: usize = 64;
+const MAX_SPOILED: usize = if cfg!(test) { 3 } else { 64 };
 
 /// Bounds of a pipe.
 #[derive(Debug, Clone, Copy)]
@@ -61,12 +59,14 @@ pub struct Limits {
     pub items: usize,
     /// Bytes of pixels in one message that repairs a dirty region; at least one row is sent.
     pub band_bytes: usize,
+    /// Rectangles of a surface's dirty region; more become fewer and larger ones. At least 1.
+    pub dirty_rects: usize,
 }
 
 impl Default for Limits {
-    /// 16 MiB, 4096 commands, bands of 256 KiB.
+    /// 16 MiB, 4096 commands, bands of 256 KiB, 128 dirty rectangles a surface.
     fn default() -> Self {
-        Self { bytes: 16 << 20, items: 4096, band_bytes: 256 << 10 }
+        Self { bytes: 16 << 20, items: 4096, band_bytes: 256 << 10, dirty_rects: 128 }
     }
 }
 
@@ -258,7 +258,7 @@ impl ClientPipe {
         if surface.dirty.intersects(&draw.region) {
             let mut rest = surface.dirty.clone();
             rest.subtract(&draw.region);
-            if rest.rects().len() > MAX_DIRTY_RECTS {
+            if rest.rects().len() > self.limits.dirty_rects {
                 return None;
             }
             surface.dirty = rest;
@@ -319,7 +319,7 @@ impl ClientPipe {
     fn add_dirty(&mut self, key: SurfaceKey, region: &Region) -> Option<Region> {
         let surface = self.surfaces.get_mut(&key.id).filter(|s| s.key() == key)?;
         surface.dirty.union(region);
-        surface.dirty.simplify(MAX_DIRTY_RECTS);
+        surface.dirty.simplify(self.limits.dirty_rects);
         self.dirty.insert(key.id);
         Some(surface.dirty.clone())
     }

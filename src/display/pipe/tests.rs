@@ -386,6 +386,7 @@ impl Session {
 }
 
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "few steps, and most are draws")]
 enum Step {
     Draw(Drawable),
     Create(u32, i32, i32),
@@ -553,8 +554,13 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 fn any_limits() -> impl Strategy<Value = Limits> {
-    (0..12usize, prop_oneof![Just(600usize), Just(2000), Just(1 << 20)], 1..300usize)
-        .prop_map(|(items, bytes, band_bytes)| Limits { items, bytes, band_bytes })
+    (0..12usize, prop_oneof![Just(600usize), Just(2000), Just(1 << 20)], 1..300usize, 1..8usize)
+        .prop_map(|(items, bytes, band_bytes, dirty_rects)| Limits {
+            items,
+            bytes,
+            band_bytes,
+            dirty_rects,
+        })
 }
 
 fn run(limits: Limits, steps: Vec<Step>) {
@@ -623,7 +629,7 @@ fn surface_image(id: u32) -> Image {
     Image { id: 0, flags: 0, width: 0, height: 0, kind: ImageKind::Surface(id) }
 }
 
-const ROOMY: Limits = Limits { bytes: 1 << 20, items: 100, band_bytes: 200 };
+const ROOMY: Limits = Limits { bytes: 1 << 20, items: 100, band_bytes: 200, dirty_rects: 9 };
 
 #[test]
 fn a_late_client_sees_the_picture_before_the_mark() {
@@ -661,7 +667,8 @@ fn covered_drawables_die_in_the_pipe() {
 
 #[test]
 fn a_sleeping_client_is_owed_no_more_than_its_screen() {
-    let mut session = Session::new(Limits { bytes: 1 << 20, items: 100, band_bytes: 1 << 20 });
+    let mut session =
+        Session::new(Limits { bytes: 1 << 20, items: 100, band_bytes: 1 << 20, dirty_rects: 9 });
     session.drain();
     let start = session.client.messages.len();
     for n in 0..10_000i32 {
@@ -675,7 +682,8 @@ fn a_sleeping_client_is_owed_no_more_than_its_screen() {
 
 #[test]
 fn surfaces_that_come_and_go_leave_nothing_behind() {
-    let mut session = Session::new(Limits { bytes: 1 << 20, items: 100, band_bytes: 1 << 20 });
+    let mut session =
+        Session::new(Limits { bytes: 1 << 20, items: 100, band_bytes: 1 << 20, dirty_rects: 9 });
     session.drain();
     let area = rect(0, 0, 4, 4);
     for n in 0..20_000 {
@@ -698,7 +706,8 @@ fn surfaces_that_come_and_go_leave_nothing_behind() {
 
 #[test]
 fn pixels_that_get_dirty_again_and_again_keep_nobody_waiting() {
-    let mut session = Session::new(Limits { bytes: 1 << 20, items: 0, band_bytes: 48 });
+    let mut session =
+        Session::new(Limits { bytes: 1 << 20, items: 0, band_bytes: 48, dirty_rects: 9 });
     session.draw(fill(rect(0, 0, 12, 10), 5, 8));
     session.reconnect();
     let mut rows = BTreeSet::new();
