@@ -14,7 +14,8 @@
 //! order, inside because the pixels are the newest and no command follows. It is kept like this:
 //!
 //! - A command that needs a dirty pixel is not queued; what it covers becomes dirty.
-//! - A command that defines all it covers is queued; what it covers is dirty no more.
+//! - A command that defines all it covers is queued; what it covers is dirty no more. (A small one
+//!   that lies in the dirt is left there.)
 //! - When pixels become dirty, queued commands that touch them are taken out, and what those
 //!   covered becomes dirty in turn ([`ClientPipe::spoil`]).
 //! - Over a limit all commands are taken out at once ([`ClientPipe::collapse`]).
@@ -45,12 +46,10 @@ pub use surface::SurfaceInfo;
 use footprint::footprint;
 use surface::{PRUNE_MIN, Surface, SurfaceKey};
 
-/// Most rectangles of a dirty region; more become fewer and larger ones.
-const MAX_DIRTY_RECTS: usize = 128;
 /// Queued commands that a new one looks back at to find those it covers.
 const OCCLUSION_DEPTH: usize = 64;
 /// Commands taken out one by one before all are taken out.
-const MAX_SPOILED: usize = 64;
+const MAX_SPOILED: usize = if cfg!(test) { 3 } else { 64 };
 
 /// Bounds of a pipe.
 #[derive(Debug, Clone, Copy)]
@@ -61,12 +60,14 @@ pub struct Limits {
     pub items: usize,
     /// Bytes of pixels in one message that repairs a dirty region; at least one row is sent.
     pub band_bytes: usize,
+    /// Rectangles of a surface's dirty region; more become fewer and larger ones. At least 1.
+    pub dirty_rects: usize,
 }
 
 impl Default for Limits {
-    /// 16 MiB, 4096 commands, bands of 256 KiB.
+    /// 16 MiB, 4096 commands, bands of 256 KiB, 128 dirty rectangles a surface.
     fn default() -> Self {
-        Self { bytes: 16 << 20, items: 4096, band_bytes: 256 << 10 }
+        Self { bytes: 16 << 20, items: 4096, band_bytes: 256 << 10, dirty_rects: 128 }
     }
 }
 
@@ -132,6 +133,8 @@ impl Item {
 #[derive(Debug)]
 struct Queued {
     draw: Arc<PipedDraw>,
+    /// Bounds of the region, kept here because the queue is searched.
+    bounds: Rect,
     dest: SurfaceKey,
     reads_dest: bool,
     reads: Vec<Read>,
@@ -147,13 +150,22 @@ struct Read {
 
 impl Queued {
     fn touches(&self, key: SurfaceKey, region: &Region) -> bool {
-        (self.dest == key && self.draw.region.intersects(region)) || self.needs(key, region)
+        self.covers(key, region) || self.reads_from(key, region)
     }
 
     /// True if the result depends on pixels of `region`.
     fn needs(&self, key: SurfaceKey, region: &Region) -> bool {
-        (self.reads_dest && self.dest == key && self.draw.region.intersects(region))
-            || self.reads.iter().any(|r| r.key == key && region.intersects_rect(&r.area))
+        (self.reads_dest && self.covers(key, region)) || self.reads_from(key, region)
+    }
+
+    fn covers(&self, key: SurfaceKey, region: &Region) -> bool {
+        self.dest == key
+            && !self.bounds.intersect(&region.bounds()).is_empty()
+            && self.draw.region.intersects(region)
+    }
+
+    fn reads_from(&self, key: SurfaceKey, region: &Region) -> bool {
+        self.reads.iter().any(|r| r.key == key && region.intersects_rect(&r.area))
     }
 }
 
@@ -256,14 +268,20 @@ impl ClientPipe {
             return None;
         }
         if surface.dirty.intersects(&draw.region) {
+            // A small change amid dirt goes with the dirt: a hole for it would cost more.
+            let small = draw.region.area().saturating_mul(surface.format().bits().into()) / 8
+                < (self.limits.band_bytes / 4) as u64;
+            if small && surface.dirty.contains(&draw.region) {
+                return None;
+            }
             let mut rest = surface.dirty.clone();
             rest.subtract(&draw.region);
-            if rest.rects().len() > MAX_DIRTY_RECTS {
+            if rest.rects().len() > self.limits.dirty_rects {
                 return None;
             }
             surface.dirty = rest;
         }
-        Some(Queued { draw: draw.clone(), dest, reads_dest, reads })
+        Some(Queued { draw: draw.clone(), bounds: draw.region.bounds(), dest, reads_dest, reads })
     }
 
     /// Takes out queued commands that `new` covers completely.
@@ -280,7 +298,8 @@ impl ClientPipe {
         while at > end {
             at -= 1;
             let Some(Item::Draw(old)) = self.queue.get(at) else { continue };
-            if old.dest == key && region.contains(&old.draw.region) {
+            let near = old.dest == key && region.bounds().contains(&old.bounds);
+            if near && region.contains(&old.draw.region) {
                 self.draws -= 1;
                 self.bytes = self.bytes.saturating_sub(old.draw.bytes);
                 self.queue.remove(at);
@@ -297,6 +316,9 @@ impl ClientPipe {
         while let Some((key, region)) = todo.pop() {
             // Joining rectangles may add pixels: the commands there are touched as well.
             let region = self.add_dirty(key, &region).unwrap_or(region);
+            if region.is_empty() {
+                continue;
+            }
             self.take_draws(|queued| {
                 let out = queued.touches(key, &region);
                 if out {
@@ -315,13 +337,21 @@ impl ClientPipe {
         }
     }
 
-    /// Adds to a surface's dirty region and returns all of it; `None` if the surface is gone.
+    /// Adds to a surface's dirty region and returns what was not in it before, which may be more
+    /// than was asked for; `None` if the surface is gone.
     fn add_dirty(&mut self, key: SurfaceKey, region: &Region) -> Option<Region> {
         let surface = self.surfaces.get_mut(&key.id).filter(|s| s.key() == key)?;
-        surface.dirty.union(region);
-        surface.dirty.simplify(MAX_DIRTY_RECTS);
         self.dirty.insert(key.id);
-        Some(surface.dirty.clone())
+        if surface.dirty.contains(region) {
+            return Some(Region::new());
+        }
+        let mut all = surface.dirty.clone();
+        all.union(region);
+        all.simplify(self.limits.dirty_rects);
+        let mut added = all.clone();
+        added.subtract(&surface.dirty);
+        surface.dirty = all;
+        Some(added)
     }
 
     /// Takes out every command; what they covered is sent as pixels.

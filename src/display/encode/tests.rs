@@ -98,7 +98,9 @@ fn as_sent(mut drawable: Drawable) -> Drawable {
         DrawOp::Blackness { mask } | DrawOp::Whiteness { mask } | DrawOp::Invers { mask } => mask,
         DrawOp::CopyBits { .. } => return drawable,
     };
-    mask.image.as_mut().map(|image| fix(image, true));
+    if let Some(image) = &mut mask.image {
+        fix(image, true);
+    }
     drawable
 }
 
