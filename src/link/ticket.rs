@@ -147,7 +147,11 @@ impl TicketPolicy {
         if skip_auth { Ok(()) } else { self.check_text(&text, now) }
     }
 
-    fn check_text(&self, text: &[u8], now: Instant) -> Result<(), TicketRefused> {
+    /// Whether a decrypted ticket lets its sender in.
+    ///
+    /// # Errors
+    /// [`TicketRefused`] with the reason for the log.
+    pub fn check_text(&self, text: &[u8], now: Instant) -> Result<(), TicketRefused> {
         if !self.ticketing {
             return Ok(());
         }

@@ -515,7 +515,7 @@ mod tests {
     ) -> Option<u64> {
         let wide = u128::from(addr);
         let (gen_bits, id_bits) = (u32::from(gen_bits), u32::from(id_bits));
-        let slot = (wide >> (64 - id_bits)) as u64;
+        let slot = u64::try_from(wide >> (64 - id_bits)).unwrap();
         let generation = (wide >> (64 - id_bits - gen_bits)) & ((1 << gen_bits) - 1);
         let offset = wide & ((1 << (64 - id_bits - gen_bits)) - 1);
         if group >= groups || slot >= u64::from(slots) {
@@ -530,7 +530,7 @@ mod tests {
             && host >= u128::from(start)
             && last <= u128::from(end)
             && host >= 4096;
-        ok.then_some(host as u64)
+        ok.then(|| u64::try_from(host).unwrap())
     }
 
     /// Numbers close to where things go wrong.
@@ -582,7 +582,7 @@ mod tests {
             let base = 1u64 << (64 - i) | generation << (64 - i - g);
             // Offset 2 is the slot's first byte.
             let at_start = base + 2u64.wrapping_add_signed(shift);
-            prop_assert_eq!(host(&table, at_start, 0, 1).is_ok(), shift >= 0 && (shift as u64) < size);
+            prop_assert_eq!(host(&table, at_start, 0, 1).is_ok(), shift >= 0 && shift.unsigned_abs() < size);
             let len = len.min(size);
             let at_end = base + 2 + (size - len).wrapping_add_signed(shift.max(0));
             prop_assert_eq!(host(&table, at_end, 0, len).is_ok(), shift <= 0);

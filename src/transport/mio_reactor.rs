@@ -243,6 +243,12 @@ impl Reactor for MioReactor {
         self.enqueue(key.0);
     }
 
+    fn finish_sending(&mut self, key: Key) {
+        if let Some(c) = self.connections.get(&key.0) {
+            c.stream.finish_sending();
+        }
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         events.append(&mut self.pending);
         // One round over those that were ready at the start: who stays ready waits its turn.

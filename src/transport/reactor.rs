@@ -37,7 +37,7 @@ pub trait Wake: Send + Sync + std::fmt::Debug {
 }
 
 /// Moves bytes between sockets and buffers. Owned by one thread.
-pub trait Reactor {
+pub trait Reactor: Send {
     /// Takes over a stream; `unread` are bytes that were read from it before.
     ///
     /// # Errors
@@ -70,6 +70,9 @@ pub trait Reactor {
 
     /// Where to queue bytes; follow with [`Reactor::flush`].
     fn outbox(&mut self, key: Key) -> Option<&mut Outbox>;
+
+    /// Tells the peer that nothing more comes; reading goes on.
+    fn finish_sending(&mut self, key: Key);
 
     /// Starts sending what the outbox holds.
     fn flush(&mut self, key: Key);

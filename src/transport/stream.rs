@@ -77,6 +77,12 @@ impl Stream {
         Ok(n)
     }
 
+    /// Tells the peer that nothing more comes.
+    pub fn finish_sending(&self) {
+        // Fails if the peer is gone already, which is as good.
+        let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write);
+    }
+
     /// Sends as much as the socket takes. Never raises SIGPIPE: the host owns its signals.
     ///
     /// # Errors

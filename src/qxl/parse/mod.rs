@@ -40,11 +40,11 @@ const CMD_DRAW: u32 = 1;
 /// Render an area and answer.
 const CMD_UPDATE: u32 = 2;
 /// A pointer command, on its own ring.
-const CMD_CURSOR: u32 = 3;
+pub const CMD_CURSOR: u32 = 3;
 /// Text for the log.
 const CMD_MESSAGE: u32 = 4;
 /// Create or destroy a surface.
-const CMD_SURFACE: u32 = 5;
+pub const CMD_SURFACE: u32 = 5;
 
 /// `QXL_SURFACE_CMD_*`.
 const SURFACE_CREATE: u8 = 0;
