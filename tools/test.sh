@@ -16,7 +16,8 @@ STEPS=(
     "lib       |                              | tools/lib.sh"
     "headers   | tools/gen-headers.sh include | tools/gen-headers.sh --check"
     "abi-matrix| docs/abi-matrix.md           | diff -u docs/abi-matrix.md <(cargo run --quiet --locked --example abi_matrix)"
-    "qemu      | tests/qemu/run.py            | /usr/bin/python3 tests/qemu/run.py"
+    "c-hosts   | capi-tests/random_draws.c    | tools/c-hosts.sh"
+    "qemu      | tests/qemu/run.py            | /usr/bin/python3 tests/qemu/run.py --lib $STAGE_LIB"
     "fuzz      | fuzz/Cargo.toml              | tools/fuzz.sh 10"
 )
 
