@@ -322,7 +322,8 @@ static void callbacks(void)
     CALLBACK(QXLInterface, notify_update, void, QXLInstance *, uint32_t);
     CALLBACK(QXLInterface, flush_resources, int, QXLInstance *);
     CALLBACK(QXLInterface, async_complete, void, QXLInstance *, uint64_t);
-    CALLBACK(QXLInterface, update_area_complete, void, QXLInstance *, uint32_t, QXLRect *, uint32_t);
+    CALLBACK(QXLInterface, update_area_complete, void,
+             QXLInstance *, uint32_t, QXLRect *, uint32_t);
     CALLBACK(QXLInterface, set_client_capabilities, void, QXLInstance *, uint8_t, uint8_t *);
     CALLBACK(QXLInterface, client_monitors_config, int, QXLInstance *, VDAgentMonitorsConfig *);
 }

@@ -4,13 +4,14 @@
 //! in pieces must give the same as all at once. Every body is shown to every channel's parser.
 #![no_main]
 
+use std::hint::black_box;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
 use spice_server::link::handshake::{Handshake, LinkPolicy, SecurityAnswer, Stage, Step};
 use spice_server::link::key::{ENCRYPTED_LEN, TicketKey};
-use spice_server::link::ticket::{TicketPolicy, TicketRefused};
+use spice_server::link::ticket::TicketRefused;
 use spice_server::protocol::caps::ChannelType;
 use spice_server::protocol::common::ClientCommon;
 use spice_server::protocol::display::{DisplayRequest, GLZ_WINDOW_MAX};
@@ -22,10 +23,7 @@ use spice_server::protocol::main::{AGENT_DATA_MAX, MainRequest};
 static KEY: LazyLock<Arc<TicketKey>> = LazyLock::new(|| Arc::new(TicketKey::generate().unwrap()));
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-struct Server {
-    choices: u8,
-    tickets: TicketPolicy,
-}
+struct Server;
 
 impl LinkPolicy for Server {
     fn security(&self, channel: ChannelType, tls: bool) -> SecurityAnswer {
@@ -50,15 +48,14 @@ impl LinkPolicy for Server {
 
     fn check_ticket(
         &mut self,
-        key: &TicketKey,
+        _key: &TicketKey,
         encrypted: &[u8; ENCRYPTED_LEN],
-        skip_auth: bool,
-        now: Instant,
+        _skip_auth: bool,
+        _now: Instant,
     ) -> Result<(), TicketRefused> {
         // RSA is slow and no input will ever be a ticket: mostly the first byte stands for it.
-        if self.choices & 0xf0 == 0xf0 {
-            return self.tickets.check(key, encrypted, skip_auth, now);
-        }
+        // RSA takes milliseconds under a sanitizer and no input is ever a ticket: it has its own
+        // tests, and here the first byte stands for it.
         if encrypted[0] & 1 == 0 { Ok(()) } else { Err(TicketRefused::Wrong) }
     }
 }
@@ -68,7 +65,6 @@ type Seen = (Vec<u8>, Option<Step>, Vec<u8>);
 
 fn connect(choices: u8, bytes: &[u8], mut split: u8) -> Seen {
     let stage = Stage { skip_auth: choices & 1 != 0, tls: choices & 2 != 0 };
-    let mut server = Server { choices, tickets: TicketPolicy::new(*START) };
     let mut handshake = Handshake::new(stage);
     let (mut sent, mut unread, mut rest) = (Vec::new(), Vec::new(), bytes);
     let mut end = None;
@@ -80,7 +76,7 @@ fn connect(choices: u8, bytes: &[u8], mut split: u8) -> Seen {
         unread.extend_from_slice(&rest[..piece]);
         rest = &rest[piece..];
         while end.is_none() {
-            match handshake.feed(&mut unread, *START, &mut server) {
+            match handshake.feed(&mut unread, *START, &mut Server) {
                 Step::NeedMore => {
                     assert!(unread.len() < handshake.wants() && handshake.wants() <= 4096);
                     break;
@@ -104,14 +100,15 @@ fn messages(mini: bool, channel: ChannelType, mut unread: &[u8]) {
 }
 
 fn bodies(kind: u16, body: &[u8]) {
-    let _ = ClientCommon::parse(kind, body);
-    if let Ok(MainRequest::AgentData(piece)) = MainRequest::parse(kind, body) {
+    // The black boxes keep parsers whose results nobody reads from being optimised away.
+    let _ = black_box(ClientCommon::parse(kind, body));
+    if let Ok(MainRequest::AgentData(piece)) = black_box(MainRequest::parse(kind, body)) {
         assert!((1..=AGENT_DATA_MAX).contains(&piece.len()));
     }
-    if let Ok(InputsRequest::KeyScancode(codes)) = InputsRequest::parse(kind, body) {
+    if let Ok(InputsRequest::KeyScancode(codes)) = black_box(InputsRequest::parse(kind, body)) {
         assert!(!codes.is_empty());
     }
-    match DisplayRequest::parse(kind, body) {
+    match black_box(DisplayRequest::parse(kind, body)) {
         Ok(DisplayRequest::Init(init)) => assert!(init.glz_window <= GLZ_WINDOW_MAX),
         Ok(DisplayRequest::PreferredVideoCodecs(codecs)) => assert!(codecs.len() <= 255),
         _ => {}

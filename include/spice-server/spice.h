@@ -899,7 +899,9 @@ int spice_server_set_agent_copypaste(SpiceServer *server, int enable);
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
 int spice_server_set_agent_file_xfer(SpiceServer *server, int enable);
 
-// 1 if the guest draws and moves the pointer (server mouse mode), 0 otherwise.
+// 1 if the guest moves the pointer (server mouse mode).
+//
+// 0 otherwise, and before `spice_server_init`.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.

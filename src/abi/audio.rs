@@ -224,3 +224,28 @@ pub unsafe extern "C" fn spice_server_set_record_rate(
         not_yet!("spice_server_set_record_rate", (), sin, frequency)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_rate_is_known_without_an_instance() {
+        // SAFETY: NULL is allowed; QEMU asks so.
+        assert_eq!(unsafe { spice_server_get_best_playback_rate(ptr::null_mut()) }, 48000);
+        // SAFETY: as above.
+        assert_eq!(unsafe { spice_server_get_best_record_rate(ptr::null_mut()) }, 48000);
+    }
+
+    #[test]
+    fn a_buffer_is_refused_by_null_and_zero_never_left_unset() {
+        let mut samples = ptr::dangling_mut();
+        let mut count = 77;
+        // SAFETY: both results can be written, and no instance is allowed.
+        unsafe {
+            spice_server_playback_get_buffer(ptr::null_mut(), &raw mut samples, &raw mut count);
+        }
+        assert!(samples.is_null());
+        assert_eq!(count, 0);
+    }
+}

@@ -50,3 +50,20 @@ pub extern "C" fn spice_server_char_device_recognized_subtypes() -> *mut *const 
         SUBTYPES.0.as_ptr().cast_mut()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    #[test]
+    fn the_subtypes_end_with_null_and_leave_out_ports() {
+        let texts = SUBTYPES.0.iter().take_while(|text| !text.is_null());
+        // SAFETY: the array holds literals with terminators.
+        let texts: Vec<_> = texts.map(|text| unsafe { CStr::from_ptr(*text) }).collect();
+        assert_eq!(texts, [c"vdagent", c"smartcard", c"usbredir"]);
+        assert!(SUBTYPES.0.last().is_some_and(|end| end.is_null()));
+        assert!(!spice_server_char_device_recognized_subtypes().is_null());
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::ffi::c_int;
 
-use super::guard::{guard, not_yet};
+use super::guard::guard;
+use super::handles;
 use super::types::input::SpiceKbdInstance;
 
 symver!(spice_server_kbd_leds, "0.6.0");
@@ -14,5 +15,13 @@ symver!(spice_server_kbd_leds, "0.6.0");
 /// - `sin` is NULL or valid; if it was added, it was not removed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_kbd_leds(sin: *mut SpiceKbdInstance, leds: c_int) -> c_int {
-    guard("spice_server_kbd_leds", -1, || not_yet!("spice_server_kbd_leds", -1, sin, leds))
+    guard("spice_server_kbd_leds", -1, || match handles::instance(sin) {
+        Some(added) => {
+            // Only the three lock bits have a meaning.
+            let leds = u8::try_from(leds & 7).unwrap_or(0);
+            added.server.core.keyboard_leds(leds);
+            0
+        }
+        None => -1,
+    })
 }

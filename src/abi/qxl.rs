@@ -1,17 +1,83 @@
 //! Calls of a QXL device that answer at once or wait for the worker (`spice-qxl.h`).
 //!
-//! The calls that are answered by a callback are in [`super::qxl_async`]. All calls for one instance
-//! are served in the order they are made.
+//! The calls that are answered by a callback are in [`super::qxl_async`]. All calls for one
+//! instance are served in the order they are made.
 
 use std::ffi::{c_char, c_int, c_uint};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr::NonNull;
 
-use super::guard::{guard, not_yet};
+use crate::channel::display::{PrimaryCreate, Request};
+use crate::protocol::geometry::Rect;
+use crate::qxl::command::CommandExt;
+use crate::qxl::memslot::MemSlot;
+
+use super::device::to_c;
+use super::guard::{copied_bytes, guard, not_yet, required};
+use super::handles;
 use super::types::foreign::{QXLCommandExt, QXLRect};
 use super::types::qxl::{QXLDevMemSlot, QXLDevSurfaceCreate, QXLInstance};
 
 /// Planes of a dmabuf, as in the kernel's interface.
 const MAX_PLANES: u32 = 4;
+
+/// Longest device address, and most displays of a device (spec 10 §7).
+const MAX_DEVICE_ADDRESS: usize = 255;
+const MAX_DEVICE_DISPLAYS: u32 = 16;
+
+/// A rectangle of the host.
+pub(super) fn to_rect(r: QXLRect) -> Rect {
+    Rect { top: r.top, left: r.left, bottom: r.bottom, right: r.right }
+}
+
+/// A memory slot of the host.
+///
+/// # Safety
+/// - `slot` points to a slot; the memory that it names stays valid until the slot is deleted and a
+///   later call that waits for the worker has returned.
+pub(super) unsafe fn to_memslot(slot: NonNull<QXLDevMemSlot>) -> MemSlot {
+    // SAFETY: the caller vouches for the pointer.
+    let s = unsafe { slot.read() };
+    // SAFETY: the caller vouches for the memory.
+    unsafe {
+        MemSlot::new(
+            s.slot_group_id,
+            s.slot_id,
+            s.generation,
+            s.virt_start as u64,
+            s.virt_end as u64,
+            s.addr_delta,
+        )
+    }
+}
+
+/// The request to make the primary surface, which has number 0.
+pub(super) fn create_primary(surface_id: u32, s: &QXLDevSurfaceCreate) -> Request {
+    if surface_id != 0 {
+        tracing::warn!("surface {surface_id} is not the primary one and was not created");
+        return Request::Nothing;
+    }
+    Request::CreatePrimary(PrimaryCreate {
+        width: s.width,
+        height: s.height,
+        stride: s.stride,
+        format: s.format,
+        mouse_mode: s.mouse_mode,
+        flags: s.flags,
+        mem: s.mem,
+        group_id: s.group_id,
+    })
+}
+
+/// The request to destroy the primary surface, which has number 0.
+pub(super) fn destroy_primary(surface_id: u32) -> Request {
+    if surface_id == 0 {
+        Request::DestroyPrimary
+    } else {
+        tracing::warn!("surface {surface_id} is not the primary one and was not destroyed");
+        Request::Nothing
+    }
+}
 
 /// A descriptor that the host gave away; `None` for numbers below 0.
 ///
@@ -29,7 +95,11 @@ symver!(spice_qxl_wakeup, "0.8.2");
 /// - `instance` is NULL or valid; if it was added, it was not removed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_wakeup(instance: *mut QXLInstance) {
-    guard("spice_qxl_wakeup", (), || not_yet!("spice_qxl_wakeup", (), instance))
+    guard("spice_qxl_wakeup", (), || {
+        if let Some(qxl) = handles::qxl("spice_qxl_wakeup", instance) {
+            qxl.handle.wakeup();
+        }
+    })
 }
 
 symver!(spice_qxl_oom, "0.8.2");
@@ -39,7 +109,11 @@ symver!(spice_qxl_oom, "0.8.2");
 /// - `instance` is NULL or valid; if it was added, it was not removed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_oom(instance: *mut QXLInstance) {
-    guard("spice_qxl_oom", (), || not_yet!("spice_qxl_oom", (), instance))
+    guard("spice_qxl_oom", (), || {
+        if let Some(qxl) = handles::qxl("spice_qxl_oom", instance) {
+            qxl.handle.oom();
+        }
+    })
 }
 
 symver!(spice_qxl_start, "0.8.2");
@@ -50,7 +124,11 @@ symver!(spice_qxl_start, "0.8.2");
 #[deprecated(note = "use spice_server_vm_start")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_start(instance: *mut QXLInstance) {
-    guard("spice_qxl_start", (), || not_yet!("spice_qxl_start", (), instance))
+    guard("spice_qxl_start", (), || {
+        if let Some(qxl) = handles::qxl("spice_qxl_start", instance) {
+            qxl.handle.post(Request::Start)
+        }
+    })
 }
 
 symver!(spice_qxl_stop, "0.8.2");
@@ -61,7 +139,11 @@ symver!(spice_qxl_stop, "0.8.2");
 #[deprecated(note = "use spice_server_vm_stop")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_stop(instance: *mut QXLInstance) {
-    guard("spice_qxl_stop", (), || not_yet!("spice_qxl_stop", (), instance))
+    guard("spice_qxl_stop", (), || {
+        if let Some(qxl) = handles::qxl("spice_qxl_stop", instance) {
+            qxl.handle.call(Request::Stop);
+        }
+    })
 }
 
 symver!(spice_qxl_update_area, "0.8.2");
@@ -83,16 +165,27 @@ pub unsafe extern "C" fn spice_qxl_update_area(
     clear_dirty_region: u32,
 ) {
     guard("spice_qxl_update_area", (), || {
-        not_yet!(
-            "spice_qxl_update_area",
-            (),
-            instance,
-            surface_id,
-            area,
-            dirty_rects,
-            num_dirty_rects,
-            clear_dirty_region
-        )
+        if let Some(qxl) = handles::qxl("spice_qxl_update_area", instance)
+            && let Some(area) = required("spice_qxl_update_area", area)
+        {
+            // SAFETY: the caller vouches for the rectangle.
+            let area = to_rect(unsafe { area.read() });
+            let room = if dirty_rects.is_null() { 0 } else { num_dirty_rects as usize };
+            let clear_dirty = clear_dirty_region != 0;
+            let found = qxl.handle.call(Request::UpdateArea {
+                surface_id,
+                area,
+                clear_dirty,
+                max_rects: room,
+            });
+            for index in 0..room {
+                let rect = found.get(index).map_or(QXLRect::default(), to_c);
+                // SAFETY: the caller vouches for room for `num_dirty_rects` rectangles.
+                let slot = unsafe { dirty_rects.add(index) };
+                // SAFETY: as above.
+                unsafe { slot.write(rect) };
+            }
+        }
     })
 }
 
@@ -108,7 +201,15 @@ pub unsafe extern "C" fn spice_qxl_add_memslot(
     instance: *mut QXLInstance,
     slot: *mut QXLDevMemSlot,
 ) {
-    guard("spice_qxl_add_memslot", (), || not_yet!("spice_qxl_add_memslot", (), instance, slot))
+    guard("spice_qxl_add_memslot", (), || {
+        if let Some(qxl) = handles::qxl("spice_qxl_add_memslot", instance)
+            && let Some(slot) = required("spice_qxl_add_memslot", slot)
+        {
+            // SAFETY: the caller vouches for the slot and the memory that it names.
+            let slot = unsafe { to_memslot(slot) };
+            qxl.handle.call(Request::AddMemslot(slot));
+        }
+    })
 }
 
 symver!(spice_qxl_del_memslot, "0.8.2");
@@ -123,7 +224,9 @@ pub unsafe extern "C" fn spice_qxl_del_memslot(
     slot_id: u32,
 ) {
     guard("spice_qxl_del_memslot", (), || {
-        not_yet!("spice_qxl_del_memslot", (), instance, slot_group_id, slot_id)
+        if let Some(qxl) = handles::qxl("spice_qxl_del_memslot", instance) {
+            qxl.handle.post(Request::DelMemslot { group: slot_group_id, slot: slot_id });
+        }
     })
 }
 
@@ -134,7 +237,11 @@ symver!(spice_qxl_reset_memslots, "0.8.2");
 /// - `instance` is NULL or valid; if it was added, it was not removed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_reset_memslots(instance: *mut QXLInstance) {
-    guard("spice_qxl_reset_memslots", (), || not_yet!("spice_qxl_reset_memslots", (), instance))
+    guard("spice_qxl_reset_memslots", (), || {
+        if let Some(qxl) = handles::qxl("spice_qxl_reset_memslots", instance) {
+            qxl.handle.post(Request::ResetMemslots)
+        }
+    })
 }
 
 symver!(spice_qxl_destroy_surfaces, "0.8.2");
@@ -144,7 +251,11 @@ symver!(spice_qxl_destroy_surfaces, "0.8.2");
 /// - `instance` is NULL or valid; if it was added, it was not removed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_destroy_surfaces(instance: *mut QXLInstance) {
-    guard("spice_qxl_destroy_surfaces", (), || not_yet!("spice_qxl_destroy_surfaces", (), instance))
+    guard("spice_qxl_destroy_surfaces", (), || {
+        if let Some(qxl) = handles::qxl("spice_qxl_destroy_surfaces", instance) {
+            qxl.handle.call(Request::DestroySurfaces);
+        }
+    })
 }
 
 symver!(spice_qxl_destroy_primary_surface, "0.8.2");
@@ -158,7 +269,9 @@ pub unsafe extern "C" fn spice_qxl_destroy_primary_surface(
     surface_id: u32,
 ) {
     guard("spice_qxl_destroy_primary_surface", (), || {
-        not_yet!("spice_qxl_destroy_primary_surface", (), instance, surface_id)
+        if let Some(qxl) = handles::qxl("spice_qxl_destroy_primary_surface", instance) {
+            qxl.handle.call(destroy_primary(surface_id));
+        }
     })
 }
 
@@ -176,7 +289,13 @@ pub unsafe extern "C" fn spice_qxl_create_primary_surface(
     surface: *mut QXLDevSurfaceCreate,
 ) {
     guard("spice_qxl_create_primary_surface", (), || {
-        not_yet!("spice_qxl_create_primary_surface", (), instance, surface_id, surface)
+        if let Some(qxl) = handles::qxl("spice_qxl_create_primary_surface", instance)
+            && let Some(surface) = required("spice_qxl_create_primary_surface", surface)
+        {
+            // SAFETY: the caller vouches for the description.
+            let surface = unsafe { surface.read() };
+            qxl.handle.call(create_primary(surface_id, &surface));
+        }
     })
 }
 
@@ -188,7 +307,9 @@ symver!(spice_qxl_reset_image_cache, "0.8.2");
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_reset_image_cache(instance: *mut QXLInstance) {
     guard("spice_qxl_reset_image_cache", (), || {
-        not_yet!("spice_qxl_reset_image_cache", (), instance)
+        if let Some(qxl) = handles::qxl("spice_qxl_reset_image_cache", instance) {
+            qxl.handle.call(Request::ResetImageCache);
+        }
     })
 }
 
@@ -199,7 +320,11 @@ symver!(spice_qxl_reset_cursor, "0.8.2");
 /// - `instance` is NULL or valid; if it was added, it was not removed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_reset_cursor(instance: *mut QXLInstance) {
-    guard("spice_qxl_reset_cursor", (), || not_yet!("spice_qxl_reset_cursor", (), instance))
+    guard("spice_qxl_reset_cursor", (), || {
+        if let Some(qxl) = handles::qxl("spice_qxl_reset_cursor", instance) {
+            qxl.handle.call(Request::ResetCursor);
+        }
+    })
 }
 
 symver!(spice_qxl_destroy_surface_wait, "0.8.2");
@@ -213,7 +338,9 @@ pub unsafe extern "C" fn spice_qxl_destroy_surface_wait(
     surface_id: u32,
 ) {
     guard("spice_qxl_destroy_surface_wait", (), || {
-        not_yet!("spice_qxl_destroy_surface_wait", (), instance, surface_id)
+        if let Some(qxl) = handles::qxl("spice_qxl_destroy_surface_wait", instance) {
+            qxl.handle.call(Request::DestroySurface { surface_id, flush: true });
+        }
     })
 }
 
@@ -230,7 +357,19 @@ pub unsafe extern "C" fn spice_qxl_loadvm_commands(
     count: u32,
 ) {
     guard("spice_qxl_loadvm_commands", (), || {
-        not_yet!("spice_qxl_loadvm_commands", (), instance, ext, count)
+        if let Some(qxl) = handles::qxl("spice_qxl_loadvm_commands", instance) {
+            let count = if ext.is_null() { 0 } else { count as usize };
+            let mut commands = Vec::new();
+            for index in 0..count {
+                // SAFETY: the caller vouches for `count` commands.
+                let place = unsafe { ext.add(index) };
+                // SAFETY: as above.
+                let c = unsafe { place.read() };
+                let (data, kind) = (c.cmd.data, c.cmd.r#type);
+                commands.push(CommandExt { data, kind, group_id: c.group_id, flags: c.flags });
+            }
+            qxl.handle.call(Request::LoadVm(commands));
+        }
     })
 }
 
@@ -241,7 +380,11 @@ symver!(spice_qxl_driver_unload, "0.12.3");
 /// - `instance` is NULL or valid; if it was added, it was not removed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_driver_unload(instance: *mut QXLInstance) {
-    guard("spice_qxl_driver_unload", (), || not_yet!("spice_qxl_driver_unload", (), instance))
+    guard("spice_qxl_driver_unload", (), || {
+        if let Some(qxl) = handles::qxl("spice_qxl_driver_unload", instance) {
+            qxl.handle.post(Request::DriverUnload)
+        }
+    })
 }
 
 symver!(spice_qxl_set_max_monitors, "0.12.6");
@@ -256,7 +399,9 @@ pub unsafe extern "C" fn spice_qxl_set_max_monitors(
     max_monitors: c_uint,
 ) {
     guard("spice_qxl_set_max_monitors", (), || {
-        not_yet!("spice_qxl_set_max_monitors", (), instance, max_monitors)
+        if let Some(qxl) = handles::qxl("spice_qxl_set_max_monitors", instance) {
+            qxl.handle.set_max_monitors(max_monitors);
+        }
     })
 }
 
@@ -277,14 +422,18 @@ pub unsafe extern "C" fn spice_qxl_set_device_info(
     device_display_id_count: u32,
 ) {
     guard("spice_qxl_set_device_info", (), || {
-        not_yet!(
-            "spice_qxl_set_device_info",
-            (),
-            instance,
-            device_address,
-            device_display_id_start,
-            device_display_id_count
-        )
+        if let Some(qxl) = handles::qxl("spice_qxl_set_device_info", instance) {
+            // SAFETY: the caller vouches for the string.
+            let address = unsafe { copied_bytes(device_address, MAX_DEVICE_ADDRESS + 1) };
+            let fits = address.is_some_and(|a| a.len() <= MAX_DEVICE_ADDRESS);
+            if !fits || device_display_id_count > MAX_DEVICE_DISPLAYS {
+                tracing::warn!("spice_qxl_set_device_info: address or count is out of range");
+            } else {
+                // The agent, which wants to know the rest, is not served yet.
+                let _ = device_display_id_start;
+                qxl.handle.set_max_monitors(device_display_id_count);
+            }
+        }
     })
 }
 
@@ -360,4 +509,39 @@ pub unsafe extern "C" fn spice_qxl_gl_scanout2(
             y_0_top
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+    use std::ptr;
+
+    use super::*;
+
+    fn is_open(number: c_int) -> bool {
+        std::path::Path::new(&format!("/proc/self/fd/{number}"))
+            .read_link()
+            .is_ok_and(|path| path.to_string_lossy().contains("cayenne-scanout-test"))
+    }
+
+    #[test]
+    fn descriptors_of_a_scanout_are_taken_over() {
+        let path =
+            std::env::temp_dir().join(format!("cayenne-scanout-test-{}", std::process::id()));
+        let first = File::create(&path).expect("a scratch file");
+        let second = first.try_clone().expect("a second descriptor");
+        let numbers = [first.as_raw_fd(), second.as_raw_fd()];
+        let _ = (first.into_raw_fd(), second.into_raw_fd());
+        let none = ptr::null_mut();
+        // SAFETY: the descriptor is ours and given away; no instance is allowed.
+        unsafe { spice_qxl_gl_scanout(none, numbers[0], 1, 1, 4, 0, 0) };
+        assert!(!is_open(numbers[0]));
+        assert!(is_open(numbers[1]));
+        let fd = &raw const numbers[1];
+        // SAFETY: an array of one descriptor, given away; the others may be NULL.
+        unsafe { spice_qxl_gl_scanout2(none, fd, 1, 1, ptr::null(), ptr::null(), 1, 0, 0, 0) };
+        assert!(!is_open(numbers[1]));
+        let _ = std::fs::remove_file(path);
+    }
 }

@@ -3,8 +3,13 @@
 //! Every cookie is answered, also after an error, on the thread of the device's worker.
 
 use std::ffi::c_int;
+use std::ptr::NonNull;
 
-use super::guard::{guard, not_yet};
+use crate::channel::display::Request;
+
+use super::guard::guard;
+use super::handles;
+use super::qxl::{create_primary, destroy_primary, to_memslot, to_rect};
 use super::types::foreign::{QXLPhysical, QXLRect};
 use super::types::qxl::{QXLDevMemSlot, QXLDevSurfaceCreate, QXLInstance};
 
@@ -23,15 +28,18 @@ pub unsafe extern "C" fn spice_qxl_update_area_async(
     cookie: u64,
 ) {
     guard("spice_qxl_update_area_async", (), || {
-        not_yet!(
-            "spice_qxl_update_area_async",
-            (),
-            instance,
-            surface_id,
-            qxl_area,
-            clear_dirty_region,
-            cookie
-        )
+        if let Some(qxl) = handles::qxl("spice_qxl_update_area_async", instance) {
+            let request = NonNull::new(qxl_area).map_or(Request::Nothing, |area| {
+                Request::UpdateArea {
+                    surface_id,
+                    // SAFETY: the caller vouches for the rectangle.
+                    area: to_rect(unsafe { area.read() }),
+                    clear_dirty: clear_dirty_region != 0,
+                    max_rects: usize::MAX,
+                }
+            });
+            qxl.handle.post_async(request, cookie);
+        }
     })
 }
 
@@ -49,7 +57,13 @@ pub unsafe extern "C" fn spice_qxl_add_memslot_async(
     cookie: u64,
 ) {
     guard("spice_qxl_add_memslot_async", (), || {
-        not_yet!("spice_qxl_add_memslot_async", (), instance, slot, cookie)
+        if let Some(qxl) = handles::qxl("spice_qxl_add_memslot_async", instance) {
+            let request = NonNull::new(slot).map_or(Request::Nothing, |slot| {
+                // SAFETY: the caller vouches for the slot and the memory that it names.
+                Request::AddMemslot(unsafe { to_memslot(slot) })
+            });
+            qxl.handle.post_async(request, cookie);
+        }
     })
 }
 
@@ -61,7 +75,9 @@ symver!(spice_qxl_destroy_surfaces_async, "0.8.2");
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_destroy_surfaces_async(instance: *mut QXLInstance, cookie: u64) {
     guard("spice_qxl_destroy_surfaces_async", (), || {
-        not_yet!("spice_qxl_destroy_surfaces_async", (), instance, cookie)
+        if let Some(qxl) = handles::qxl("spice_qxl_destroy_surfaces_async", instance) {
+            qxl.handle.post_async(Request::DestroySurfaces, cookie);
+        }
     })
 }
 
@@ -77,7 +93,9 @@ pub unsafe extern "C" fn spice_qxl_destroy_primary_surface_async(
     cookie: u64,
 ) {
     guard("spice_qxl_destroy_primary_surface_async", (), || {
-        not_yet!("spice_qxl_destroy_primary_surface_async", (), instance, surface_id, cookie)
+        if let Some(qxl) = handles::qxl("spice_qxl_destroy_primary_surface_async", instance) {
+            qxl.handle.post_async(destroy_primary(surface_id), cookie);
+        }
     })
 }
 
@@ -96,14 +114,13 @@ pub unsafe extern "C" fn spice_qxl_create_primary_surface_async(
     cookie: u64,
 ) {
     guard("spice_qxl_create_primary_surface_async", (), || {
-        not_yet!(
-            "spice_qxl_create_primary_surface_async",
-            (),
-            instance,
-            surface_id,
-            surface,
-            cookie
-        )
+        if let Some(qxl) = handles::qxl("spice_qxl_create_primary_surface_async", instance) {
+            let request = NonNull::new(surface).map_or(Request::Nothing, |surface| {
+                // SAFETY: the caller vouches for the description.
+                create_primary(surface_id, &unsafe { surface.read() })
+            });
+            qxl.handle.post_async(request, cookie);
+        }
     })
 }
 
@@ -119,7 +136,9 @@ pub unsafe extern "C" fn spice_qxl_destroy_surface_async(
     cookie: u64,
 ) {
     guard("spice_qxl_destroy_surface_async", (), || {
-        not_yet!("spice_qxl_destroy_surface_async", (), instance, surface_id, cookie)
+        if let Some(qxl) = handles::qxl("spice_qxl_destroy_surface_async", instance) {
+            qxl.handle.post_async(Request::DestroySurface { surface_id, flush: false }, cookie);
+        }
     })
 }
 
@@ -131,7 +150,9 @@ symver!(spice_qxl_flush_surfaces_async, "0.8.2");
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_qxl_flush_surfaces_async(instance: *mut QXLInstance, cookie: u64) {
     guard("spice_qxl_flush_surfaces_async", (), || {
-        not_yet!("spice_qxl_flush_surfaces_async", (), instance, cookie)
+        if let Some(qxl) = handles::qxl("spice_qxl_flush_surfaces_async", instance) {
+            qxl.handle.post_async(Request::FlushSurfaces, cookie);
+        }
     })
 }
 
@@ -148,7 +169,12 @@ pub unsafe extern "C" fn spice_qxl_monitors_config_async(
     cookie: u64,
 ) {
     guard("spice_qxl_monitors_config_async", (), || {
-        not_yet!("spice_qxl_monitors_config_async", (), instance, monitors_config, group_id, cookie)
+        if let Some(qxl) = handles::qxl("spice_qxl_monitors_config_async", instance) {
+            // A negative group does not exist and is refused as such.
+            let group = u32::try_from(group_id).unwrap_or(u32::MAX);
+            qxl.handle
+                .post_async(Request::MonitorsConfig { address: monitors_config, group }, cookie);
+        }
     })
 }
 
@@ -167,6 +193,9 @@ pub unsafe extern "C" fn spice_qxl_gl_draw_async(
     cookie: u64,
 ) {
     guard("spice_qxl_gl_draw_async", (), || {
-        not_yet!("spice_qxl_gl_draw_async", (), instance, x, y, w, h, cookie)
+        if let Some(qxl) = handles::qxl("spice_qxl_gl_draw_async", instance) {
+            let _ = (x, y, w, h);
+            qxl.handle.post_async(Request::Nothing, cookie);
+        }
     })
 }

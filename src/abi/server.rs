@@ -4,11 +4,26 @@
 
 use std::ffi::{c_char, c_int};
 use std::ptr;
+use std::sync::PoisonError;
 
-use super::guard::{guard, not_yet, required};
+use zeroize::Zeroizing;
+
+use crate::protocol::caps::ChannelType;
+use crate::server::settings::Security;
+
+use super::guard::{copied_bytes, copied_text, guard, not_yet, required};
+use super::handles::with;
+use super::interfaces;
 use super::types::core::{SpiceBaseInstance, SpiceCoreInterface};
 use super::types::foreign::{SockAddr, SockLen};
 use super::types::server::{CompatVersion, SpiceServer};
+
+/// Longest address that is kept, as in the original.
+const MAX_ADDRESS: usize = 255;
+/// Longest name of a machine that is told to clients.
+const MAX_NAME: usize = 1024;
+/// More than any password that is taken, so that one that is too long is seen as such.
+const MAX_PASSWORD: usize = 128;
 
 symver!(spice_get_current_compat_version, "0.6.1");
 /// The newest version that `spice_server_set_compat_version` takes.
@@ -23,7 +38,7 @@ symver!(spice_server_new, "0.6.0");
 /// Returns NULL if memory is short. `spice_server_destroy` frees it.
 #[unsafe(no_mangle)]
 pub extern "C" fn spice_server_new() -> *mut SpiceServer {
-    guard("spice_server_new", ptr::null_mut(), || not_yet!("spice_server_new", ptr::null_mut()))
+    guard("spice_server_new", ptr::null_mut(), || interfaces::new_server())
 }
 
 symver!(spice_server_init, "0.6.0");
@@ -41,7 +56,13 @@ pub unsafe extern "C" fn spice_server_init(
     server: *mut SpiceServer,
     core: *mut SpiceCoreInterface,
 ) -> c_int {
-    guard("spice_server_init", -1, || not_yet!("spice_server_init", -1, server, core))
+    guard("spice_server_init", -1, || {
+        with("spice_server_init", server, -1, |s| {
+            let Some(table) = required("spice_server_init", core) else { return -1 };
+            // SAFETY: the caller vouches for the table until the server is destroyed.
+            unsafe { interfaces::init(&s, table) }
+        })
+    })
 }
 
 symver!(spice_server_destroy, "0.6.0");
@@ -53,7 +74,7 @@ symver!(spice_server_destroy, "0.6.0");
 /// - `server` is NULL or came from `spice_server_new`; it must not be used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_destroy(server: *mut SpiceServer) {
-    guard("spice_server_destroy", (), || not_yet!("spice_server_destroy", (), server))
+    guard("spice_server_destroy", (), || interfaces::destroy(server))
 }
 
 symver!(spice_server_set_compat_version, "0.6.1");
@@ -85,7 +106,13 @@ symver!(spice_server_set_port, "0.6.0");
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_port(server: *mut SpiceServer, port: c_int) -> c_int {
-    guard("spice_server_set_port", -1, || not_yet!("spice_server_set_port", -1, server, port))
+    guard("spice_server_set_port", -1, || {
+        with("spice_server_set_port", server, -1, |s| {
+            let Ok(port) = u16::try_from(port) else { return -1 };
+            s.core.session().settings.port = Some(port);
+            0
+        })
+    })
 }
 
 symver!(spice_server_set_addr, "0.6.0");
@@ -104,7 +131,11 @@ pub unsafe extern "C" fn spice_server_set_addr(
     flags: c_int,
 ) {
     guard("spice_server_set_addr", (), || {
-        not_yet!("spice_server_set_addr", (), server, addr, flags)
+        with("spice_server_set_addr", server, (), |s| {
+            // SAFETY: the caller vouches for the string.
+            let text = unsafe { copied_text(addr, MAX_ADDRESS) }.unwrap_or_default();
+            s.core.session().settings.address = interfaces::address(text, flags);
+        })
     })
 }
 
@@ -124,7 +155,10 @@ pub unsafe extern "C" fn spice_server_set_listen_socket_fd(
     listen_fd: c_int,
 ) -> c_int {
     guard("spice_server_set_listen_socket_fd", -1, || {
-        not_yet!("spice_server_set_listen_socket_fd", -1, server, listen_fd)
+        with("spice_server_set_listen_socket_fd", server, -1, |s| {
+            *s.listen_fd.lock().unwrap_or_else(PoisonError::into_inner) = Some(listen_fd);
+            0
+        })
     })
 }
 
@@ -141,7 +175,10 @@ pub unsafe extern "C" fn spice_server_set_exit_on_disconnect(
     flag: c_int,
 ) -> c_int {
     guard("spice_server_set_exit_on_disconnect", -1, || {
-        not_yet!("spice_server_set_exit_on_disconnect", -1, server, flag)
+        with("spice_server_set_exit_on_disconnect", server, -1, |s| {
+            s.core.session().settings.exit_on_disconnect = flag != 0;
+            0
+        })
     })
 }
 
@@ -154,7 +191,12 @@ symver!(spice_server_set_noauth, "0.6.0");
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_noauth(server: *mut SpiceServer) -> c_int {
-    guard("spice_server_set_noauth", -1, || not_yet!("spice_server_set_noauth", -1, server))
+    guard("spice_server_set_noauth", -1, || {
+        with("spice_server_set_noauth", server, -1, |s| {
+            s.core.session().ticket.disable();
+            0
+        })
+    })
 }
 
 symver!(spice_server_set_sasl, "0.8.2");
@@ -166,7 +208,9 @@ symver!(spice_server_set_sasl, "0.8.2");
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_sasl(server: *mut SpiceServer, enabled: c_int) -> c_int {
-    guard("spice_server_set_sasl", -1, || not_yet!("spice_server_set_sasl", -1, server, enabled))
+    guard("spice_server_set_sasl", -1, || {
+        if enabled == 0 { 0 } else { not_yet!("spice_server_set_sasl", -1, server) }
+    })
 }
 
 symver!(spice_server_set_sasl_appname, "0.8.2");
@@ -183,7 +227,11 @@ pub unsafe extern "C" fn spice_server_set_sasl_appname(
     appname: *const c_char,
 ) -> c_int {
     guard("spice_server_set_sasl_appname", -1, || {
-        not_yet!("spice_server_set_sasl_appname", -1, server, appname)
+        {
+            // As an original without SASL; hosts set the name even when they do not use it.
+            let _ = (server, appname);
+            -1
+        }
     })
 }
 
@@ -205,15 +253,19 @@ pub unsafe extern "C" fn spice_server_set_ticket(
     disconnect_if_connected: c_int,
 ) -> c_int {
     guard("spice_server_set_ticket", -1, || {
-        not_yet!(
-            "spice_server_set_ticket",
-            -1,
-            server,
-            passwd,
-            lifetime,
-            fail_if_connected,
-            disconnect_if_connected
-        )
+        with("spice_server_set_ticket", server, -1, |s| {
+            // SAFETY: the caller vouches for the string.
+            let password = unsafe { copied_bytes(passwd, MAX_PASSWORD) }.map(Zeroizing::new);
+            let password = password.as_ref().map(|p| p.as_slice());
+            let (fail, disconnect) = (fail_if_connected != 0, disconnect_if_connected != 0);
+            match s.core.set_ticket(password, lifetime, fail, disconnect) {
+                Ok(()) => 0,
+                Err(error) => {
+                    tracing::warn!(%error, "the ticket was not set");
+                    -1
+                }
+            }
+        })
     })
 }
 
@@ -269,7 +321,10 @@ pub unsafe extern "C" fn spice_server_add_client(
     skip_auth: c_int,
 ) -> c_int {
     guard("spice_server_add_client", -1, || {
-        not_yet!("spice_server_add_client", -1, server, socket, skip_auth)
+        with("spice_server_add_client", server, -1, |s| {
+            // SAFETY: the caller hands the descriptor over; it is given back on failure.
+            unsafe { interfaces::add_client(&s, socket, skip_auth != 0) }
+        })
     })
 }
 
@@ -307,7 +362,11 @@ pub unsafe extern "C" fn spice_server_add_interface(
     sin: *mut SpiceBaseInstance,
 ) -> c_int {
     guard("spice_server_add_interface", -1, || {
-        not_yet!("spice_server_add_interface", -1, server, sin)
+        with("spice_server_add_interface", server, -1, |s| {
+            let Some(instance) = required("spice_server_add_interface", sin) else { return -1 };
+            // SAFETY: the caller vouches for the instance and its interface.
+            unsafe { interfaces::add(&s, instance) }
+        })
     })
 }
 
@@ -321,9 +380,7 @@ symver!(spice_server_remove_interface, "0.6.0");
 /// - `sin` is NULL or the head of an instance whose interface is still valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_remove_interface(sin: *mut SpiceBaseInstance) -> c_int {
-    guard("spice_server_remove_interface", -1, || {
-        not_yet!("spice_server_remove_interface", -1, sin)
-    })
+    guard("spice_server_remove_interface", -1, || interfaces::remove(sin))
 }
 
 symver!(spice_server_set_channel_security, "0.6.0");
@@ -341,7 +398,17 @@ pub unsafe extern "C" fn spice_server_set_channel_security(
     security: c_int,
 ) -> c_int {
     guard("spice_server_set_channel_security", -1, || {
-        not_yet!("spice_server_set_channel_security", -1, server, channel, security)
+        with("spice_server_set_channel_security", server, -1, |s| {
+            // SAFETY: the caller vouches for the string.
+            let name = unsafe { copied_text(channel, MAX_ADDRESS) };
+            let channel = match name.as_deref().map(ChannelType::from_name) {
+                None => None,
+                Some(Some(known)) => Some(known),
+                Some(None) => return -1,
+            };
+            s.core.session().settings.set_security(channel, Security::from_bits(security));
+            0
+        })
     })
 }
 
@@ -391,7 +458,15 @@ symver!(spice_server_get_num_clients, "0.10.0");
 #[deprecated(note = "count the channel events")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_get_num_clients(server: *mut SpiceServer) -> c_int {
-    guard("spice_server_get_num_clients", 0, || not_yet!("spice_server_get_num_clients", 0, server))
+    guard("spice_server_get_num_clients", 0, || {
+        if server.is_null() {
+            0
+        } else {
+            with("spice_server_get_num_clients", server, 0, |s| {
+                i32::try_from(s.core.session().client_count()).unwrap_or(i32::MAX)
+            })
+        }
+    })
 }
 
 symver!(spice_server_set_name, "0.10.2");
@@ -402,7 +477,12 @@ symver!(spice_server_set_name, "0.10.2");
 /// - `name` is NULL or a NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_name(server: *mut SpiceServer, name: *const c_char) {
-    guard("spice_server_set_name", (), || not_yet!("spice_server_set_name", (), server, name))
+    guard("spice_server_set_name", (), || {
+        with("spice_server_set_name", server, (), |s| {
+            // SAFETY: the caller vouches for the string.
+            s.core.set_name(unsafe { copied_text(name, MAX_NAME) });
+        })
+    })
 }
 
 symver!(spice_server_set_uuid, "0.10.2");
@@ -413,7 +493,14 @@ symver!(spice_server_set_uuid, "0.10.2");
 /// - `uuid` is NULL or points to 16 bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_uuid(server: *mut SpiceServer, uuid: *const u8) {
-    guard("spice_server_set_uuid", (), || not_yet!("spice_server_set_uuid", (), server, uuid))
+    guard("spice_server_set_uuid", (), || {
+        with("spice_server_set_uuid", server, (), |s| {
+            let Some(uuid) = required("spice_server_set_uuid", uuid.cast_mut()) else { return };
+            // SAFETY: the caller vouches for 16 bytes.
+            let uuid = unsafe { uuid.cast::<[u8; 16]>().read() };
+            s.core.session().settings.uuid = Some(uuid);
+        })
+    })
 }
 
 symver!(spice_server_vm_start, "0.11.2");
@@ -425,7 +512,9 @@ symver!(spice_server_vm_start, "0.11.2");
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_vm_start(server: *mut SpiceServer) {
-    guard("spice_server_vm_start", (), || not_yet!("spice_server_vm_start", (), server))
+    guard("spice_server_vm_start", (), || {
+        with("spice_server_vm_start", server, (), |s| interfaces::set_running(&s, true))
+    })
 }
 
 symver!(spice_server_vm_stop, "0.11.2");
@@ -435,5 +524,26 @@ symver!(spice_server_vm_stop, "0.11.2");
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_vm_stop(server: *mut SpiceServer) {
-    guard("spice_server_vm_stop", (), || not_yet!("spice_server_vm_stop", (), server))
+    guard("spice_server_vm_stop", (), || {
+        with("spice_server_vm_stop", server, (), |s| interfaces::set_running(&s, false))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_server_settings_fail_and_harm_nothing() {
+        let version = CompatVersion::V0_6;
+        // SAFETY: NULL is allowed.
+        let result = unsafe { spice_server_set_compat_version(ptr::null_mut(), version) };
+        assert_eq!(result, -1);
+        // SAFETY: NULL is allowed.
+        assert_eq!(unsafe { spice_server_init(ptr::null_mut(), ptr::null_mut()) }, -1);
+        // SAFETY: NULL is allowed.
+        assert_eq!(unsafe { spice_server_remove_interface(ptr::null_mut()) }, -1);
+        // SAFETY: NULL is allowed.
+        unsafe { spice_server_destroy(ptr::null_mut()) };
+    }
 }

@@ -3,7 +3,11 @@
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
 
-use super::guard::{guard, not_yet};
+use crate::server::settings::{STREAMING_VIDEO, WAN_COMPRESSION};
+
+use super::guard::{copied_text, guard, not_yet};
+use super::handles::with;
+use super::interfaces;
 use super::types::foreign::SpiceImageCompression;
 use super::types::server::{SpiceServer, WanCompression};
 
@@ -20,7 +24,10 @@ pub unsafe extern "C" fn spice_server_set_image_compression(
     comp: SpiceImageCompression,
 ) -> c_int {
     guard("spice_server_set_image_compression", -1, || {
-        not_yet!("spice_server_set_image_compression", -1, server, comp)
+        with("spice_server_set_image_compression", server, -1, |s| {
+            interfaces::set_image_compression(&s, comp.0);
+            0
+        })
     })
 }
 
@@ -34,7 +41,9 @@ pub unsafe extern "C" fn spice_server_get_image_compression(
     server: *mut SpiceServer,
 ) -> SpiceImageCompression {
     guard("spice_server_get_image_compression", SpiceImageCompression::INVALID, || {
-        not_yet!("spice_server_get_image_compression", SpiceImageCompression::INVALID, server)
+        with("spice_server_get_image_compression", server, SpiceImageCompression::INVALID, |s| {
+            SpiceImageCompression(s.core.session().settings.image_compression.unsigned_abs())
+        })
     })
 }
 
@@ -51,7 +60,11 @@ pub unsafe extern "C" fn spice_server_set_jpeg_compression(
     comp: WanCompression,
 ) -> c_int {
     guard("spice_server_set_jpeg_compression", -1, || {
-        not_yet!("spice_server_set_jpeg_compression", -1, server, comp)
+        with("spice_server_set_jpeg_compression", server, -1, |s| {
+            let Some(value) = wan_compression(comp) else { return -1 };
+            s.core.session().settings.jpeg = value;
+            0
+        })
     })
 }
 
@@ -68,7 +81,11 @@ pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(
     comp: WanCompression,
 ) -> c_int {
     guard("spice_server_set_zlib_glz_compression", -1, || {
-        not_yet!("spice_server_set_zlib_glz_compression", -1, server, comp)
+        with("spice_server_set_zlib_glz_compression", server, -1, |s| {
+            let Some(value) = wan_compression(comp) else { return -1 };
+            s.core.session().settings.zlib_glz = value;
+            0
+        })
     })
 }
 
@@ -85,7 +102,14 @@ pub unsafe extern "C" fn spice_server_set_streaming_video(
     value: c_int,
 ) -> c_int {
     guard("spice_server_set_streaming_video", -1, || {
-        not_yet!("spice_server_set_streaming_video", -1, server, value)
+        with("spice_server_set_streaming_video", server, -1, |s| {
+            if !STREAMING_VIDEO.contains(&value) {
+                return -1;
+            }
+            s.core.session().settings.streaming_video = value;
+            interfaces::tell_compression_level(&s);
+            0
+        })
     })
 }
 
@@ -115,7 +139,11 @@ symver!(spice_server_get_video_codecs, "0.14.3");
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_get_video_codecs(server: *mut SpiceServer) -> *const c_char {
     guard("spice_server_get_video_codecs", ptr::null(), || {
-        not_yet!("spice_server_get_video_codecs", ptr::null(), server)
+        with("spice_server_get_video_codecs", server, ptr::null(), |s| {
+            let _ = s;
+            // No encoder is there yet, so the list is empty.
+            CString::default().into_raw().cast_const()
+        })
     })
 }
 
@@ -152,7 +180,12 @@ pub unsafe extern "C" fn spice_server_add_renderer(
     name: *const c_char,
 ) -> c_int {
     guard("spice_server_add_renderer", -1, || {
-        not_yet!("spice_server_add_renderer", -1, server, name)
+        with("spice_server_add_renderer", server, -1, |s| {
+            let _ = s;
+            // SAFETY: the caller vouches for the string.
+            let name = unsafe { copied_text(name, 16) };
+            if name.as_deref() == Some("sw") { 0 } else { -1 }
+        })
     })
 }
 
@@ -169,7 +202,10 @@ pub unsafe extern "C" fn spice_server_set_playback_compression(
     enable: c_int,
 ) -> c_int {
     guard("spice_server_set_playback_compression", -1, || {
-        not_yet!("spice_server_set_playback_compression", -1, server, enable)
+        with("spice_server_set_playback_compression", server, -1, |s| {
+            s.core.session().settings.playback_compression = enable != 0;
+            0
+        })
     })
 }
 
@@ -186,7 +222,10 @@ pub unsafe extern "C" fn spice_server_set_agent_mouse(
     enable: c_int,
 ) -> c_int {
     guard("spice_server_set_agent_mouse", -1, || {
-        not_yet!("spice_server_set_agent_mouse", -1, server, enable)
+        with("spice_server_set_agent_mouse", server, -1, |s| {
+            s.core.set_agent_mouse(enable != 0);
+            0
+        })
     })
 }
 
@@ -203,7 +242,10 @@ pub unsafe extern "C" fn spice_server_set_agent_copypaste(
     enable: c_int,
 ) -> c_int {
     guard("spice_server_set_agent_copypaste", -1, || {
-        not_yet!("spice_server_set_agent_copypaste", -1, server, enable)
+        with("spice_server_set_agent_copypaste", server, -1, |s| {
+            s.core.session().settings.agent_copypaste = enable != 0;
+            0
+        })
     })
 }
 
@@ -220,18 +262,28 @@ pub unsafe extern "C" fn spice_server_set_agent_file_xfer(
     enable: c_int,
 ) -> c_int {
     guard("spice_server_set_agent_file_xfer", -1, || {
-        not_yet!("spice_server_set_agent_file_xfer", -1, server, enable)
+        with("spice_server_set_agent_file_xfer", server, -1, |s| {
+            s.core.session().settings.agent_file_xfer = enable != 0;
+            0
+        })
     })
 }
 
 symver!(spice_server_is_server_mouse, "0.10.3");
-/// 1 if the guest draws and moves the pointer (server mouse mode), 0 otherwise.
+/// 1 if the guest moves the pointer (server mouse mode).
+///
+/// 0 otherwise, and before `spice_server_init`.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_is_server_mouse(server: *mut SpiceServer) -> c_int {
-    guard("spice_server_is_server_mouse", 1, || not_yet!("spice_server_is_server_mouse", 1, server))
+    guard("spice_server_is_server_mouse", 0, || {
+        with("spice_server_is_server_mouse", server, 0, |s| {
+            // As the original: nothing is known before init.
+            c_int::from(s.core.is_initialised() && s.core.is_server_mouse())
+        })
+    })
 }
 
 symver!(spice_server_set_seamless_migration, "0.11.2");
@@ -245,6 +297,13 @@ pub unsafe extern "C" fn spice_server_set_seamless_migration(
     enable: c_int,
 ) {
     guard("spice_server_set_seamless_migration", (), || {
-        not_yet!("spice_server_set_seamless_migration", (), server, enable)
+        with("spice_server_set_seamless_migration", server, (), |s| {
+            s.core.session().settings.seamless_migration = enable != 0
+        })
     })
+}
+
+/// The value if it exists.
+fn wan_compression(value: WanCompression) -> Option<i32> {
+    i32::try_from(value.0).ok().filter(|v| WAN_COMPRESSION.contains(v))
 }

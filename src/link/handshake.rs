@@ -110,7 +110,8 @@ pub enum Step {
     /// Bind to a session, write the link result, go on as a channel. What is unread now is the
     /// channel's first bytes.
     Authenticated(Linked),
-    /// Write the reply and close.
+    /// Write the reply, shut the write side down, drain briefly and close: input that is still
+    /// pending at the close would turn it into a reset, and the client may lose the reply.
     Refuse(Refusal),
 }
 

@@ -8,8 +8,9 @@ use super::{compiled, compiler_flags, root, scratch, shown, skipped};
 
 /// What `capi-tests/abi_check.c` prints when compiled with these flags.
 fn seen_by_c(variant: &str, flags: &[String]) -> String {
-    let output =
-        Command::new(compiled("abi_check", variant, flags)).output().expect("the program runs");
+    let output = Command::new(compiled("abi_check", variant, flags, &[]))
+        .output()
+        .expect("the program runs");
     assert!(output.status.success(), "{}", shown(&output));
     let _ = fs::remove_dir_all(scratch(variant));
     String::from_utf8(output.stdout).expect("the output is text")

@@ -8,6 +8,7 @@ use std::process::Command;
 use object::Endianness;
 use object::elf::{DF_1_NODELETE, DT_FLAGS_1, DT_SONAME, VER_FLG_BASE};
 use object::read::elf::{ElfFile64, Sym as _};
+use spice_server::abi::matrix::{Entry, MATRIX, Status};
 
 use super::{
     compiled, compiler_flags, original_library, our_library, root, scratch, shown, skipped,
@@ -81,8 +82,7 @@ fn read_library(path: &Path) -> Library {
         exports,
         nodes,
         soname: text(dynamic.string(soname).expect("the soname can be read")),
-        nodelete: entry(DT_FLAGS_1)
-            .is_some_and(|flags| flags.val & u64::from(DF_1_NODELETE.0) != 0),
+        nodelete: entry(DT_FLAGS_1).is_some_and(|flags| flags.val & DF_1_NODELETE.0 != 0),
     }
 }
 
@@ -158,8 +158,14 @@ fn loading_and_closing_the_library_leaks_nothing() {
         return skipped(1, "libspice-protocol-dev is not installed");
     };
     flags.push(format!("-I{}", root().join("include/spice-server").display()));
-    let program = compiled("dlopen_loop", "dlopen", &flags);
+    let program = compiled("dlopen_loop", "dlopen", &flags, &["-ldl"]);
     let output = Command::new(program).arg(our_library()).output().expect("the program runs");
     assert!(output.status.success(), "{}", shown(&output));
+    let waits = |entry: &Entry| entry.name == "spice_server_new" && entry.status == Status::NotYet;
+    if MATRIX.iter().any(waits) {
+        skipped(1, "dlopen_loop made no server: spice_server_new is not done");
+    } else {
+        assert!(shown(&output).contains("rounds 110 servers 110"), "{}", shown(&output));
+    }
     let _ = fs::remove_dir_all(scratch("dlopen"));
 }

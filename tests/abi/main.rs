@@ -4,6 +4,7 @@
 //! small C programs against the headers. Checks that need the original's packages print SKIPPED
 //! with a count when those are absent; everything else always runs.
 
+mod behaviour;
 mod header;
 mod install;
 mod library;
@@ -47,7 +48,7 @@ fn compiler_flags(package: &str) -> Option<Vec<String>> {
 }
 
 /// Compiles `capi-tests/<name>.c` strictly with these flags; returns the program.
-fn compiled(name: &str, variant: &str, flags: &[String]) -> PathBuf {
+fn compiled(name: &str, variant: &str, flags: &[String], libraries: &[&str]) -> PathBuf {
     let program = scratch(variant).join(name);
     let source = root().join("capi-tests").join(name).with_extension("c");
     let output = Command::new("cc")
@@ -57,7 +58,7 @@ fn compiled(name: &str, variant: &str, flags: &[String]) -> PathBuf {
         .arg(source)
         .arg("-o")
         .arg(&program)
-        .arg("-ldl")
+        .args(libraries)
         .output()
         .expect("cc runs");
     assert!(output.status.success(), "{name} ({variant}):\n{}", shown(&output));

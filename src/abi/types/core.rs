@@ -17,7 +17,9 @@ pub struct SpiceBaseInterface {
     /// May be lower than the server's: members of later minor versions are then absent.
     pub minor_version: u32,
 }
-layout!(SpiceBaseInterface, 24, { r#type: 0, description: 8, major_version: 16, minor_version: 20 });
+layout!(SpiceBaseInterface, 24, {
+    r#type: 0, description: 8, major_version: 16, minor_version: 20,
+});
 
 /// Head of every instance of an interface.
 #[repr(C)]

@@ -94,8 +94,8 @@ pub enum Request {
     },
     /// The guest's driver is gone.
     DriverUnload,
-    /// A display client's dma-buf: not served yet, completes at once.
-    GlDraw,
+    /// Only to be completed: what was asked for makes no sense, or nobody has to be waited for.
+    Nothing,
 }
 
 /// How the end of a request is told.

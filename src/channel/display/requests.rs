@@ -82,8 +82,7 @@ impl Display {
             Request::FlushSurfaces => self.flush_rings(),
             Request::MonitorsConfig { address, group } => self.monitors_config(address, group),
             Request::DriverUnload => self.driver_sends_monitors = false,
-            // No client is shown a scanout yet, so the guest waits for nobody.
-            Request::GlDraw => {}
+            Request::Nothing => {}
         }
         Vec::new()
     }

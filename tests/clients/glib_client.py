@@ -1,0 +1,317 @@
+#!/usr/bin/python3
+"""A stock client (spice-glib) that stays connected and obeys lines on stdin.
+
+Every event is one JSON line on stdout, {"event": ..., ...}. Commands, one per line:
+
+  quiet [MS] [LIMIT]      answers "quiet" when no pixel changed for MS (300), "busy" after LIMIT ms (10000)
+  dump PATH [CHANNEL]     writes the primary surface as binary PPM (top-down RGB); answers "dumped"
+  tap CODE...             presses and releases scan codes (0x1e, 0x148 = e0 48)
+  press CODE / release CODE
+  motion DX DY [MASK] / position X Y [DISPLAY] [MASK]
+  button-press N [MASK] / button-release N [MASK]
+  modifiers N             sends the lock state
+  state                   answers "state": channels, mouse mode, modifiers, surfaces, counters
+  quit                    disconnects and ends
+
+Needs python3-gi and gir1.2-spiceclientglib-2.0.
+"""
+import argparse
+import ctypes
+import hashlib
+import json
+import os
+import time
+
+import gi
+
+gi.require_version("SpiceClientGLib", "2.0")
+from gi.repository import GLib, GObject, SpiceClientGLib as Spice  # noqa: E402
+
+# Session.connect and Channel.connect open connections and hide the method for signals.
+on = GObject.Object.connect
+
+
+class Primary(ctypes.Structure):
+    """SpiceDisplayPrimary of channel-display.h."""
+
+    _fields_ = [
+        ("format", ctypes.c_int),
+        ("width", ctypes.c_int),
+        ("height", ctypes.c_int),
+        ("stride", ctypes.c_int),
+        ("shmid", ctypes.c_int),
+        ("data", ctypes.c_void_p),
+        ("marked", ctypes.c_int),
+    ]
+
+
+LIBRARY = ctypes.CDLL("libspice-client-glib-2.0.so.8")
+LIBRARY.spice_display_channel_get_primary.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.POINTER(Primary)]
+LIBRARY.spice_display_channel_get_primary.restype = ctypes.c_int
+capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+capsule_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+capsule_pointer.restype = ctypes.c_void_p
+capsule_name = ctypes.pythonapi.PyCapsule_GetName
+capsule_name.argtypes = [ctypes.py_object]
+capsule_name.restype = ctypes.c_char_p
+
+
+def pointer_of(gobject):
+    """The GObject* behind a wrapper, for calls that introspection cannot make."""
+    capsule = gobject.__gpointer__
+    return capsule_pointer(capsule, capsule_name(capsule))
+
+
+def rows_to_rgb(primary):
+    """Top-down RGB bytes of a primary surface; the unused high byte is ignored."""
+    out = bytearray(primary.width * primary.height * 3)
+    row_bytes = primary.width * 3
+    for y in range(primary.height):
+        size = primary.width * (4 if primary.format in (32, 96) else 2)
+        raw = ctypes.string_at(primary.data + y * primary.stride, size)
+        row = bytearray(row_bytes)
+        if size == primary.width * 4:
+            row[0::3], row[1::3], row[2::3] = raw[2::4], raw[1::4], raw[0::4]
+        else:
+            for x in range(primary.width):
+                value = raw[2 * x] | raw[2 * x + 1] << 8
+                if primary.format == 16:
+                    parts = (value >> 10 & 31, 5), (value >> 5 & 31, 5), (value & 31, 5)
+                else:
+                    parts = (value >> 11 & 31, 5), (value >> 5 & 63, 6), (value & 31, 5)
+                row[3 * x : 3 * x + 3] = bytes(v << 8 - b | v >> 2 * b - 8 for v, b in parts)
+        out[y * row_bytes : (y + 1) * row_bytes] = row
+    return bytes(out)
+
+
+class Client:
+    def __init__(self, options):
+        self.loop = GLib.MainLoop()
+        self.session = Spice.Session()
+        self.channels = {}  # (type, id) -> channel
+        self.up = set()
+        self.partial = ""  # of a command line
+        self.last_change = time.monotonic()
+        self.changes = 0
+        self.verbose = options.verbose
+        session = self.session
+        if options.unix:
+            session.set_property("unix-path", options.unix)
+        else:
+            session.set_property("host", options.host)
+            session.set_property("port", str(options.port))
+        if options.password is not None:
+            session.set_property("password", options.password)
+        session.set_property("enable-audio", options.audio)
+        for name in ("enable-usbredir", "enable-smartcard"):
+            session.set_property(name, False)
+        on(session, "channel-new", self.channel_new)
+        on(session, "channel-destroy", self.channel_destroy)
+        on(session, "disconnected", lambda _: self.say("disconnected"))
+        if not session.connect():
+            self.say("refused")
+
+    def say(self, event, **fields):
+        print(json.dumps({"event": event, **fields}), flush=True)
+
+    # ---- channels
+
+    def channel_new(self, _session, channel):
+        kind = channel.get_property("channel-type")
+        number = channel.get_property("channel-id")
+        name = Spice.Channel.type_to_string(kind)
+        self.channels[(name, number)] = channel
+        self.say("channel-new", channel=name, id=number)
+        on(channel, "channel-event", self.channel_event, name, number)
+        if isinstance(channel, Spice.MainChannel):
+            on(channel, "main-mouse-update", self.mouse_update)
+        elif isinstance(channel, Spice.DisplayChannel):
+            on(channel, "display-primary-create", self.primary_create, number)
+            on(channel, "display-primary-destroy", lambda *_: self.say("primary-destroy", id=number))
+            on(channel, "display-invalidate", self.invalidate, number)
+            on(channel, "display-mark", lambda _c, mark: self.say("mark", id=number, mark=mark))
+            on(channel, "notify::monitors", self.monitors, number)
+        elif isinstance(channel, Spice.CursorChannel):
+            on(channel, "cursor-set", self.cursor_set, number)
+            on(channel, "cursor-move", lambda _c, x, y: self.say("cursor-move", id=number, x=x, y=y))
+            on(channel, "cursor-hide", lambda *_: self.say("cursor-hide", id=number))
+            on(channel, "cursor-reset", lambda *_: self.say("cursor-reset", id=number))
+        elif isinstance(channel, Spice.InputsChannel):
+            on(channel, "inputs-modifiers", self.modifiers)
+        channel.connect()
+
+    def channel_destroy(self, _session, channel):
+        for key, known in list(self.channels.items()):
+            if known == channel:
+                del self.channels[key]
+                self.up.discard(key)
+                self.say("channel-destroy", channel=key[0], id=key[1])
+
+    def channel_event(self, channel, event, name, number):
+        nick = Spice.ChannelEvent(event).value_nick
+        if nick == "opened":
+            self.up.add((name, number))
+        else:
+            self.up.discard((name, number))
+        error = channel.get_error()
+        self.say("channel", channel=name, id=number, what=nick, error=error.message if error else None)
+
+    # ---- what the server tells
+
+    def mouse_update(self, channel):
+        self.say("mouse-mode", mode={1: "server", 2: "client"}.get(channel.get_property("mouse-mode"), "?"))
+
+    def modifiers(self, channel):
+        self.say("modifiers", value=channel.get_property("key-modifiers"))
+
+    def monitors(self, channel, _pspec, number):
+        self.say("monitors", id=number, max=channel.get_property("monitors-max"))
+
+    def primary_create(self, _channel, kind, width, height, stride, _shmid, _data, number):
+        self.touch()
+        self.say("primary-create", id=number, format=kind, width=width, height=height, stride=stride)
+
+    def invalidate(self, _channel, x, y, width, height, number):
+        self.touch()
+        if self.verbose:
+            self.say("invalidate", id=number, x=x, y=y, width=width, height=height)
+
+    def touch(self):
+        self.last_change = time.monotonic()
+        self.changes += 1
+
+    def cursor_set(self, _channel, width, height, hot_x, hot_y, _rgba, number):
+        self.say("cursor-set", id=number, width=width, height=height, hot_x=hot_x, hot_y=hot_y)
+
+    # ---- commands
+
+    def find(self, name, number=0):
+        return self.channels.get((name, number))
+
+    def inputs(self):
+        channel = self.find("inputs")
+        if channel is None:
+            self.say("error", message="no inputs channel")
+        return channel
+
+    def quiet(self, ms=300, limit=10000):
+        start = time.monotonic()
+        before = self.changes
+
+        def look():
+            now = time.monotonic()
+            if now - max(self.last_change, start) >= ms / 1000:
+                self.say("quiet", changes=self.changes - before)
+                return False
+            if now - start > limit / 1000:
+                self.say("busy", changes=self.changes - before)
+                return False
+            return True
+
+        GLib.timeout_add(10, look)
+
+    def dump(self, path, number=0):
+        channel = self.find("display", number)
+        primary = Primary()
+        if channel is None or not LIBRARY.spice_display_channel_get_primary(
+            pointer_of(channel), 0, ctypes.byref(primary)
+        ):
+            self.say("dumped", path=None, error="no primary surface")
+            return
+        rgb = rows_to_rgb(primary)
+        with open(path, "wb") as file:
+            file.write(b"P6\n%d %d\n255\n" % (primary.width, primary.height))
+            file.write(rgb)
+        self.say(
+            "dumped",
+            path=path,
+            width=primary.width,
+            height=primary.height,
+            sha256=hashlib.sha256(rgb).hexdigest(),
+        )
+
+    def state(self):
+        main, inputs = self.find("main"), self.find("inputs")
+        self.say(
+            "state",
+            channels=sorted([name, number] for name, number in self.channels),
+            up=sorted([name, number] for name, number in self.up),
+            mouse_mode={1: "server", 2: "client"}.get(main.get_property("mouse-mode"), "?") if main else None,
+            modifiers=inputs.get_property("key-modifiers") if inputs else None,
+            name=self.session.get_property("name"),
+            changes=self.changes,
+        )
+
+    def key(self, how, codes):
+        inputs = self.inputs()
+        for code in codes if inputs else ():
+            if how in ("press", "tap"):
+                inputs.key_press(code)
+            if how in ("release", "tap"):
+                inputs.key_release(code)
+
+    def obey(self, line):
+        word, *rest = line.split()
+        numbers = []
+        for text in rest:
+            try:
+                numbers.append(int(text, 0))
+            except ValueError:
+                break
+        if word == "quiet":
+            self.quiet(*numbers)
+        elif word == "dump":
+            self.dump(rest[0], *(int(text) for text in rest[1:]))
+        elif word in ("tap", "press", "release"):
+            self.key(word, numbers)
+        elif word == "modifiers":
+            self.inputs().set_key_locks(numbers[0])
+        elif word == "motion":
+            dx, dy, mask = (numbers + [0])[:3]
+            self.inputs().motion(dx, dy, mask)
+        elif word == "position":
+            x, y, display, mask = (numbers + [0, 0])[:4]
+            self.inputs().position(x, y, display, mask)
+        elif word == "button-press":
+            self.inputs().button_press(*(numbers + [0])[:2])
+        elif word == "button-release":
+            self.inputs().button_release(*(numbers + [0])[:2])
+        elif word == "state":
+            self.state()
+        elif word == "quit":
+            self.session.disconnect()
+            GLib.timeout_add(100, self.loop.quit)
+        else:
+            self.say("error", message=f"unknown command {word}")
+
+    def stdin_ready(self, _fd, _condition):
+        data = os.read(0, 65536)
+        if not data:
+            self.loop.quit()
+            return False
+        *lines, self.partial = (self.partial + data.decode()).split("\n")
+        for line in lines:
+            try:
+                if line.strip():
+                    self.obey(line)
+            except Exception as error:  # a bad command must not end the client
+                self.say("error", message=f"{line.strip()}: {error!r}")
+        return True
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=5900)
+    parser.add_argument("--unix", help="path of a unix socket instead of host and port")
+    parser.add_argument("--password")
+    parser.add_argument("--audio", action="store_true")
+    parser.add_argument("--verbose", action="store_true", help="one line per changed rectangle")
+    options = parser.parse_args()
+    client = Client(options)
+    GLib.io_add_watch(0, GLib.IO_IN | GLib.IO_HUP, client.stdin_ready)
+    client.loop.run()
+
+
+if __name__ == "__main__":
+    main()
