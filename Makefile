@@ -5,14 +5,14 @@
 #   make demo-qemu    stock QEMU on our library (PORT=, DISK=image, VGA=qxl|std, QEMU_ARGS=)
 #   make lib          stage/lib/libspice-server.so.1, for LD_LIBRARY_PATH
 #   make test         everything that CI runs; .ci/run STEP runs one step
-#   make install      library, headers and spice-server.pc under PREFIX (and DESTDIR)
+#   make install      library, headers and spice-server.pc under PREFIX (/usr/local); DESTDIR, LIBDIR
 #   make lint         formatting, clippy, licences
 #   make headers      regenerates include/
 #   make fuzz         every fuzz target for FUZZ_SECONDS (60); make fuzz-smoke: 10 s each
 
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
-export PORT DISK VGA QEMU_ARGS DEMO_SECONDS PREFIX DESTDIR
+export PORT DISK VGA QEMU_ARGS DEMO_SECONDS DESTDIR LIBDIR
 
 .PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench
 
@@ -24,8 +24,8 @@ demo:
 	@tools/demo.sh desktop
 demo-qemu:
 	@tools/demo.sh qemu
-install:
-	tools/install.sh
+install: lib
+	tools/install.sh "$(PREFIX)" stage/lib/libspice-server.so.1
 headers:
 	tools/gen-headers.sh
 fuzz:

@@ -44,8 +44,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// The rooms below all others, and what they may use of each other: everybody above may use each of them.
 const BELOW: &[(&str, &[&str])] = &[
-    ("sys", &["observe", "sync", "error"]),
-    ("observe", &["sync", "error"]),
+    ("observe", &["sys", "sync", "error"]),
+    ("sys", &["sync", "error"]),
     ("sync", &["error"]),
     ("protocol", &[]),
     ("error", &[]),
@@ -422,6 +422,7 @@ mod reader {
             ("codec", "protocol"),
             ("protocol", "observe"),
             ("sync", "observe"),
+            ("sys", "observe"),
             ("qxl", "display"),
             ("transport", "link"),
             ("link", "server"),

@@ -44,12 +44,10 @@ case $mode in
 desktop)
     tools/setup.sh build demo
     tools/lib.sh
-    out=$PWD/stage/demo
-    make --silent -C capi-tests OUT="$out" "$out/demo" \
-        SPICE_CFLAGS="-I$PWD/include/spice-server -I$PWD/include $(pkg-config --cflags spice-protocol)" \
-        SPICE_LIBS="-L$STAGE_LIB -lspice-server -Wl,-rpath,$STAGE_LIB"
+    build_hosts demo
+    export LD_LIBRARY_PATH=$STAGE_LIB${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
     # It says itself how to connect, once it listens.
-    run "$out/demo" --addr 127.0.0.1 --port "$port"
+    run "$HOSTS/demo" --addr 127.0.0.1 --port "$port"
     ;;
 qemu)
     tools/setup.sh build qemu

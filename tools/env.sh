@@ -18,3 +18,12 @@ tool_version() {
     command -v "$1" >/dev/null || return 0
     "$1" --version 2>/dev/null | sed -n 's/^[^ ]* \([0-9][^ ]*\).*/\1/p;q'
 }
+
+# Builds programs of capi-tests/ (and the demo) against our headers and stage/lib; they land in $HOSTS. No run path is
+# linked in: LD_LIBRARY_PATH decides which libspice-server.so.1 such a program meets.
+HOSTS=$PWD/stage/hosts
+build_hosts() { # NAME...
+    make --silent -C capi-tests OUT="$HOSTS" "${@/#/$HOSTS/}" \
+        SPICE_CFLAGS="-I$PWD/include/spice-server -I$PWD/include $(pkg-config --cflags spice-protocol)" \
+        SPICE_LIBS="-L$STAGE_LIB -lspice-server"
+}

@@ -30,7 +30,9 @@ TEST_PACKAGES=(
     python3-gi gir1.2-spiceclientglib-2.0   # a client that stays connected
     spice-client-gtk                        # spicy, spicy-screenshot
     imagemagick python3-pil                 # picture comparison
-    xvfb xauth xserver-xspice xterm x11-apps # Xspice runs xterm; xwd is the truth
+    xvfb xauth virt-viewer xdotool          # viewers on a screen of their own, and somebody who types
+    xserver-xspice xterm x11-apps           # Xspice runs xterm; xwd is the truth
+    nasm                                    # checks the committed bytes of the boot sector
 )
 
 # Cargo tools, name and version. Built into $TOOLS_ROOT, so that nobody's own ones are touched.
