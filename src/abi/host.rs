@@ -27,6 +27,8 @@ use super::types::input::{
     SpiceTabletInstance, SpiceTabletInterface,
 };
 
+/// `AF_UNIX` as it stands in a socket address.
+const AF_UNIX: u16 = 1;
 /// Minor version of the core interface from which `channel_event` exists.
 const CHANNEL_EVENT_SINCE: u32 = 3;
 
@@ -304,7 +306,7 @@ fn describe(connection: &Connection) -> SpiceChannelEventInfo {
 /// A socket address as the kernel has it; an unnamed unix address if there is none.
 fn address_bytes(address: Option<&SocketAddrAny>) -> Vec<u8> {
     let Some(address) = address else {
-        return (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
+        return AF_UNIX.to_ne_bytes().to_vec();
     };
     let len = address.addr_len() as usize;
     let mut bytes = vec![0; len];

@@ -38,7 +38,7 @@ symver!(spice_server_new, "0.6.0");
 /// Returns NULL if memory is short. `spice_server_destroy` frees it.
 #[unsafe(no_mangle)]
 pub extern "C" fn spice_server_new() -> *mut SpiceServer {
-    guard("spice_server_new", ptr::null_mut(), || interfaces::new_server())
+    guard("spice_server_new", ptr::null_mut(), interfaces::new_server)
 }
 
 symver!(spice_server_init, "0.6.0");

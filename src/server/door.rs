@@ -51,7 +51,7 @@ pub enum DoorOrder {
     /// Accept from this listener, too.
     Listen(Listener),
     /// A socket that the host handed over.
-    Adopt(Stream, Arc<Connection>, bool),
+    Adopt(Box<Stream>, Arc<Connection>, bool),
     /// A key was made.
     Key(Arc<TicketKey>),
 }
@@ -97,7 +97,7 @@ impl Door {
 
     /// Takes a connected socket whose CONNECTED event was told.
     pub fn adopt(&self, stream: Stream, connection: Arc<Connection>, skip_auth: bool) {
-        self.orders.send(Order::Do(DoorOrder::Adopt(stream, connection, skip_auth)));
+        self.orders.send(Order::Do(DoorOrder::Adopt(Box::new(stream), connection, skip_auth)));
     }
 
     /// A client left: who waited for that may come in.
@@ -201,7 +201,7 @@ impl Hall {
                     }
                 }
                 Order::Do(DoorOrder::Adopt(stream, connection, skip_auth)) => {
-                    self.enter(stream, connection, skip_auth);
+                    self.enter(*stream, connection, skip_auth);
                 }
                 Order::Do(DoorOrder::Key(key)) => {
                     self.keys_coming = self.keys_coming.saturating_sub(1);
