@@ -1,1 +1,179 @@
-//! (room under construction)
+//! One thread per channel: its clients' sockets, their queues, and what the channel knows.
+//!
+//! `engine` runs the loop that all channels share; one file per channel type holds the rest.
+//! A channel owns its state. Others send it orders through its [`Handle`]; it speaks upward to
+//! the session only through the trait [`Upward`].
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_queue::SegQueue;
+
+use crate::protocol::caps::{Caps, ChannelType};
+use crate::transport::connection::Connection;
+use crate::transport::reactor::Wake;
+use crate::transport::stream::Stream;
+
+pub mod ack;
+pub mod clients;
+pub mod cursor;
+pub mod display;
+pub mod engine;
+pub mod inputs;
+pub mod main;
+
+/// Names a client session; the `connection_id` of the protocol. Never 0.
+pub type ClientId = u32;
+
+/// An authenticated connection on its way from the door to its channel's thread.
+#[derive(Debug)]
+pub struct Attach {
+    /// The socket.
+    pub stream: Stream,
+    /// Read from it after the link message, to be handled first.
+    pub unread: Vec<u8>,
+    /// To be sent first: the link result.
+    pub first: Vec<u8>,
+    /// Who it is.
+    pub connection: Arc<Connection>,
+    /// Whose it is.
+    pub client: ClientId,
+    /// Channel capabilities that the client announced.
+    pub caps: Caps,
+    /// True: 6-byte headers both ways.
+    pub mini_header: bool,
+}
+
+/// What a channel thread is told.
+#[derive(Debug)]
+pub enum Order<T> {
+    /// A client has come.
+    Attach(Box<Attach>),
+    /// End the connections of this client.
+    Drop(ClientId),
+    /// End all connections and the thread.
+    Stop,
+    /// Something that only this kind of channel understands.
+    Do(T),
+}
+
+/// What an idle producer may leave in a channel's queue before it must hold back.
+const QUEUE_LIMIT: usize = 1024;
+
+/// The way to a channel's thread. Orders are taken in the order in which they were given.
+///
+/// Attach, Drop and Stop are bounded by the number of connections; [`Handle::try_send`] is for
+/// producers that a guest or client drives.
+#[derive(Debug)]
+pub struct Handle<T> {
+    shared: Arc<Shared<T>>,
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    queue: SegQueue<Order<T>>,
+    waker: Arc<dyn Wake>,
+    /// True from a wake until the thread looked.
+    woken: AtomicBool,
+}
+
+impl<T> Clone for Handle<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<T> Handle<T> {
+    /// A handle for the thread that `waker` wakes.
+    #[must_use]
+    pub fn new(waker: Arc<dyn Wake>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                queue: SegQueue::new(),
+                waker,
+                woken: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Gives an order that must not be lost.
+    pub fn send(&self, order: Order<T>) {
+        self.shared.queue.push(order);
+        self.poke();
+    }
+
+    /// Gives an order unless the thread is far behind.
+    ///
+    /// # Errors
+    /// Hands it back if [`QUEUE_LIMIT`] orders wait.
+    pub fn try_send(&self, order: T) -> Result<(), T> {
+        if self.shared.queue.len() >= QUEUE_LIMIT {
+            return Err(order);
+        }
+        self.send(Order::Do(order));
+        Ok(())
+    }
+
+    /// Lets the thread take a turn; many pokes before it does are one.
+    pub fn poke(&self) {
+        // SeqCst on both sides: either the thread's `take` sees the order, or we see `false` here
+        // and wake it.
+        if !self.shared.woken.swap(true, Ordering::SeqCst) {
+            self.shared.waker.wake();
+        }
+    }
+
+    /// For the thread itself: says that it is about to look at the queue.
+    pub(crate) fn looked(&self) {
+        self.shared.woken.store(false, Ordering::SeqCst);
+    }
+
+    /// For the thread itself: the next order.
+    pub(crate) fn take(&self) -> Option<Order<T>> {
+        self.shared.queue.pop()
+    }
+}
+
+/// The primary surface of a display.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Primary {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// The guest has a hardware pointer (`mouse_mode` of the surface is not 0).
+    pub hardware_cursor: bool,
+}
+
+/// What a channel asks of, or tells, the session above it. Called from channel threads.
+///
+/// No call waits: the session's lock is held for table look-ups only.
+pub trait Upward: Send + Sync {
+    /// A connection has ended; comes last for it.
+    fn closed(&self, connection: &Arc<Connection>, client: ClientId);
+
+    /// Every channel but main, newest first.
+    fn channel_list(&self) -> Vec<(ChannelType, u8)>;
+
+    /// A client asks for a mouse mode (1 server, 2 client); unknown or forbidden ones are ignored.
+    fn request_mouse_mode(&self, mode: u16);
+
+    /// What a new or re-informed main client has to know.
+    fn main_state(&self) -> main::MainState;
+
+    /// Takes an input for the host's loop, in arrival order.
+    ///
+    /// # Errors
+    /// Hands it back if the host is behind; the channel is poked when it has caught up.
+    fn input(&self, input: inputs::Input) -> Result<(), inputs::Input>;
+
+    /// Asks the host for its keyboard LEDs; the answer comes as [`inputs::InputsOrder::Leds`].
+    fn ask_leds(&self);
+
+    /// A display's primary surface was made, or (`None`) destroyed.
+    fn primary_changed(&self, display: u8, primary: Option<Primary>);
+
+    /// An inputs link over a plain stream attached: tells the main client of that session.
+    fn insecure_keyboard(&self, client: ClientId);
+}

@@ -1,1 +1,8 @@
-//! (room under construction)
+//! The scene: surfaces, what is drawn on them, and what each client has to be told of it.
+
+pub mod canvas;
+pub mod encode;
+pub mod pipe;
+pub mod region;
+pub mod scene;
+pub mod surface;

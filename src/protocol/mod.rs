@@ -1,6 +1,14 @@
 //! Wire messages of the SPICE protocol: pure data, no I/O, no clock, no thread.
 #![forbid(unsafe_code)]
 
+pub mod caps;
+pub mod common;
+pub mod cursor;
+pub mod display;
+pub mod error;
 pub mod geometry;
+pub mod header;
+pub mod inputs;
+pub mod main;
 pub mod message;
 pub mod wire;

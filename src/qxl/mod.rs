@@ -1,3 +1,8 @@
 //! The guest's side of the display: memory slots, commands, releases.
 
+pub mod command;
+pub mod guest;
+pub mod memslot;
 pub mod model;
+pub mod parse;
+pub mod surface;

@@ -1,1 +1,4 @@
-//! (room under construction)
+//! Hand-over between threads.
+
+pub mod completion;
+pub mod mailbox;

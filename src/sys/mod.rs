@@ -1,1 +1,4 @@
-//! (room under construction)
+//! Thin safe wrappers around the operating system, one file per group of calls.
+
+pub mod clock;
+pub mod thread;

@@ -1,1 +1,9 @@
-//! (room under construction)
+//! Sockets: listeners, streams, the reactor that moves their bytes, and the outbox.
+#![forbid(unsafe_code)]
+
+pub mod connection;
+pub mod listener;
+pub mod mio_reactor;
+pub mod outbox;
+pub mod reactor;
+pub mod stream;

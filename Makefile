@@ -1,0 +1,39 @@
+# The commands of the project. What they do stands in tools/*.sh; all of them install what is missing when run as
+# root on Debian, and say what to install otherwise.
+#
+#   make demo         a live desktop on 127.0.0.1:5900 from a small C host (PORT=)
+#   make demo-qemu    stock QEMU on our library (PORT=, DISK=image, VGA=qxl|std, QEMU_ARGS=)
+#   make lib          stage/lib/libspice-server.so.1, for LD_LIBRARY_PATH
+#   make test         everything that CI runs; .ci/run STEP runs one step
+#   make install      library, headers and spice-server.pc under PREFIX (/usr/local); DESTDIR, LIBDIR
+#   make lint         formatting, clippy, licences
+#   make headers      regenerates include/
+#   make fuzz         every fuzz target for FUZZ_SECONDS (60); make fuzz-smoke: 10 s each
+
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 60
+export PORT DISK VGA QEMU_ARGS DEMO_SECONDS DESTDIR LIBDIR
+
+.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench
+
+lib:
+	tools/lib.sh
+test:
+	tools/test.sh
+demo:
+	@tools/demo.sh desktop
+demo-qemu:
+	@tools/demo.sh qemu
+install: lib
+	tools/install.sh "$(PREFIX)" stage/lib/libspice-server.so.1
+headers:
+	tools/gen-headers.sh
+fuzz:
+	tools/fuzz.sh $(FUZZ_SECONDS)
+fuzz-smoke:
+	tools/fuzz.sh 10
+lint:
+	tools/setup.sh build test
+	tools/lint.sh
+bench:
+	@echo "make bench: not there yet; benchmarks come with the codecs" >&2; exit 1

@@ -1,0 +1,132 @@
+/*
+ * Loads the library, uses a server, destroys it and closes the library, again and again.
+ *
+ *   dlopen_loop LIBRARY [ROUNDS]
+ *
+ * Prints what the process holds after a few rounds and after all, and fails if descriptors,
+ * threads, mappings or heap grew in between.
+ */
+
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core_loop.h"
+
+/* The library is not linked, so every function is looked up by name. */
+static void *library;
+
+static void *function(const char *name)
+{
+    void *found = dlsym(library, name);
+    if (!found) {
+        fprintf(stderr, "no %s: %s\n", name, dlerror());
+        exit(1);
+    }
+    return found;
+}
+
+#define CALL(name) ((__typeof__(&name))function(#name))
+
+/* Uses a server; 1 if there was one. */
+static int use_a_server(void)
+{
+    SpiceServer *server = CALL(spice_server_new)();
+    if (!server) {
+        return 0;
+    }
+    CALL(spice_server_set_addr)(server, "127.0.0.1", 0);
+    CALL(spice_server_set_port)(server, 0);
+    CALL(spice_server_set_noauth)(server);
+    CALL(spice_server_set_name)(server, "dlopen loop");
+    if (CALL(spice_server_init)(server, &core) != 0) {
+        fprintf(stderr, "init failed\n");
+        exit(1);
+    }
+    CALL(spice_server_vm_start)(server);
+    for (int i = 0; i < 4; i++) {
+        turn();
+    }
+    CALL(spice_server_vm_stop)(server);
+    CALL(spice_server_destroy)(server);
+    return 1;
+}
+
+struct held {
+    int descriptors, threads, mappings, timers, watches;
+    size_t heap;
+};
+
+static int entries(const char *path)
+{
+    int count = 0;
+    DIR *directory = opendir(path);
+    while (directory && readdir(directory)) {
+        count++;
+    }
+    if (directory) {
+        closedir(directory);
+    }
+    return count;
+}
+
+static struct held look(void)
+{
+    struct held held = {0};
+    FILE *maps = fopen("/proc/self/maps", "r");
+    for (int c; maps && (c = fgetc(maps)) != EOF;) {
+        held.mappings += c == '\n';
+    }
+    if (maps) {
+        fclose(maps);
+    }
+    held.timers = timer_count();
+    held.watches = watch_count();
+    held.descriptors = entries("/proc/self/fd");
+    held.threads = entries("/proc/self/task");
+    held.heap = mallinfo2().uordblks;
+    printf("descriptors %d threads %d mappings %d timers %d watches %d heap %zu\n",
+           held.descriptors, held.threads, held.mappings, held.timers, held.watches, held.heap);
+    return held;
+}
+
+int main(int argc, char **argv)
+{
+    const int warm_up = 10;
+    int rounds = argc > 2 ? atoi(argv[2]) : 100;
+    int servers = 0;
+    struct held before = {0};
+
+    if (argc < 2) {
+        fprintf(stderr, "usage: dlopen_loop LIBRARY [ROUNDS]\n");
+        return 1;
+    }
+    printf("library %s\n", argv[1]); /* also allocates the output's buffer before the first look */
+    for (int i = 0; i < warm_up + rounds; i++) {
+        if (i == warm_up) {
+            before = look();
+        }
+        library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
+        if (!library) {
+            fprintf(stderr, "%s\n", dlerror());
+            return 1;
+        }
+        servers += use_a_server();
+        dlclose(library);
+    }
+    struct held after = look();
+    printf("rounds %d servers %d\n", warm_up + rounds, servers);
+
+    /* Arenas and stacks may be mapped later than the first rounds, but not once per round. */
+    if (after.descriptors > before.descriptors || after.threads > before.threads ||
+        after.timers > before.timers || after.watches > before.watches ||
+        after.mappings > before.mappings + 8 || after.heap > before.heap + 32 * (size_t)rounds) {
+        printf("LEAK\n");
+        return 1;
+    }
+    printf("no leak\n");
+    return 0;
+}

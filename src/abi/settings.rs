@@ -1,0 +1,309 @@
+//! How the server behaves towards clients (the settings of the original's `spice-server.h`).
+
+use std::ffi::{CString, c_char, c_int};
+use std::ptr;
+
+use crate::server::settings::{STREAMING_VIDEO, WAN_COMPRESSION};
+
+use super::guard::{copied_text, guard, not_yet};
+use super::handles::with;
+use super::interfaces;
+use super::types::foreign::SpiceImageCompression;
+use super::types::server::{SpiceServer, WanCompression};
+
+symver!(spice_server_set_image_compression, "0.6.0");
+/// Sets how images are compressed, also for clients that are connected.
+///
+/// Returns 0; values that do not exist are ignored.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_image_compression(
+    server: *mut SpiceServer,
+    comp: SpiceImageCompression,
+) -> c_int {
+    guard("spice_server_set_image_compression", -1, || {
+        with("spice_server_set_image_compression", server, -1, |s| {
+            interfaces::set_image_compression(&s, comp.0);
+            0
+        })
+    })
+}
+
+symver!(spice_server_get_image_compression, "0.6.0");
+/// How images are compressed.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_get_image_compression(
+    server: *mut SpiceServer,
+) -> SpiceImageCompression {
+    guard("spice_server_get_image_compression", SpiceImageCompression::INVALID, || {
+        with("spice_server_get_image_compression", server, SpiceImageCompression::INVALID, |s| {
+            SpiceImageCompression(s.core.session().settings.image_compression.unsigned_abs())
+        })
+    })
+}
+
+symver!(spice_server_set_jpeg_compression, "0.6.0");
+/// Says when photo-like images are sent as JPEG; read when a display client connects.
+///
+/// Returns 0, or -1 for a value that does not exist.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_jpeg_compression(
+    server: *mut SpiceServer,
+    comp: WanCompression,
+) -> c_int {
+    guard("spice_server_set_jpeg_compression", -1, || {
+        with("spice_server_set_jpeg_compression", server, -1, |s| {
+            let Some(value) = wan_compression(comp) else { return -1 };
+            s.core.session().settings.jpeg = value;
+            0
+        })
+    })
+}
+
+symver!(spice_server_set_zlib_glz_compression, "0.6.0");
+/// Says when GLZ images are deflated; read when a display client connects.
+///
+/// Returns 0, or -1 for a value that does not exist.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(
+    server: *mut SpiceServer,
+    comp: WanCompression,
+) -> c_int {
+    guard("spice_server_set_zlib_glz_compression", -1, || {
+        with("spice_server_set_zlib_glz_compression", server, -1, |s| {
+            let Some(value) = wan_compression(comp) else { return -1 };
+            s.core.session().settings.zlib_glz = value;
+            0
+        })
+    })
+}
+
+symver!(spice_server_set_streaming_video, "0.6.0");
+/// Says what is sent as a video stream (`SPICE_STREAM_VIDEO_*`).
+///
+/// Returns 0, or -1 for a value that does not exist.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_streaming_video(
+    server: *mut SpiceServer,
+    value: c_int,
+) -> c_int {
+    guard("spice_server_set_streaming_video", -1, || {
+        with("spice_server_set_streaming_video", server, -1, |s| {
+            if !STREAMING_VIDEO.contains(&value) {
+                return -1;
+            }
+            s.core.session().settings.streaming_video = value;
+            interfaces::tell_compression_level(&s);
+            0
+        })
+    })
+}
+
+symver!(spice_server_set_video_codecs, "0.13.2");
+/// Sets the video encoders in order of preference: `encoder:codec` parts joined by `;`, or "auto".
+///
+/// Parts that are not known are skipped. Returns 0, or -1 and keeps the old list if none is left.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+/// - `video_codecs` is NULL or a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_video_codecs(
+    server: *mut SpiceServer,
+    video_codecs: *const c_char,
+) -> c_int {
+    guard("spice_server_set_video_codecs", -1, || {
+        not_yet!("spice_server_set_video_codecs", -1, server, video_codecs)
+    })
+}
+
+symver!(spice_server_get_video_codecs, "0.14.3");
+/// The video encoders as a new string, to be freed by `spice_server_free_video_codecs`.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_get_video_codecs(server: *mut SpiceServer) -> *const c_char {
+    guard("spice_server_get_video_codecs", ptr::null(), || {
+        with("spice_server_get_video_codecs", server, ptr::null(), |s| {
+            let _ = s;
+            // No encoder is there yet, so the list is empty.
+            CString::default().into_raw().cast_const()
+        })
+    })
+}
+
+symver!(spice_server_free_video_codecs, "0.14.3");
+/// Frees a string of `spice_server_get_video_codecs`; NULL is ignored.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+/// - `video_codecs` is NULL or came from `spice_server_get_video_codecs` and was not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_free_video_codecs(
+    server: *mut SpiceServer,
+    video_codecs: *const c_char,
+) {
+    guard("spice_server_free_video_codecs", (), || {
+        let _ = server;
+        if !video_codecs.is_null() {
+            // SAFETY: the caller vouches that it came from `CString::into_raw` in the getter.
+            drop(unsafe { CString::from_raw(video_codecs.cast_mut()) });
+        }
+    })
+}
+
+symver!(spice_server_add_renderer, "0.6.0");
+/// Obsolete: returns 0 for "sw" and -1 for everything else.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+/// - `name` is NULL or a NUL-terminated string.
+#[deprecated(note = "there is only one renderer")]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_add_renderer(
+    server: *mut SpiceServer,
+    name: *const c_char,
+) -> c_int {
+    guard("spice_server_add_renderer", -1, || {
+        with("spice_server_add_renderer", server, -1, |s| {
+            let _ = s;
+            // SAFETY: the caller vouches for the string.
+            let name = unsafe { copied_text(name, 16) };
+            if name.as_deref() == Some("sw") { 0 } else { -1 }
+        })
+    })
+}
+
+symver!(spice_server_set_playback_compression, "0.6.0");
+/// Sends sound as Opus (1) or raw (0), also to clients that are connected.
+///
+/// Returns 0.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_playback_compression(
+    server: *mut SpiceServer,
+    enable: c_int,
+) -> c_int {
+    guard("spice_server_set_playback_compression", -1, || {
+        with("spice_server_set_playback_compression", server, -1, |s| {
+            s.core.session().settings.playback_compression = enable != 0;
+            0
+        })
+    })
+}
+
+symver!(spice_server_set_agent_mouse, "0.6.0");
+/// Allows the guest's agent to move the pointer.
+///
+/// Returns 0.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_agent_mouse(
+    server: *mut SpiceServer,
+    enable: c_int,
+) -> c_int {
+    guard("spice_server_set_agent_mouse", -1, || {
+        with("spice_server_set_agent_mouse", server, -1, |s| {
+            s.core.set_agent_mouse(enable != 0);
+            0
+        })
+    })
+}
+
+symver!(spice_server_set_agent_copypaste, "0.8.1");
+/// Allows the clipboard between guest and client.
+///
+/// Returns 0.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_agent_copypaste(
+    server: *mut SpiceServer,
+    enable: c_int,
+) -> c_int {
+    guard("spice_server_set_agent_copypaste", -1, || {
+        with("spice_server_set_agent_copypaste", server, -1, |s| {
+            s.core.session().settings.agent_copypaste = enable != 0;
+            0
+        })
+    })
+}
+
+symver!(spice_server_set_agent_file_xfer, "0.12.4");
+/// Allows files to be sent from client to guest.
+///
+/// Returns 0.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_agent_file_xfer(
+    server: *mut SpiceServer,
+    enable: c_int,
+) -> c_int {
+    guard("spice_server_set_agent_file_xfer", -1, || {
+        with("spice_server_set_agent_file_xfer", server, -1, |s| {
+            s.core.session().settings.agent_file_xfer = enable != 0;
+            0
+        })
+    })
+}
+
+symver!(spice_server_is_server_mouse, "0.10.3");
+/// 1 if the guest moves the pointer (server mouse mode).
+///
+/// 0 otherwise, and before `spice_server_init`.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_is_server_mouse(server: *mut SpiceServer) -> c_int {
+    guard("spice_server_is_server_mouse", 0, || {
+        with("spice_server_is_server_mouse", server, 0, |s| {
+            // As the original: nothing is known before init.
+            c_int::from(s.core.is_initialised() && s.core.is_server_mouse())
+        })
+    })
+}
+
+symver!(spice_server_set_seamless_migration, "0.11.2");
+/// Allows migration that keeps the state of the channels; off by default.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spice_server_set_seamless_migration(
+    server: *mut SpiceServer,
+    enable: c_int,
+) {
+    guard("spice_server_set_seamless_migration", (), || {
+        with("spice_server_set_seamless_migration", server, (), |s| {
+            s.core.session().settings.seamless_migration = enable != 0
+        })
+    })
+}
+
+/// The value if it exists.
+fn wan_compression(value: WanCompression) -> Option<i32> {
+    i32::try_from(value.0).ok().filter(|v| WAN_COMPRESSION.contains(v))
+}

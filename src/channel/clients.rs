@@ -1,0 +1,192 @@
+//! The clients of one channel, with their sockets. Owned by the channel's thread.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::protocol::caps::Caps;
+use crate::protocol::common;
+use crate::protocol::header::encode_header;
+use crate::protocol::message::Message;
+use crate::transport::connection::Connection;
+use crate::transport::reactor::{Key, Reactor};
+
+use super::ack::{AckWindow, WINDOW};
+use super::{Attach, ClientId};
+
+/// Bytes in the outbox above which a client has no room for more.
+///
+/// One message may exceed it: a message is queued whole.
+pub const OUTBOX_MARK: usize = 256 * 1024;
+
+/// One connected client.
+#[derive(Debug)]
+pub struct Client {
+    /// Who it is.
+    pub connection: Arc<Connection>,
+    /// Whose session.
+    pub client: ClientId,
+    /// Channel capabilities that it announced.
+    pub caps: Caps,
+    pub(super) mini_header: bool,
+    /// Serial of the last message sent; the first one has 1.
+    serial: u64,
+    pub(super) acks: Option<AckWindow>,
+    /// When the last bytes came.
+    pub(super) heard: Instant,
+    header: Vec<u8>,
+}
+
+/// Why a channel ends a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Close {
+    /// The peer closed, or the socket failed.
+    Gone,
+    /// The peer broke the protocol; the text says how.
+    Violation(String),
+    /// We end it: session over, interface removed, replaced.
+    Ours(&'static str),
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("connection closed"),
+            Self::Violation(what) => f.write_str(what),
+            Self::Ours(why) => f.write_str(why),
+        }
+    }
+}
+
+/// All clients of one channel.
+pub struct Clients {
+    pub(super) reactor: Box<dyn Reactor>,
+    list: BTreeMap<Key, Client>,
+    /// Have bytes queued since the last flush.
+    touched: Vec<Key>,
+    /// To be closed at the end of the current step.
+    pub(super) closing: Vec<(Key, Close)>,
+    uses_acks: bool,
+}
+
+impl Clients {
+    pub(super) fn new(reactor: Box<dyn Reactor>, uses_acks: bool) -> Self {
+        let (list, touched, closing) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { reactor, list, touched, closing, uses_acks }
+    }
+
+    /// Takes in a connection: link result, then SET_ACK where the channel uses acks.
+    pub(super) fn attach(&mut self, attach: Attach) -> std::io::Result<Key> {
+        let key = self.reactor.insert(attach.stream, attach.unread)?;
+        if let Some(outbox) = self.reactor.outbox(key) {
+            outbox.push(&attach.first);
+        }
+        let client = Client {
+            connection: attach.connection,
+            client: attach.client,
+            caps: attach.caps,
+            mini_header: attach.mini_header,
+            serial: 0,
+            acks: None,
+            heard: Instant::now(),
+            header: Vec::new(),
+        };
+        self.list.insert(key, client);
+        self.touched.push(key);
+        if self.uses_acks {
+            let acks = AckWindow::new(WINDOW);
+            let (generation, window) = acks.announcement();
+            self.send(key, common::set_ack(generation, window));
+            // The counter starts after SET_ACK (spec 02 §12).
+            if let Some(c) = self.list.get_mut(&key) {
+                c.acks = Some(acks);
+            }
+        }
+        Ok(key)
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> Option<Client> {
+        self.reactor.remove(key);
+        self.list.remove(&key)
+    }
+
+    /// Keys of all clients.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Key> {
+        self.list.keys().copied().collect()
+    }
+
+    /// True if nobody is connected.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// A client.
+    #[must_use]
+    pub fn get(&self, key: Key) -> Option<&Client> {
+        self.list.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Client> {
+        self.list.get_mut(&key)
+    }
+
+    /// All clients.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &Client)> {
+        self.list.iter().map(|(k, c)| (*k, c))
+    }
+
+    /// True if another message may be queued: little waits and the ack window is open.
+    #[must_use]
+    pub fn has_room(&mut self, key: Key) -> bool {
+        let Some(client) = self.list.get(&key) else { return false };
+        client.acks.as_ref().is_none_or(AckWindow::is_open)
+            && self.reactor.outbox(key).is_some_and(|o| o.len() < OUTBOX_MARK)
+    }
+
+    /// Queues a message for one client; it leaves at the end of the current step.
+    pub fn send(&mut self, key: Key, message: Message) {
+        let Some(client) = self.list.get_mut(&key) else { return };
+        let Some(outbox) = self.reactor.outbox(key) else { return };
+        let Ok(size) = u32::try_from(message.len()) else {
+            self.close(key, Close::Ours("a message of 4 GiB cannot be sent"));
+            return;
+        };
+        client.serial += 1;
+        client.header.clear();
+        encode_header(client.mini_header, client.serial, message.kind, size, &mut client.header);
+        outbox.push(&client.header);
+        outbox.push(&message.body);
+        for bulk in message.bulk {
+            outbox.push_bulk(bulk);
+        }
+        if let Some(acks) = &mut client.acks {
+            acks.sent();
+        }
+        self.touched.push(key);
+    }
+
+    /// Queues a message for everybody.
+    pub fn broadcast(&mut self, message: &Message) {
+        for key in self.keys() {
+            self.send(key, message.clone());
+        }
+    }
+
+    /// Ends a connection at the end of the current step.
+    pub fn close(&mut self, key: Key, why: Close) {
+        self.closing.push((key, why));
+    }
+
+    pub(super) fn flush(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for key in touched.drain(..) {
+            self.reactor.flush(key);
+        }
+        self.touched = touched;
+    }
+}

@@ -1,0 +1,277 @@
+//! The cursor channel (thread `spice-cursor-N`): pointer shape and position.
+//!
+//! The state is small: one shape, one position, one visibility. A client that does not read gets,
+//! once it does, only what is true then.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::protocol::caps::ChannelType;
+use crate::protocol::cursor::{self as wire, ShapeHeader, WireCursor};
+use crate::protocol::geometry::Point16;
+use crate::protocol::message::{Bulk, Message};
+use crate::qxl::model::{CursorCommand, CursorShape};
+use crate::transport::reactor::Key;
+
+use super::clients::{Client, Clients};
+
+/// Shapes that a client keeps.
+const CACHE_SIZE: usize = 256;
+/// Commands that may wait for one client before they are folded into one state.
+const PENDING_LIMIT: usize = 32;
+/// Mouse mode in which the client draws its own pointer.
+const CLIENT_MOUSE: u16 = 2;
+
+/// What the cursor channel is told, by its display's thread.
+#[derive(Debug)]
+pub enum CursorOrder {
+    /// A command of the guest, already copied out of its memory.
+    Command(CursorCommand),
+    /// The primary surface was made: clients get INIT.
+    Init,
+    /// Back to the start: no shape, visible, at 0,0.
+    Reset,
+}
+
+/// What is still to be told to one client.
+#[derive(Debug, Default)]
+struct Peer {
+    pending: VecDeque<Pending>,
+    /// Ids the client has, least recently used first. In step with the messages sent.
+    cache: Vec<u64>,
+}
+
+#[derive(Debug, Clone)]
+enum Pending {
+    Init,
+    Reset,
+    Set { position: Point16, shape: Arc<CursorShape> },
+    Move(Point16),
+    Hide,
+    Trail { length: u16, frequency: u16 },
+}
+
+/// State of the channel.
+pub struct Cursor {
+    shape: Option<Arc<CursorShape>>,
+    visible: bool,
+    position: Point16,
+    trail: (u16, u16),
+    /// The session's mouse mode, 1 server, 2 client.
+    mouse_mode: Arc<AtomicU16>,
+    peers: BTreeMap<Key, Peer>,
+}
+
+impl Cursor {
+    /// A channel without shape and clients; `mouse_mode` is kept by the session.
+    #[must_use]
+    pub fn new(mouse_mode: Arc<AtomicU16>) -> Self {
+        Self {
+            shape: None,
+            visible: true,
+            position: Point16::default(),
+            trail: (0, 0),
+            mouse_mode,
+            peers: BTreeMap::new(),
+        }
+    }
+
+    fn command(&mut self, command: CursorCommand) -> Option<Pending> {
+        match command {
+            CursorCommand::Set { position, visible, shape } => {
+                self.visible = visible;
+                self.position = position;
+                self.shape = Some(Arc::clone(&shape));
+                Some(Pending::Set { position, shape })
+            }
+            CursorCommand::Move(position) => {
+                let was_visible = std::mem::replace(&mut self.visible, true);
+                self.position = position;
+                // Relaxed: a mode change takes effect with the next movement.
+                let client_draws = self.mouse_mode.load(Ordering::Relaxed) == CLIENT_MOUSE;
+                (!(client_draws && was_visible)).then_some(Pending::Move(position))
+            }
+            CursorCommand::Hide => {
+                self.visible = false;
+                Some(Pending::Hide)
+            }
+            CursorCommand::Trail { length, frequency } => {
+                self.trail = (length, frequency);
+                Some(Pending::Trail { length, frequency })
+            }
+        }
+    }
+
+    fn queue(&mut self, clients: &mut Clients, item: &Pending) {
+        let keys: Vec<Key> = self.peers.keys().copied().collect();
+        for key in keys {
+            self.queue_for(key, item.clone());
+            self.pump(clients, key);
+        }
+    }
+
+    fn queue_for(&mut self, key: Key, item: Pending) {
+        let folded = self.folded();
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if matches!((peer.pending.back(), &item), (Some(Pending::Move(_)), Pending::Move(_))) {
+            peer.pending.pop_back();
+        }
+        peer.pending.push_back(item);
+        if peer.pending.len() > PENDING_LIMIT {
+            // Resets and INITs keep their place in what the client goes through; everything else
+            // is worth only its outcome.
+            let reset = peer.pending.iter().any(|p| matches!(p, Pending::Reset));
+            let init = peer.pending.iter().any(|p| matches!(p, Pending::Init));
+            let last_is_reset = peer
+                .pending
+                .iter()
+                .rfind(|p| matches!(p, Pending::Reset | Pending::Init))
+                .is_some_and(|p| matches!(p, Pending::Reset));
+            peer.pending.clear();
+            if reset {
+                peer.pending.push_back(Pending::Reset);
+            }
+            if init && !last_is_reset {
+                peer.pending.push_back(Pending::Init);
+            } else if !last_is_reset {
+                peer.pending.extend(folded);
+            }
+        }
+    }
+
+    /// The commands that lead to the present state.
+    fn folded(&self) -> Vec<Pending> {
+        let mut items = Vec::new();
+        if let Some(shape) = &self.shape {
+            items.push(Pending::Set { position: self.position, shape: Arc::clone(shape) });
+        }
+        items.push(if self.visible { Pending::Move(self.position) } else { Pending::Hide });
+        items
+    }
+
+    /// Sends what waits while the client has room.
+    fn pump(&mut self, clients: &mut Clients, key: Key) {
+        while clients.has_room(key) {
+            let Some(item) = self.peers.get_mut(&key).and_then(|p| p.pending.pop_front()) else {
+                return;
+            };
+            for message in self.messages(key, &item) {
+                clients.send(key, message);
+            }
+        }
+    }
+
+    fn messages(&mut self, key: Key, item: &Pending) -> Vec<Message> {
+        let Some(peer) = self.peers.get_mut(&key) else { return Vec::new() };
+        match item {
+            Pending::Init => {
+                // Clients empty their cache when they get INIT.
+                peer.cache.clear();
+                let shape = self.shape.clone();
+                let (cursor, evicted) = peer.wire_cursor(shape.as_deref());
+                let mut out = vec![wire::init(
+                    self.position,
+                    self.trail.0,
+                    self.trail.1,
+                    self.visible,
+                    &cursor,
+                )];
+                out.extend(evicted.map(wire::inval_one));
+                out
+            }
+            Pending::Reset => {
+                peer.cache.clear();
+                vec![wire::inval_all(), wire::reset()]
+            }
+            Pending::Set { position, shape } => {
+                let (cursor, evicted) = peer.wire_cursor(Some(shape));
+                let mut out = vec![wire::set(*position, self.visible, &cursor)];
+                out.extend(evicted.map(wire::inval_one));
+                if !self.visible {
+                    // Stock clients ignore the flag in SET and would show the pointer.
+                    out.push(wire::hide());
+                }
+                out
+            }
+            Pending::Move(position) => vec![wire::move_to(*position)],
+            Pending::Hide => vec![wire::hide()],
+            Pending::Trail { length, frequency } => vec![wire::trail(*length, *frequency)],
+        }
+    }
+}
+
+impl Peer {
+    /// The wire form of a shape by what the client has cached, and the id that had to go for it.
+    fn wire_cursor(&mut self, shape: Option<&CursorShape>) -> (WireCursor, Option<u64>) {
+        let Some(shape) = shape else { return (WireCursor::None, None) };
+        let header = ShapeHeader {
+            unique: shape.unique,
+            kind: shape.kind,
+            width: shape.width,
+            height: shape.height,
+            hot_spot_x: shape.hot_x,
+            hot_spot_y: shape.hot_y,
+        };
+        let data = Bulk::whole(Arc::new(shape.data.clone()));
+        if shape.unique == 0 {
+            return (WireCursor::Full { header, cache_me: false, data }, None);
+        }
+        if let Some(at) = self.cache.iter().position(|id| *id == shape.unique) {
+            let id = self.cache.remove(at);
+            self.cache.push(id);
+            return (WireCursor::FromCache(header), None);
+        }
+        self.cache.push(shape.unique);
+        let evicted = (self.cache.len() > CACHE_SIZE).then(|| self.cache.remove(0));
+        (WireCursor::Full { header, cache_me: true, data }, evicted)
+    }
+}
+
+impl super::engine::Channel for Cursor {
+    type Order = CursorOrder;
+    const TYPE: ChannelType = ChannelType::CURSOR;
+    const USES_ACKS: bool = true;
+
+    fn attached(&mut self, clients: &mut Clients, key: Key) {
+        self.peers.insert(key, Peer::default());
+        self.queue_for(key, Pending::Init);
+        self.pump(clients, key);
+    }
+
+    fn request(
+        &mut self,
+        _clients: &mut Clients,
+        _key: Key,
+        kind: u16,
+        _body: &[u8],
+    ) -> Result<(), String> {
+        Err(format!("unknown message {kind} on the cursor channel"))
+    }
+
+    fn order(&mut self, clients: &mut Clients, order: CursorOrder) {
+        match order {
+            CursorOrder::Command(command) => {
+                if let Some(item) = self.command(command) {
+                    self.queue(clients, &item);
+                }
+            }
+            CursorOrder::Init => self.queue(clients, &Pending::Init),
+            CursorOrder::Reset => {
+                self.shape = None;
+                self.visible = true;
+                self.position = Point16::default();
+                self.trail = (0, 0);
+                self.queue(clients, &Pending::Reset);
+            }
+        }
+    }
+
+    fn room(&mut self, clients: &mut Clients, key: Key) {
+        self.pump(clients, key);
+    }
+
+    fn left(&mut self, _clients: &mut Clients, key: Key, _client: &Client) {
+        self.peers.remove(&key);
+    }
+}

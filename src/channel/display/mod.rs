@@ -1,0 +1,189 @@
+//! The display channel and QXL worker (thread `spice-disp-N`): rings, requests, clients' pictures.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::protocol::geometry::Rect;
+use crate::qxl::command::CommandExt;
+use crate::qxl::memslot::MemSlot;
+use crate::sync::completion::{Reply, pair};
+
+use super::{Handle, Order};
+
+mod peers;
+mod requests;
+pub mod worker;
+
+/// What a host gives to create the primary surface (`QXLDevSurfaceCreate`); nothing is checked.
+#[derive(Debug, Clone, Copy)]
+pub struct PrimaryCreate {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Bytes from row to row; negative: bottom row first.
+    pub stride: i32,
+    /// `SPICE_SURFACE_FMT_*`.
+    pub format: u32,
+    /// Not 0: the guest has a hardware pointer.
+    pub mouse_mode: u32,
+    /// Bit 0: keep the memory's contents.
+    pub flags: u32,
+    /// Where the pixels are, as a guest address.
+    pub mem: u64,
+    /// Memory slot group of `mem`.
+    pub group_id: u32,
+}
+
+/// A request of the host (`spice_qxl_*`), in the order of the calls.
+#[derive(Debug)]
+pub enum Request {
+    /// The machine runs.
+    Start,
+    /// The machine stops: nothing of ours touches the guest afterwards.
+    Stop,
+    /// Bring an area up to date and report what changed.
+    UpdateArea {
+        /// The surface.
+        surface_id: u32,
+        /// The area.
+        area: Rect,
+        /// Forget what changed afterwards.
+        clear_dirty: bool,
+        /// How many rectangles the caller takes (asynchronous callers take all).
+        max_rects: usize,
+    },
+    /// Register a memory slot.
+    AddMemslot(MemSlot),
+    /// Forget a memory slot.
+    DelMemslot {
+        /// Its group.
+        group: u32,
+        /// Its number.
+        slot: u32,
+    },
+    /// Forget all memory slots.
+    ResetMemslots,
+    /// Destroy every surface.
+    DestroySurfaces,
+    /// Make surface 0.
+    CreatePrimary(PrimaryCreate),
+    /// Destroy surface 0.
+    DestroyPrimary,
+    /// Destroy an off-screen surface.
+    DestroySurface {
+        /// Which.
+        surface_id: u32,
+        /// Execute what is in the rings before.
+        flush: bool,
+    },
+    /// Forget decoded images.
+    ResetImageCache,
+    /// Pointer back to the start.
+    ResetCursor,
+    /// Commands of before a migration: surfaces and the pointer.
+    LoadVm(Vec<CommandExt>),
+    /// Execute what is in the rings.
+    FlushSurfaces,
+    /// The guest says how its monitors lie.
+    MonitorsConfig {
+        /// Guest address.
+        address: u64,
+        /// Memory slot group.
+        group: u32,
+    },
+    /// The guest's driver is gone.
+    DriverUnload,
+    /// Only to be completed: what was asked for makes no sense, or nobody has to be waited for.
+    Nothing,
+}
+
+/// How the end of a request is told.
+#[derive(Debug)]
+pub enum Done {
+    /// Nobody waits.
+    Nothing,
+    /// A caller waits; gets the dirty rectangles, if the request has any.
+    Reply(Reply<Vec<Rect>>),
+    /// `async_complete` with this cookie, on the worker's thread.
+    Cookie(u64),
+}
+
+/// What the display thread is told.
+#[derive(Debug)]
+pub enum DisplayOrder {
+    /// A request of the host.
+    Qxl(Request, Done),
+    /// Most monitors that the guest may have (`spice_qxl_set_max_monitors`).
+    MaxMonitors(u32),
+}
+
+/// Notifications that coalesce while one is pending.
+#[derive(Debug, Default)]
+pub struct Pending {
+    wakeup: AtomicBool,
+    oom: AtomicBool,
+}
+
+impl Pending {
+    /// Takes the wakeup, if there is one. Before polling the rings.
+    #[must_use]
+    pub fn take_wakeup(&self) -> bool {
+        self.wakeup.swap(false, Ordering::SeqCst)
+    }
+
+    /// Takes the out-of-memory notice.
+    #[must_use]
+    pub fn take_oom(&self) -> bool {
+        self.oom.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// The host's way to one QXL worker. Used by any host thread, under the host's lock.
+#[derive(Debug, Clone)]
+pub struct QxlHandle {
+    orders: Handle<DisplayOrder>,
+    pending: Arc<Pending>,
+}
+
+impl QxlHandle {
+    /// Joins the two ways.
+    #[must_use]
+    pub fn new(orders: Handle<DisplayOrder>, pending: Arc<Pending>) -> Self {
+        Self { orders, pending }
+    }
+
+    /// The rings may have commands.
+    pub fn wakeup(&self) {
+        self.pending.wakeup.store(true, Ordering::SeqCst);
+        self.orders.poke();
+    }
+
+    /// The guest is out of memory.
+    pub fn oom(&self) {
+        self.pending.oom.store(true, Ordering::SeqCst);
+        self.orders.poke();
+    }
+
+    /// Queues a request; nobody waits.
+    pub fn post(&self, request: Request) {
+        self.orders.send(Order::Do(DisplayOrder::Qxl(request, Done::Nothing)));
+    }
+
+    /// Queues a request that ends with `async_complete(cookie)`.
+    pub fn post_async(&self, request: Request, cookie: u64) {
+        self.orders.send(Order::Do(DisplayOrder::Qxl(request, Done::Cookie(cookie))));
+    }
+
+    /// Waits until the worker has done it. The worker never waits for a client or a socket.
+    pub fn call(&self, request: Request) -> Vec<Rect> {
+        let (reply, answer) = pair();
+        self.orders.send(Order::Do(DisplayOrder::Qxl(request, Done::Reply(reply))));
+        answer.wait().unwrap_or_default()
+    }
+
+    /// Limits the guest's monitors.
+    pub fn set_max_monitors(&self, count: u32) {
+        self.orders.send(Order::Do(DisplayOrder::MaxMonitors(count.max(1))));
+    }
+}

@@ -1,0 +1,454 @@
+//! The worker of one QXL instance: takes the guest's commands, executes them, feeds the clients.
+//!
+//! Thread `spice-disp-N` is the only one that calls the instance's callbacks and touches guest
+//! memory. It never waits for a client, a socket or the host's loop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::channel::clients::{Client, Clients};
+use crate::channel::cursor::CursorOrder;
+use crate::channel::engine::{Channel, Turn};
+use crate::channel::{Handle, Upward};
+use crate::display::scene::Scene;
+use crate::observe::RateLimit;
+use crate::protocol::caps::{ChannelType, display as cap};
+use crate::protocol::display::DisplayRequest;
+use crate::qxl::command::{CommandExt, QxlDevice, ReleaseInfo};
+use crate::qxl::memslot::MemSlots;
+use crate::qxl::model::CursorCommand;
+use crate::qxl::parse::{
+    CMD_CURSOR, CMD_SURFACE, CommandError, DisplayCommand, Limits, MonitorsConfig,
+    parse_cursor_command, parse_display_command,
+};
+use crate::transport::reactor::Key;
+
+use super::peers::Peers;
+use super::{DisplayOrder, Pending};
+
+/// Commands executed before sockets and requests get their turn.
+const SLICE: usize = 256;
+/// Commands after which clients are fed, so that their pipes need not hold a whole slice.
+const FEED_EVERY: usize = 32;
+/// Time for a slice.
+const SLICE_TIME: Duration = Duration::from_millis(10);
+/// After the rings ran empty they are looked at once more before notification is asked for.
+const SECOND_LOOK: Duration = Duration::from_millis(10);
+/// Surfaces that a device may have, whatever it says.
+const MAX_SURFACES: u32 = 1024;
+/// Capabilities that the guest may rely on so far.
+const GUEST_CAPS: [u32; 1] = [cap::MONITORS_CONFIG];
+
+static BAD_COMMANDS: RateLimit = RateLimit::new();
+
+/// What a display is made of.
+pub struct DisplaySetup {
+    /// QXL id, also the channel id.
+    pub id: u8,
+    /// The host's callbacks.
+    pub device: Box<dyn QxlDevice>,
+    /// Its memory slots.
+    pub slots: MemSlots,
+    /// Surfaces that it wants.
+    pub surfaces: u32,
+    /// The way to its cursor channel.
+    pub cursor: Handle<CursorOrder>,
+    /// The session.
+    pub upward: Arc<dyn Upward>,
+    /// Notifications of the host.
+    pub pending: Arc<Pending>,
+}
+
+/// State of the worker and its channel.
+pub struct Display {
+    pub(super) id: u8,
+    pub(super) device: Box<dyn QxlDevice>,
+    pub(super) slots: MemSlots,
+    pub(super) limits: Limits,
+    pub(super) scene: Scene,
+    pub(super) peers: Peers,
+    pub(super) upward: Arc<dyn Upward>,
+    cursor: Handle<CursorOrder>,
+    pending: Arc<Pending>,
+    pub(super) running: bool,
+    commands: RingWatch,
+    cursors: RingWatch,
+    /// A cursor command that the cursor channel was too far behind to take.
+    held_cursor: Option<CursorOrder>,
+    /// The command of the current shape: hosts replay it by its address after a migration.
+    pub(super) shape_command: Option<ReleaseInfo>,
+    pub(super) monitors: Option<MonitorsConfig>,
+    /// The guest's driver has said by itself how its monitors lie.
+    pub(super) driver_sends_monitors: bool,
+    pub(super) max_monitors: u32,
+    /// Commands of the guest that were refused.
+    bad_commands: u64,
+}
+
+/// When an empty ring is looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RingWatch {
+    /// It had something when it was looked at last.
+    Busy,
+    /// It was empty; look once more at this time.
+    Resting(Instant),
+    /// The host wakes us.
+    Armed,
+}
+
+impl Display {
+    /// A display without surfaces, whose machine does not run yet.
+    #[must_use]
+    pub fn new(setup: DisplaySetup) -> Self {
+        let surfaces = setup.surfaces.clamp(1, MAX_SURFACES);
+        Self {
+            id: setup.id,
+            device: setup.device,
+            slots: setup.slots,
+            limits: Limits { surfaces, ..Limits::default() },
+            scene: Scene::new(),
+            peers: Peers::default(),
+            upward: setup.upward,
+            cursor: setup.cursor,
+            pending: setup.pending,
+            running: false,
+            commands: RingWatch::Busy,
+            cursors: RingWatch::Busy,
+            held_cursor: None,
+            shape_command: None,
+            monitors: None,
+            driver_sends_monitors: false,
+            max_monitors: u32::MAX,
+            bad_commands: 0,
+        }
+    }
+
+    /// Both rings may have something.
+    pub(super) fn look_again(&mut self) {
+        (self.commands, self.cursors) = (RingWatch::Busy, RingWatch::Busy);
+    }
+
+    /// Takes one command from the display ring and executes it. False if there is none.
+    pub(super) fn take_command(&mut self) -> bool {
+        match self.device.get_command() {
+            Some(command) => {
+                self.execute(&command);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes one command from the cursor ring. False if there is none, or it has to wait.
+    pub(super) fn take_cursor(&mut self) -> bool {
+        if !self.push_held_cursor() {
+            return false;
+        }
+        match self.device.get_cursor_command() {
+            Some(command) => {
+                self.execute_cursor(&command);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn execute(&mut self, command: &CommandExt) {
+        match parse_display_command(&self.slots, command, &self.limits) {
+            Ok(command) => self.execute_parsed(command),
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    fn execute_parsed(&mut self, command: DisplayCommand) {
+        match command {
+            DisplayCommand::Draw(drawable, release) => {
+                match self.scene.execute(drawable) {
+                    Ok(draw) => self.peers.draw(draw),
+                    Err(error) => self.bad(&error),
+                }
+                self.device.release_resource(release);
+            }
+            DisplayCommand::Update { surface_id, update_id, release, .. } => {
+                // Everything is drawn already when it is taken.
+                if self.scene.exists(surface_id) {
+                    self.device.notify_update(update_id);
+                } else {
+                    self.bad(&format_args!("update of surface {surface_id}, which does not exist"));
+                }
+                self.device.release_resource(release);
+            }
+            DisplayCommand::Message { text, release } => {
+                tracing::debug!(display = self.id, "guest says: {}", text.escape_debug());
+                self.device.release_resource(release);
+            }
+            DisplayCommand::SurfaceCreate { surface_id, geometry, keep_data, memory, release } => {
+                match self.scene.create(surface_id, &geometry, &memory, keep_data) {
+                    Ok(()) => {
+                        self.scene.keep_create(surface_id, release);
+                        if let Some(info) = self.scene.info(surface_id) {
+                            if keep_data {
+                                self.peers.surface_known(info);
+                            } else {
+                                self.peers.surface_created(info, false);
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        self.bad(&error);
+                        self.device.release_resource(release);
+                    }
+                }
+            }
+            DisplayCommand::SurfaceDestroy { surface_id, release } => {
+                if !self.destroy_surface(surface_id) {
+                    self.bad(&format_args!(
+                        "destroy of surface {surface_id}, which does not exist"
+                    ));
+                }
+                self.device.release_resource(release);
+            }
+        }
+    }
+
+    /// Ends a surface here and at the clients; its create command is released. False if none is.
+    pub(super) fn destroy_surface(&mut self, id: u32) -> bool {
+        let (existed, create) = self.scene.destroy(id);
+        if existed {
+            self.peers.surface_destroyed(id);
+        }
+        if let Some(create) = create {
+            self.device.release_resource(create);
+        }
+        existed
+    }
+
+    /// A command that was popped from a ring or is replayed after a migration.
+    pub(super) fn execute_loadvm(&mut self, command: &CommandExt) {
+        match command.kind {
+            CMD_CURSOR => self.execute_cursor(command),
+            CMD_SURFACE => match parse_display_command(&self.slots, command, &self.limits) {
+                Ok(DisplayCommand::SurfaceCreate {
+                    surface_id, geometry, memory, release, ..
+                }) => {
+                    // The pixels came with the machine: keep them whatever the command said.
+                    let keep_data = true;
+                    self.execute_parsed(DisplayCommand::SurfaceCreate {
+                        surface_id,
+                        geometry,
+                        keep_data,
+                        memory,
+                        release,
+                    });
+                }
+                Ok(other) => self.execute_parsed(other),
+                Err(error) => self.refuse(error),
+            },
+            other => tracing::warn!("command of type {other} cannot be replayed"),
+        }
+    }
+
+    fn execute_cursor(&mut self, command: &CommandExt) {
+        match parse_cursor_command(&self.slots, command, &self.limits) {
+            Ok((cursor, release)) => {
+                // The shape is a private copy, but hosts replay the command: it stays theirs.
+                let done = if matches!(cursor, CursorCommand::Set { .. }) {
+                    self.shape_command.replace(release)
+                } else {
+                    Some(release)
+                };
+                if let Some(done) = done {
+                    self.device.release_resource(done);
+                }
+                self.tell_cursor(CursorOrder::Command(cursor));
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Sends an order to the cursor channel; keeps it if that one is far behind.
+    pub(super) fn tell_cursor(&mut self, order: CursorOrder) {
+        match order {
+            CursorOrder::Command(_) => {
+                self.held_cursor = self.cursor.try_send(order).err();
+            }
+            // Requests of the host: few, and bounded by the host's own calls.
+            other => self.cursor.send(crate::channel::Order::Do(other)),
+        }
+    }
+
+    fn push_held_cursor(&mut self) -> bool {
+        if let Some(order) = self.held_cursor.take() {
+            self.held_cursor = self.cursor.try_send(order).err();
+        }
+        self.held_cursor.is_none()
+    }
+
+    fn refuse(&mut self, error: CommandError) {
+        self.bad(&error.reason);
+        if let Some(release) = error.release {
+            self.device.release_resource(release);
+        }
+    }
+
+    /// Counts a command that was skipped.
+    pub(super) fn bad(&mut self, reason: &dyn std::fmt::Display) {
+        self.bad_commands += 1;
+        if BAD_COMMANDS.allow() {
+            tracing::warn!(
+                display = self.id,
+                count = self.bad_commands,
+                "guest command skipped: {reason}"
+            );
+        }
+    }
+
+    /// Executes some of what the rings hold. True if there may be more.
+    fn slice(&mut self, clients: &mut Clients) -> bool {
+        let end = Instant::now() + SLICE_TIME;
+        if self.cursors == RingWatch::Busy {
+            let taken = (0..SLICE).take_while(|_| self.take_cursor()).count();
+            if taken < SLICE {
+                self.cursors = RingWatch::Resting(Instant::now() + SECOND_LOOK);
+            }
+        }
+        if self.commands == RingWatch::Busy {
+            let mut taken = 0;
+            while taken < SLICE && self.take_command() {
+                taken += 1;
+                if taken.is_multiple_of(FEED_EVERY) {
+                    self.peers.pump_all(clients, &self.scene);
+                    if Instant::now() >= end {
+                        return true;
+                    }
+                }
+            }
+            if taken < SLICE {
+                self.commands = RingWatch::Resting(Instant::now() + SECOND_LOOK);
+            }
+        }
+        self.cursors == RingWatch::Busy || self.commands == RingWatch::Busy
+    }
+
+    /// Looks a second time at rings that rested long enough; then lets the host wake us.
+    fn rest(&mut self) -> Turn {
+        let now = Instant::now();
+        if matches!(self.commands, RingWatch::Resting(at) if at <= now) {
+            let armed = !self.take_command() && self.device.req_cmd_notification();
+            self.commands = if armed { RingWatch::Armed } else { RingWatch::Busy };
+        }
+        if matches!(self.cursors, RingWatch::Resting(at) if at <= now) {
+            self.cursors = if self.take_cursor() {
+                RingWatch::Busy
+            } else if self.held_cursor.is_some() {
+                RingWatch::Resting(now + SECOND_LOOK)
+            } else if self.device.req_cursor_notification() {
+                RingWatch::Armed
+            } else {
+                RingWatch::Busy
+            };
+        }
+        let mut next = None;
+        for ring in [self.commands, self.cursors] {
+            match ring {
+                RingWatch::Busy => return Turn::Again,
+                RingWatch::Resting(at) => next = Some(next.map_or(at, |n: Instant| n.min(at))),
+                RingWatch::Armed => {}
+            }
+        }
+        next.map_or(Turn::Idle, Turn::At)
+    }
+
+    /// Tells the guest what all its clients can do.
+    pub(super) fn tell_capabilities(&mut self, clients: &Clients, without: Option<Key>) {
+        if !self.running {
+            return;
+        }
+        let mut caps = [0u8; 58];
+        let mut present = false;
+        for bit in GUEST_CAPS {
+            let mut all = true;
+            for (_, client) in clients.iter().filter(|(k, _)| Some(*k) != without) {
+                present = true;
+                all &= client.caps.has(bit);
+            }
+            if present
+                && all
+                && let Some(byte) = caps.get_mut(bit as usize / 8)
+            {
+                *byte |= 1 << (bit % 8);
+            }
+        }
+        self.device.set_client_capabilities(present, &caps);
+    }
+}
+
+impl Channel for Display {
+    type Order = DisplayOrder;
+    const TYPE: ChannelType = ChannelType::DISPLAY;
+    const USES_ACKS: bool = true;
+
+    fn attached(&mut self, clients: &mut Clients, key: Key) {
+        self.peers.add(clients, key);
+        self.tell_capabilities(clients, None);
+    }
+
+    fn request(
+        &mut self,
+        clients: &mut Clients,
+        key: Key,
+        kind: u16,
+        body: &[u8],
+    ) -> Result<(), String> {
+        match DisplayRequest::parse(kind, body).map_err(|e| e.to_string())? {
+            DisplayRequest::Init(_) => {
+                if !self.peers.init(key, &self.scene, self.monitors.as_ref()) {
+                    return Err("second INIT".to_owned());
+                }
+                self.peers.pump(clients, key, &self.scene);
+            }
+            DisplayRequest::GlDrawDone => return Err("GL_DRAW_DONE without a draw".to_owned()),
+            // Reports of streams that were never made, wishes for codecs that are not there yet.
+            DisplayRequest::StreamReport(_)
+            | DisplayRequest::PreferredCompression(_)
+            | DisplayRequest::PreferredVideoCodecs(_)
+            | DisplayRequest::Common(_) => {}
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, clients: &mut Clients, order: DisplayOrder) {
+        match order {
+            DisplayOrder::Qxl(request, done) => {
+                self.serve(clients, request, done);
+                self.peers.pump_all(clients, &self.scene);
+            }
+            DisplayOrder::MaxMonitors(count) => self.max_monitors = count,
+        }
+    }
+
+    fn room(&mut self, clients: &mut Clients, key: Key) {
+        self.peers.pump(clients, key, &self.scene);
+    }
+
+    fn left(&mut self, clients: &mut Clients, key: Key, _client: &Client) {
+        self.peers.remove(key);
+        self.tell_capabilities(clients, Some(key));
+    }
+
+    fn turn(&mut self, clients: &mut Clients) -> Turn {
+        if !self.running {
+            // A wakeup now is for commands that `start` will look for.
+            return Turn::Idle;
+        }
+        if self.pending.take_wakeup() {
+            self.look_again();
+        }
+        if self.pending.take_oom() {
+            self.out_of_memory();
+        }
+        let more = self.slice(clients);
+        self.peers.pump_all(clients, &self.scene);
+        if more { Turn::Again } else { self.rest() }
+    }
+}

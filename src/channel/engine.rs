@@ -1,0 +1,346 @@
+//! The loop that every channel thread runs.
+//!
+//! A turn: orders, the channel's own work, flush, sleep, what the sockets brought. Every step of a
+//! channel runs under a panic guard: a panic ends the client whose message caused it, never the
+//! thread or the process.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::observe::RateLimit;
+use crate::protocol::caps::ChannelType;
+use crate::protocol::common::{ClientCommon, client};
+use crate::protocol::header::Incoming;
+use crate::sys::thread::spawn;
+use crate::transport::mio_reactor::MioReactor;
+use crate::transport::reactor::{Event, Key, Reactor};
+
+use super::clients::{Client, Clients, Close};
+use super::{Attach, Handle, Order, Upward};
+
+/// When a channel wants its next turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// At once: there is more to do.
+    Again,
+    /// At this moment, or earlier if something happens.
+    At(Instant),
+    /// When something happens.
+    Idle,
+}
+
+/// What one kind of channel does. All calls come from its own thread.
+pub trait Channel: Send + 'static {
+    /// Orders that only this kind understands.
+    type Order: Send + 'static;
+
+    /// Channel type, `SPICE_CHANNEL_*`.
+    const TYPE: ChannelType;
+    /// True for channels with an ack window.
+    const USES_ACKS: bool = false;
+
+    /// A client has come; SET_ACK, if any, is queued already.
+    fn attached(&mut self, clients: &mut Clients, key: Key);
+
+    /// A message that is not common to all channels.
+    ///
+    /// # Errors
+    /// The reason for which the client is disconnected.
+    fn request(
+        &mut self,
+        clients: &mut Clients,
+        key: Key,
+        kind: u16,
+        body: &[u8],
+    ) -> Result<(), String>;
+
+    /// An order from another thread.
+    fn order(&mut self, clients: &mut Clients, order: Self::Order);
+
+    /// A client may take more again (its outbox drained, or it acknowledged).
+    fn room(&mut self, _clients: &mut Clients, _key: Key) {}
+
+    /// A client answered a ping.
+    fn pong(&mut self, _clients: &mut Clients, _key: Key, _id: u32, _time: u64) {}
+
+    /// A client is gone; its socket is closed already.
+    fn left(&mut self, _clients: &mut Clients, _key: Key, _client: &Client) {}
+
+    /// The channel's own work.
+    fn turn(&mut self, _clients: &mut Clients) -> Turn {
+        Turn::Idle
+    }
+
+    /// False while no request can be taken; the handle is poked when that changes.
+    fn accepts(&mut self) -> bool {
+        true
+    }
+
+    /// The thread ends; the last chance to give things back.
+    fn stopping(&mut self, _clients: &mut Clients) {}
+}
+
+/// Starts a channel's thread under `name`.
+///
+/// `make` gets the handle, so that a channel can hand out the way to itself.
+///
+/// # Errors
+/// If the system has no thread or descriptor left.
+pub fn start<C: Channel>(
+    name: &str,
+    upward: Arc<dyn Upward>,
+    make: impl FnOnce(&Handle<C::Order>) -> C,
+) -> io::Result<(Handle<C::Order>, JoinHandle<()>)> {
+    let reactor = MioReactor::new()?;
+    let handle = Handle::new(reactor.waker());
+    let channel = make(&handle);
+    let engine = Engine {
+        channel,
+        clients: Clients::new(Box::new(reactor), C::USES_ACKS),
+        orders: handle.clone(),
+        upward,
+        stalled: Vec::new(),
+        stop: false,
+    };
+    let thread = spawn(name, move || engine.run())?;
+    Ok((handle, thread))
+}
+
+struct Engine<C: Channel> {
+    channel: C,
+    clients: Clients,
+    orders: Handle<C::Order>,
+    upward: Arc<dyn Upward>,
+    /// Clients with requests that the channel could not accept yet.
+    stalled: Vec<Key>,
+    stop: bool,
+}
+
+/// Orders taken in one turn, so that sockets are served in between.
+const ORDERS_PER_TURN: usize = 64;
+
+static VIOLATIONS: RateLimit = RateLimit::new();
+static PANICS: RateLimit = RateLimit::new();
+
+impl<C: Channel> Engine<C> {
+    fn run(mut self) {
+        let mut events = Vec::new();
+        while !self.stop {
+            let more = self.take_orders();
+            let turn = self.guarded(None, |channel, clients| channel.turn(clients));
+            self.finish_step();
+            let timeout = match turn.unwrap_or(Turn::Idle) {
+                _ if more || self.stop => Some(Duration::ZERO),
+                Turn::Again => Some(Duration::ZERO),
+                Turn::At(when) => Some(when.saturating_duration_since(Instant::now())),
+                Turn::Idle => None,
+            };
+            events.clear();
+            if let Err(error) = self.clients.reactor.wait(timeout, &mut events) {
+                tracing::error!(%error, "waiting for sockets failed, the channel ends");
+                break;
+            }
+            for event in &events {
+                self.event(*event);
+            }
+            self.resume_stalled();
+            self.finish_step();
+        }
+        self.guarded(None, Channel::stopping);
+        for key in self.clients.keys() {
+            self.clients.close(key, Close::Ours("the channel ends"));
+        }
+        self.finish_step();
+    }
+
+    /// Runs a step of the channel; a panic closes the client that it was for.
+    fn guarded<R>(
+        &mut self,
+        key: Option<Key>,
+        step: impl FnOnce(&mut C, &mut Clients) -> R,
+    ) -> Option<R> {
+        let (channel, clients) = (&mut self.channel, &mut self.clients);
+        // The channel's state may be half-changed after a panic; every step leaves it fit for the
+        // next one because values are computed before they are stored.
+        match catch_unwind(AssertUnwindSafe(|| step(channel, clients))) {
+            Ok(result) => Some(result),
+            Err(_) => {
+                if PANICS.allow() {
+                    tracing::error!(
+                        channel = C::TYPE.name(),
+                        "internal error in a channel, step skipped"
+                    );
+                }
+                if let Some(key) = key {
+                    self.clients.close(key, Close::Ours("internal error"));
+                }
+                None
+            }
+        }
+    }
+
+    /// Returns true if more orders wait.
+    fn take_orders(&mut self) -> bool {
+        self.orders.looked();
+        for _ in 0..ORDERS_PER_TURN {
+            match self.orders.take() {
+                None => return false,
+                Some(Order::Do(order)) => {
+                    self.guarded(None, |channel, clients| channel.order(clients, order));
+                }
+                Some(Order::Attach(attach)) => self.attach(*attach),
+                Some(Order::Drop(client)) => {
+                    let keys: Vec<Key> = self
+                        .clients
+                        .iter()
+                        .filter(|(_, c)| c.client == client)
+                        .map(|(k, _)| k)
+                        .collect();
+                    for key in keys {
+                        self.clients.close(key, Close::Ours("the session ends"));
+                    }
+                }
+                Some(Order::Stop) => {
+                    self.stop = true;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn attach(&mut self, attach: Attach) {
+        let (connection, client) = (Arc::clone(&attach.connection), attach.client);
+        match self.clients.attach(attach) {
+            Ok(key) => {
+                self.guarded(Some(key), |channel, clients| channel.attached(clients, key));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a client could not be taken in");
+                self.upward.closed(&connection, client);
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Received(key) => {
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.heard = Instant::now();
+                }
+                self.requests(key);
+            }
+            Event::Drained(key) => {
+                if self.clients.has_room(key) {
+                    self.guarded(Some(key), |channel, clients| channel.room(clients, key));
+                }
+            }
+            Event::Closed(key) => self.clients.close(key, Close::Gone),
+            Event::Acceptable(_) | Event::Woken => {}
+        }
+    }
+
+    /// Handles every whole message that has arrived from a client.
+    fn requests(&mut self, key: Key) {
+        loop {
+            if self.clients.closing.iter().any(|(k, _)| *k == key) {
+                return;
+            }
+            let Some(client) = self.clients.get(key) else { return };
+            let incoming = Incoming::new(client.mini_header, C::TYPE);
+            let unread = self.clients.reactor.unread(key);
+            let (kind, body, used) = match incoming.next(unread) {
+                Ok(None) => return,
+                Ok(Some(frame)) => {
+                    let body = unread.get(frame.body.clone()).unwrap_or_default().to_vec();
+                    (frame.kind, body, frame.consumed)
+                }
+                Err(error) => {
+                    self.clients.close(key, Close::Violation(error.to_string()));
+                    return;
+                }
+            };
+            if !self.channel.accepts() {
+                self.clients.reactor.set_reading(key, false);
+                self.stalled.push(key);
+                return;
+            }
+            self.clients.reactor.consume(key, used);
+            self.request(key, kind, &body);
+        }
+    }
+
+    fn request(&mut self, key: Key, kind: u16, body: &[u8]) {
+        if !(client::ACK_SYNC..=client::DISCONNECTING).contains(&kind) {
+            let result = self
+                .guarded(Some(key), |channel, clients| channel.request(clients, key, kind, body));
+            if let Some(Err(why)) = result {
+                self.clients.close(key, Close::Violation(why));
+            }
+            return;
+        }
+        match ClientCommon::parse(kind, body) {
+            Err(error) => self.clients.close(key, Close::Violation(error.to_string())),
+            Ok(ClientCommon::AckSync(generation)) => {
+                if let Some(acks) = self.clients.get_mut(key).and_then(|c| c.acks.as_mut()) {
+                    acks.synced(generation);
+                }
+            }
+            Ok(ClientCommon::Ack) => {
+                if let Some(acks) = self.clients.get_mut(key).and_then(|c| c.acks.as_mut()) {
+                    acks.acked();
+                }
+                if self.clients.has_room(key) {
+                    self.guarded(Some(key), |channel, clients| channel.room(clients, key));
+                }
+            }
+            Ok(ClientCommon::Pong { id, time }) => {
+                self.guarded(Some(key), |channel, clients| channel.pong(clients, key, id, time));
+            }
+            Ok(ClientCommon::Disconnecting) => {}
+            Ok(ClientCommon::MigrateFlushMark | ClientCommon::MigrateData(_)) => {
+                let why = "migration message outside a migration".to_owned();
+                self.clients.close(key, Close::Violation(why));
+            }
+        }
+    }
+
+    fn resume_stalled(&mut self) {
+        if self.stalled.is_empty() || !self.channel.accepts() {
+            return;
+        }
+        for key in std::mem::take(&mut self.stalled) {
+            self.clients.reactor.set_reading(key, true);
+            self.requests(key);
+        }
+    }
+
+    /// Sends what was queued, then closes who is to be closed.
+    fn finish_step(&mut self) {
+        self.clients.flush();
+        while let Some((key, why)) = self.clients.closing.pop() {
+            let Some(client) = self.clients.remove(key) else { continue };
+            self.stalled.retain(|k| *k != key);
+            let connection = Arc::clone(&client.connection);
+            match &why {
+                Close::Violation(what) if VIOLATIONS.allow() => {
+                    tracing::warn!(
+                        peer = connection.peer_name(),
+                        channel = C::TYPE.name(),
+                        "client disconnected: {what}"
+                    );
+                }
+                _ => tracing::debug!(
+                    peer = connection.peer_name(),
+                    channel = C::TYPE.name(),
+                    "{why}"
+                ),
+            }
+            self.guarded(None, |channel, clients| channel.left(clients, key, &client));
+            self.upward.closed(&connection, client.client);
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! A twin of the canvas for tests: one pixel at a time, straight from the formulas, no code shared with
+//! the fast one, no thought of speed.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use crate::protocol::geometry::Rect;
+use crate::qxl::model::{
+    Bitmap, BitmapFormat, Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat,
+};
+
+/// A surface as raw pixel values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Plane {
+    pub(super) format: SurfaceFormat,
+    pub(super) width: i64,
+    pub(super) height: i64,
+    pub(super) pixels: BTreeMap<(i64, i64), u32>,
+}
+
+pub(super) type World = BTreeMap<u32, Plane>;
+
+impl Plane {
+    fn get(&self, x: i64, y: i64) -> Option<u32> {
+        self.pixels.get(&(x, y)).copied()
+    }
+}
+
+/// What a pixel's number means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// Already in the destination's format: a palette entry.
+    Color,
+    /// As pixels of such a surface.
+    As(SurfaceFormat),
+    /// Three bytes.
+    Rgb24,
+}
+
+/// Any image, with the answer to: which raw number lies at (x, y)?
+struct Picture<'a> {
+    kind: Kind,
+    width: i64,
+    height: i64,
+    surface: bool,
+    at: Box<dyn Fn(i64, i64) -> u32 + 'a>,
+}
+
+impl Picture<'_> {
+    fn get(&self, x: i64, y: i64) -> Option<u32> {
+        let inside = (0..self.width).contains(&x) && (0..self.height).contains(&y);
+        inside.then(|| (self.at)(x, y))
+    }
+}
+
+fn bitmap_number(b: &Bitmap, x: i64, y: i64) -> u32 {
+    let row = if b.top_down { y } else { i64::from(b.height) - 1 - y };
+    let byte = |n: i64| {
+        let at = usize::try_from(row * i64::from(b.stride) + n).unwrap();
+        u32::from(b.data[at])
+    };
+    let little = |first: i64, n: i64| (0..n).map(|i| byte(first + i) << (8 * i)).sum();
+    match b.format {
+        BitmapFormat::Bit1Le => byte(x / 8) >> (x % 8) & 1,
+        BitmapFormat::Bit1Be => byte(x / 8) >> (7 - x % 8) & 1,
+        BitmapFormat::Bit4Le => byte(x / 2) >> (4 * (x % 2)) & 15,
+        BitmapFormat::Bit4Be => byte(x / 2) >> (4 * (1 - x % 2)) & 15,
+        BitmapFormat::Bit8 | BitmapFormat::Alpha8 => byte(x),
+        BitmapFormat::Bit16 => little(2 * x, 2),
+        BitmapFormat::Bit24 => little(3 * x, 3),
+        BitmapFormat::Bit32 | BitmapFormat::Rgba => little(4 * x, 4),
+    }
+}
+
+fn picture<'a>(image: &'a Image, world: &World) -> Picture<'a> {
+    match &image.kind {
+        ImageKind::Surface(id) => surface_picture(world[id].clone()),
+        ImageKind::Bitmap(b) => Picture {
+            kind: match b.format {
+                BitmapFormat::Bit16 => Kind::As(SurfaceFormat::Rgb555),
+                BitmapFormat::Bit24 => Kind::Rgb24,
+                BitmapFormat::Bit32 => Kind::As(SurfaceFormat::Xrgb),
+                BitmapFormat::Rgba => Kind::As(SurfaceFormat::Argb),
+                BitmapFormat::Alpha8 => Kind::As(SurfaceFormat::A8),
+                _ => Kind::Color,
+            },
+            width: i64::from(b.width),
+            height: i64::from(b.height),
+            surface: false,
+            at: Box::new(move |x, y| {
+                let v = bitmap_number(b, x, y);
+                let v = if b.format.is_indexed() {
+                    let index = usize::try_from(v).unwrap();
+                    b.palette.as_ref().and_then(|p| p.entries.get(index).copied()).unwrap_or(0)
+                } else {
+                    v
+                };
+                let xrgb = matches!(b.format, BitmapFormat::Bit24 | BitmapFormat::Bit32);
+                let flag = image.flags & 2 != 0 && (xrgb || b.format.is_indexed());
+                if flag { v | 0xff00_0000 } else { v }
+            }),
+        },
+    }
+}
+
+fn surface_picture(plane: Plane) -> Picture<'static> {
+    Picture {
+        kind: Kind::As(plane.format),
+        width: plane.width,
+        height: plane.height,
+        surface: true,
+        at: Box::new(move |x, y| plane.get(x, y).unwrap()),
+    }
+}
+
+/// Alpha, red, green, blue with 8 bits each.
+fn channels(kind: Kind, v: u32) -> [u32; 4] {
+    let b5 = |v: u32| v % 32 * 8 + v % 32 / 4;
+    match kind {
+        Kind::As(SurfaceFormat::Rgb555) => [255, b5(v >> 10), b5(v >> 5), b5(v)],
+        Kind::As(SurfaceFormat::Rgb565) => {
+            let green = v / 32 % 64;
+            [255, b5(v >> 11), green * 4 + green / 16, b5(v)]
+        }
+        Kind::As(SurfaceFormat::A8) => [v, 0, 0, 0],
+        Kind::As(SurfaceFormat::A1) => [v * 255, 0, 0, 0],
+        _ => [v >> 24, v >> 16 & 255, v >> 8 & 255, v & 255],
+    }
+}
+
+fn from_channels([a, r, g, b]: [u32; 4], to: SurfaceFormat) -> u32 {
+    match to {
+        SurfaceFormat::A1 => a / 128,
+        SurfaceFormat::A8 => a,
+        SurfaceFormat::Rgb555 => r / 8 * 1024 + g / 8 * 32 + b / 8,
+        SurfaceFormat::Rgb565 => r / 8 * 2048 + g / 4 * 32 + b / 8,
+        SurfaceFormat::Xrgb | SurfaceFormat::Argb => a << 24 | r << 16 | g << 8 | b,
+    }
+}
+
+fn all_ones(format: SurfaceFormat) -> u32 {
+    u32::try_from((1u64 << format.bits()) - 1).unwrap()
+}
+
+fn alpha_only(format: SurfaceFormat) -> bool {
+    matches!(format, SurfaceFormat::A1 | SurfaceFormat::A8)
+}
+
+fn no_alpha(kind: Kind) -> bool {
+    matches!(kind, Kind::Rgb24 | Kind::As(SurfaceFormat::Xrgb))
+}
+
+fn convert(kind: Kind, v: u32, to: SurfaceFormat) -> u32 {
+    if kind == Kind::Color || kind == Kind::As(to) {
+        return v & all_ones(to);
+    }
+    let [a, r, g, b] = channels(kind, v);
+    let a = if no_alpha(kind) && alpha_only(to) { 255 } else { a };
+    from_channels([a, r, g, b], to)
+}
+
+/// Source pixel of a box pixel without scaling: `None` means not drawn.
+fn unscaled(
+    p: &Picture,
+    d: &Drawable,
+    area: &Rect,
+    x: i64,
+    y: i64,
+    to: SurfaceFormat,
+) -> Option<u32> {
+    let sx = x - i64::from(d.bbox.left) + i64::from(area.left);
+    let sy = y - i64::from(d.bbox.top) + i64::from(area.top);
+    p.get(sx, sy).map(|v| place(p, v, to))
+}
+
+/// As `convert`, but pixels of 16 bits go from surface to surface as they are.
+fn place(p: &Picture, v: u32, to: SurfaceFormat) -> u32 {
+    if p.surface && short(p.kind) && short(Kind::As(to)) { v } else { convert(p.kind, v, to) }
+}
+
+fn short(kind: Kind) -> bool {
+    matches!(kind, Kind::As(SurfaceFormat::Rgb555 | SurfaceFormat::Rgb565))
+}
+
+struct Stretch {
+    plain: bool,
+    nearest: bool,
+    to: SurfaceFormat,
+}
+
+fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch) -> u32 {
+    let to = match p.kind {
+        Kind::As(own) if p.surface && short(p.kind) && short(Kind::As(how.to)) && !how.plain => own,
+        _ => how.to,
+    };
+    let i = x - i64::from(d.bbox.left);
+    let j = y - i64::from(d.bbox.top);
+    let sx = i64::from(area.width()) * 65536 / i64::from(d.bbox.width());
+    let sy = i64::from(area.height()) * 65536 / i64::from(d.bbox.height());
+    // An image without alpha is opaque to whatever has alpha, if the whole is one pixman call.
+    let opaque =
+        to == SurfaceFormat::Argb && how.plain && (no_alpha(p.kind) || p.kind == Kind::Color)
+            || alpha_only(to) && p.kind == Kind::As(SurfaceFormat::Xrgb);
+    if how.nearest {
+        let at = |i: i64, s: i64, o: i32| {
+            i64::from(o) + ((i * s + ((s * 0x8000 + 0x8000) >> 16) - 1) >> 16)
+        };
+        let v = p.get(at(i, sx, area.left), at(j, sy, area.top));
+        let high = if opaque && to == SurfaceFormat::Argb { 0xff00_0000 } else { 0 };
+        let unused = if to == SurfaceFormat::Rgb555 { 0x8000 } else { 0 };
+        return v.map_or(0, |v| (convert(p.kind, v, to) | high) & !unused);
+    }
+    let at = |i: i64, s: i64, o: i32| {
+        let v = ((s * (2 * i + 1) * 0x8000 + 0x8000) >> 16) + i64::from(o) * 65536 - 0x8000;
+        (v >> 16, u32::try_from(((v & 0xffff) >> 9) * 2).unwrap())
+    };
+    let (px, wx) = at(i, sx, area.left);
+    let (py, wy) = at(j, sy, area.top);
+    let tap = |x: i64, y: i64| {
+        let Some(v) = p.get(x, y) else { return [0; 4] };
+        let mut c = if p.surface {
+            channels(p.kind, v)
+        } else {
+            channels(Kind::As(to), convert(p.kind, v, to))
+        };
+        if opaque {
+            c[0] = 255;
+        }
+        c
+    };
+    let taps = [
+        (tap(px, py), (256 - wx) * (256 - wy)),
+        (tap(px + 1, py), wx * (256 - wy)),
+        (tap(px, py + 1), (256 - wx) * wy),
+        (tap(px + 1, py + 1), wx * wy),
+    ];
+    let sum = |n: usize| taps.iter().map(|(c, w)| c[n] * w).sum::<u32>() >> 16;
+    from_channels([sum(0), sum(1), sum(2), sum(3)], to)
+}
+
+fn rop(rop: u16, a: u32, b: u32, flag_a: u16, flag_b: u16) -> u32 {
+    let x = if rop & flag_a != 0 { !a } else { a };
+    let y = if rop & flag_b != 0 { !b } else { b };
+    let res = |v: u32| if rop & 1024 != 0 { !v } else { v };
+    for bit in 3..10 {
+        if rop & (1 << bit) != 0 {
+            return match bit {
+                3 => res(x),
+                4 => res(x | y),
+                5 => res(x & y),
+                6 => res(x ^ y),
+                7 => 0,
+                8 => !0,
+                _ => !b,
+            };
+        }
+    }
+    a
+}
+
+fn is_put(r: u16) -> bool {
+    // Bitwise, so two bits of each operand decide.
+    rop(r, 0b0011, 0b0101, 1, 4) & 15 == 0b0011
+}
+
+fn masked(mask: &Mask, d: &Drawable, x: i64, y: i64, world: &World) -> bool {
+    let Some(image) = &mask.image else { return true };
+    let mx = x - i64::from(d.bbox.left) + i64::from(mask.pos.x);
+    let my = y - i64::from(d.bbox.top) + i64::from(mask.pos.y);
+    let bit = match &image.kind {
+        ImageKind::Surface(id) => world[id].get(mx, my),
+        ImageKind::Bitmap(b) => {
+            let inside =
+                (0..i64::from(b.width)).contains(&mx) && (0..i64::from(b.height)).contains(&my);
+            inside.then(|| bitmap_number(b, mx, my))
+        }
+    };
+    bit.is_some_and(|bit| (bit == 0) == mask.inverse)
+}
+
+fn brush(brush: &Brush, x: i64, y: i64, to: SurfaceFormat, world: &World) -> u32 {
+    match brush {
+        Brush::None => 0,
+        Brush::Solid(c) => *c,
+        Brush::Pattern { image, pos } => {
+            let p = picture(image, world);
+            let tx = (x - i64::from(pos.x)).rem_euclid(p.width);
+            let ty = (y - i64::from(pos.y)).rem_euclid(p.height);
+            place(&p, p.get(tx, ty).unwrap(), to)
+        }
+    }
+}
+
+/// Draws one command; the clip rectangles may reach anywhere. Panics on what the canvas refuses.
+pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
+    let before = world.clone();
+    let dest = before[&d.surface_id].clone();
+    let to = dest.format;
+    let own = || {
+        // The part of the destination that serves as the image.
+        let part = d.self_bitmap_area.unwrap();
+        let mut plane = dest.clone();
+        plane.width = i64::from(part.width());
+        plane.height = i64::from(part.height());
+        let (left, top) = (i64::from(part.left), i64::from(part.top));
+        plane.pixels = (0..plane.height)
+            .flat_map(|y| (0..plane.width).map(move |x| (x, y)))
+            .map(|(x, y)| ((x, y), dest.get(x + left, y + top).unwrap()))
+            .collect();
+        surface_picture(plane)
+    };
+    let same = |a: &Rect| a.width() == d.bbox.width() && a.height() == d.bbox.height();
+    let image = match &d.op {
+        DrawOp::Copy { src, .. } => Some(picture(src, &before)),
+        DrawOp::Opaque { src, .. } => {
+            Some(src.as_ref().map_or_else(own, |src| picture(src, &before)))
+        }
+        _ => None,
+    };
+    for (&(x, y), &old) in &dest.pixels {
+        let inside = |r: &Rect| {
+            let (cols, rows) = (r.left..r.right, r.top..r.bottom);
+            cols.contains(&i32::try_from(x).unwrap()) && rows.contains(&i32::try_from(y).unwrap())
+        };
+        if !inside(&d.bbox) || !clip.iter().any(inside) {
+            continue;
+        }
+        let source = |area: &Rect, nearest: bool, plain: bool| {
+            let image = image.as_ref().unwrap();
+            if same(area) {
+                unscaled(image, d, area, x, y, to)
+            } else {
+                Some(scaled(image, d, area, x, y, &Stretch { plain, nearest, to }))
+            }
+        };
+        let none = Mask::default();
+        let (new, mask) = match &d.op {
+            DrawOp::Fill { brush: b, rop: r, mask } => {
+                (Some(rop(*r, brush(b, x, y, to, &before), old, 2, 4)), mask)
+            }
+            DrawOp::Copy { src_area, rop: r, nearest, mask, .. } => {
+                (source(src_area, *nearest, is_put(*r)).map(|a| rop(*r, a, old, 1, 4)), mask)
+            }
+            DrawOp::Opaque { src_area, brush: b, rop: r, nearest, mask, .. } => {
+                let placed = source(src_area, *nearest, true).unwrap_or(old);
+                (Some(rop(*r, brush(b, x, y, to, &before), placed, 2, 1)), mask)
+            }
+            DrawOp::CopyBits { src } => {
+                let sx = x - i64::from(d.bbox.left) + i64::from(src.x);
+                let sy = y - i64::from(d.bbox.top) + i64::from(src.y);
+                (dest.get(sx, sy), &none)
+            }
+            DrawOp::Blackness { mask } => (Some(0), mask),
+            DrawOp::Whiteness { mask } => (Some(!0), mask),
+            DrawOp::Invers { mask } => (Some(!old), mask),
+        };
+        if let Some(new) = new
+            && masked(mask, d, x, y, &before)
+        {
+            let plane = world.get_mut(&d.surface_id).unwrap();
+            plane.pixels.insert((x, y), new & all_ones(to));
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! Random commands through the canvas and through its naive twin: every pixel must agree.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::naive::{self, Plane, World};
+use super::target::{Geometry, Target, pixel_bytes};
+use super::{DrawError, draw};
+use crate::display::surface::Surface;
+use crate::protocol::geometry::{Point, Rect};
+use crate::qxl::model::{
+    Bitmap, BitmapFormat, Brush, DrawOp, Drawable, Image, ImageKind, Mask, Palette, SurfaceFormat,
+};
+
+const FORMATS: [SurfaceFormat; 6] = [
+    SurfaceFormat::Xrgb,
+    SurfaceFormat::Argb,
+    SurfaceFormat::Rgb555,
+    SurfaceFormat::Rgb565,
+    SurfaceFormat::A8,
+    SurfaceFormat::A1,
+];
+
+/// SplitMix64: enough to scatter, and the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn word(&mut self) -> u32 {
+        u32::try_from(self.next() >> 32).unwrap()
+    }
+
+    fn byte(&mut self) -> u8 {
+        u8::try_from(self.next() >> 56).unwrap()
+    }
+
+    /// From `low` to `high`, both included.
+    fn within(&mut self, low: i32, high: i32) -> i32 {
+        let span = u64::try_from(i64::from(high) - i64::from(low) + 1).unwrap();
+        let step = i64::try_from(self.next() % span).unwrap();
+        i32::try_from(i64::from(low) + step).unwrap()
+    }
+
+    fn size(&mut self, high: i32) -> u32 {
+        self.within(1, high).unsigned_abs()
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.next().is_multiple_of(n)
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.next()).unwrap() % from.len()]
+    }
+
+    fn bytes(&mut self, n: usize) -> Vec<u8> {
+        (0..n).map(|_| self.byte()).collect()
+    }
+
+    fn surface(&mut self, id: u32, format: SurfaceFormat) -> Surface {
+        let (width, height) = (self.size(45), self.size(20));
+        let stride = self.within(180, 200);
+        let stride = if self.one_in(2) { stride } else { -stride };
+        let geometry = Geometry { format, width, height, stride };
+        let mut target = Target::owned_with(geometry).unwrap();
+        for y in 0..height {
+            let row = self.bytes(usize::try_from(width).unwrap() * pixel_bytes(format));
+            target.write_row(y, 0, &row);
+        }
+        Surface::new(id, target)
+    }
+
+    fn bitmap(&mut self, format: BitmapFormat) -> Bitmap {
+        let (width, height) = (self.size(45), self.size(20));
+        let stride = (width * format.bits()).div_ceil(8) + self.size(5) - 1;
+        let colors = match format.bits() {
+            1 => self.within(0, 2),
+            4 => self.within(0, 16),
+            _ => self.within(0, 256),
+        };
+        let entries = (0..colors).map(|_| self.word()).collect();
+        let palette = format.is_indexed().then(|| Arc::new(Palette { unique: 0, entries }));
+        let data = self.bytes(usize::try_from(stride * height).unwrap());
+        let top_down = self.one_in(2);
+        Bitmap { format, top_down, width, height, stride, palette, data: Arc::new(data) }
+    }
+
+    fn image(&mut self) -> Image {
+        let kind = if self.one_in(3) {
+            ImageKind::Surface(self.pick(&[0, 1, 2]))
+        } else {
+            let format = BitmapFormat::from_u8(self.byte() % 10 + 1).unwrap();
+            ImageKind::Bitmap(self.bitmap(format))
+        };
+        Image { id: 0, flags: self.pick(&[0, 0, 2]), width: 0, height: 0, kind }
+    }
+
+    fn brush(&mut self) -> Brush {
+        match self.byte() % 4 {
+            0 => Brush::None,
+            1 => Brush::Solid(self.word()),
+            _ => {
+                let pos = Point { x: self.within(-60, 60), y: self.within(-60, 60) };
+                Brush::Pattern { image: self.image(), pos }
+            }
+        }
+    }
+
+    fn mask(&mut self) -> Mask {
+        if self.one_in(2) {
+            return Mask::default();
+        }
+        let kind = if self.one_in(3) {
+            ImageKind::Surface(3)
+        } else {
+            let format = self.pick(&[BitmapFormat::Bit1Be, BitmapFormat::Bit1Le]);
+            ImageKind::Bitmap(self.bitmap(format))
+        };
+        let image = Some(Image { id: 0, flags: 0, width: 0, height: 0, kind });
+        let pos = Point { x: self.within(-9, 20), y: self.within(-9, 9) };
+        Mask { inverse: self.one_in(2), pos, image }
+    }
+
+    fn rop(&mut self) -> u16 {
+        if self.one_in(3) {
+            return 8;
+        }
+        u16::try_from(self.word() % 2048).unwrap()
+    }
+
+    fn rect(&mut self) -> Rect {
+        let (left, top) = (self.within(-10, 45), self.within(-10, 20));
+        Rect::from_size(left, top, self.size(50), self.size(25))
+    }
+
+    /// Cells of an uneven grid, so that none overlap.
+    fn clip(&mut self) -> Vec<Rect> {
+        let mut cuts = |n: usize| {
+            let mut cuts: Vec<i32> = (0..n).map(|_| self.within(-5, 60)).collect();
+            cuts.sort_unstable();
+            cuts
+        };
+        let (xs, ys) = (cuts(4), cuts(4));
+        let mut rects = Vec::new();
+        for x in xs.windows(2) {
+            for y in ys.windows(2) {
+                let rect = Rect { left: x[0], right: x[1], top: y[0], bottom: y[1] };
+                rects.push(rect);
+            }
+        }
+        rects.retain(|_| !self.one_in(4));
+        if self.one_in(3) { vec![Rect::from_size(0, 0, 100, 100)] } else { rects }
+    }
+
+    fn area(&mut self, bbox: &Rect) -> Rect {
+        let (left, top) = (self.within(-9, 30), self.within(-9, 12));
+        if self.one_in(2) {
+            Rect::from_size(left, top, bbox.width(), bbox.height())
+        } else {
+            Rect::from_size(left, top, self.size(60), self.size(30))
+        }
+    }
+
+    fn drawable(&mut self, width: u32, height: u32) -> Drawable {
+        let bbox = self.rect();
+        let src_area = self.area(&bbox);
+        let nearest = self.one_in(2);
+        let mut self_bitmap_area = None;
+        let op = match self.byte() % 10 {
+            0 | 1 => DrawOp::Fill { brush: self.brush(), rop: self.rop(), mask: self.mask() },
+            2..=4 => DrawOp::Copy {
+                src: self.image(),
+                src_area,
+                rop: self.rop(),
+                nearest,
+                mask: self.mask(),
+                blend: false,
+            },
+            5 | 6 => {
+                let src = (!self.one_in(3)).then(|| self.image());
+                if src.is_none() {
+                    let left = self.within(0, i32::try_from(width).unwrap() - 1);
+                    let top = self.within(0, i32::try_from(height).unwrap() - 1);
+                    let right = width - left.unsigned_abs();
+                    let bottom = height - top.unsigned_abs();
+                    let (w, h) = (self.word() % right + 1, self.word() % bottom + 1);
+                    self_bitmap_area = Some(Rect::from_size(left, top, w, h));
+                }
+                let (brush, rop, mask) = (self.brush(), self.rop(), self.mask());
+                DrawOp::Opaque { src, src_area, brush, rop, nearest, mask }
+            }
+            7 => DrawOp::CopyBits {
+                src: Point { x: bbox.left + self.within(-9, 9), y: bbox.top + self.within(-4, 4) },
+            },
+            8 => DrawOp::Invers { mask: self.mask() },
+            _ if self.one_in(2) => DrawOp::Blackness { mask: self.mask() },
+            _ => DrawOp::Whiteness { mask: self.mask() },
+        };
+        Drawable {
+            surface_id: 0,
+            effect: 0,
+            bbox,
+            clip: None,
+            mm_time: 0,
+            self_bitmap_area,
+            reads: Vec::new(),
+            op,
+        }
+    }
+}
+
+fn plane(surface: &Surface) -> Plane {
+    let bytes = pixel_bytes(surface.format());
+    let mut row = vec![0; usize::try_from(surface.width()).unwrap() * bytes];
+    let mut pixels = BTreeMap::new();
+    for y in 0..surface.height() {
+        surface.target().read_row(y, 0, &mut row);
+        for (x, p) in (0..).zip(row.chunks(bytes)) {
+            let v = p.iter().rev().fold(0, |v, b| v << 8 | u32::from(*b));
+            pixels.insert((x, i64::from(y)), v);
+        }
+    }
+    Plane {
+        format: surface.format(),
+        width: i64::from(surface.width()),
+        height: i64::from(surface.height()),
+        pixels,
+    }
+}
+
+fn world(surfaces: &HashMap<u32, Surface>) -> World {
+    surfaces.iter().map(|(id, s)| (*id, plane(s))).collect()
+}
+
+fn surfaces(dice: &mut Dice, dest: SurfaceFormat) -> HashMap<u32, Surface> {
+    let formats = [dest, dice.pick(&FORMATS), dice.pick(&FORMATS), SurfaceFormat::A1];
+    (0..).zip(formats).map(|(id, format)| (id, dice.surface(id, format))).collect()
+}
+
+fn compare(surfaces: &mut HashMap<u32, Surface>, d: &Drawable, clip: &[Rect], what: &str) {
+    let mut expected = world(surfaces);
+    naive::draw(&mut expected, d, clip);
+    draw(surfaces, d, clip).unwrap();
+    let got = world(surfaces);
+    for (id, plane) in &expected {
+        for (at, v) in &plane.pixels {
+            let other = got[id].pixels[at];
+            assert_eq!(
+                *v, other,
+                "{what}: surface {id} {:?} pixel {at:?}: naive {v:#x}, canvas {other:#x}\n{d:#?}\n{clip:?}",
+                plane.format
+            );
+        }
+    }
+}
+
+#[test]
+fn random_commands_give_the_pixels_of_the_formulas() {
+    for seed in 0..6000 {
+        let mut dice = Dice(seed);
+        let format = dice.pick(&FORMATS);
+        let mut surfaces = surfaces(&mut dice, format);
+        let (width, height) = (surfaces[&0].width(), surfaces[&0].height());
+        let d = dice.drawable(width, height);
+        let clip = dice.clip();
+        compare(&mut surfaces, &d, &clip, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn every_rop_on_every_format_gives_the_pixels_of_the_formulas() {
+    let mut dice = Dice(1 << 40);
+    for format in FORMATS {
+        // All descriptors with at most one operation; those with several mean the first, see `rop`.
+        for rop in (0..2048u16).filter(|rop| (rop & 0x3f8).count_ones() <= 1) {
+            let mut surfaces = surfaces(&mut dice, format);
+            let (width, height) = (surfaces[&0].width(), surfaces[&0].height());
+            let bbox = Rect::from_size(0, 0, width.min(5), height.min(3));
+            let mut d = dice.drawable(width, height);
+            d.bbox = bbox;
+            let image = || ImageKind::Surface(0);
+            let src = Image { id: 0, flags: 0, width: 0, height: 0, kind: image() };
+            let color = dice.word();
+            let mask = Mask::default;
+            let ops = [
+                DrawOp::Fill { brush: Brush::Solid(color), rop, mask: mask() },
+                DrawOp::Copy {
+                    src: src.clone(),
+                    src_area: bbox,
+                    rop,
+                    nearest: true,
+                    mask: mask(),
+                    blend: true,
+                },
+                DrawOp::Opaque {
+                    src: Some(src),
+                    src_area: bbox,
+                    brush: Brush::Solid(color),
+                    rop,
+                    nearest: true,
+                    mask: mask(),
+                },
+            ];
+            for op in ops {
+                let d = Drawable { op, ..d.clone() };
+                compare(&mut surfaces, &d, &[bbox], &format!("rop {rop:#x}"));
+            }
+        }
+    }
+}
+
+/// Numbers as a hostile guest would choose them.
+#[test]
+fn no_number_makes_the_canvas_panic() {
+    let edge =
+        [i32::MIN, i32::MIN + 1, -65536, -1, 0, 1, 7, 19, 32767, 65536, i32::MAX - 1, i32::MAX];
+    for seed in 0..20_000 {
+        let mut dice = Dice(seed + (1 << 50));
+        let format = dice.pick(&FORMATS);
+        let mut surfaces = surfaces(&mut dice, format);
+        let (width, height) = (surfaces[&0].width(), surfaces[&0].height());
+        let mut d = dice.drawable(width, height);
+        let mut spoil = |v: &mut i32| {
+            if dice.one_in(3) {
+                *v = dice.pick(&edge);
+            }
+        };
+        let mut spoil_rect = |r: &mut Rect| {
+            spoil(&mut r.left);
+            spoil(&mut r.right);
+            spoil(&mut r.top);
+            spoil(&mut r.bottom);
+        };
+        spoil_rect(&mut d.bbox);
+        if let Some(area) = &mut d.self_bitmap_area {
+            spoil_rect(area);
+        }
+        match &mut d.op {
+            DrawOp::Copy { src_area, .. } | DrawOp::Opaque { src_area, .. } => spoil_rect(src_area),
+            _ => {}
+        }
+        let mut clip = dice.clip();
+        let mut spoil = |p: &mut Point| {
+            p.x = dice.pick(&edge);
+            p.y = dice.pick(&edge);
+        };
+        match &mut d.op {
+            DrawOp::CopyBits { src } => spoil(src),
+            DrawOp::Fill { brush: Brush::Pattern { pos, .. }, .. } => spoil(pos),
+            DrawOp::Invers { mask } | DrawOp::Copy { mask, .. } => spoil(&mut mask.pos),
+            _ => {}
+        }
+        // A bitmap that promises more than it has.
+        if let DrawOp::Copy { src: Image { kind: ImageKind::Bitmap(b), .. }, .. } = &mut d.op {
+            match dice.byte() % 8 {
+                0 => b.stride = dice.word(),
+                1 => b.width = dice.word(),
+                2 => b.height = dice.word(),
+                3 => b.data = Arc::new(Vec::new()),
+                4 => b.width = 0,
+                _ => {}
+            }
+        }
+        if let Some(rect) = clip.first_mut() {
+            rect.right = dice.pick(&edge);
+        }
+        let _ = draw(&mut surfaces, &d, &clip);
+    }
+}
+
+#[test]
+fn missing_surfaces_are_refused_and_nothing_is_drawn() {
+    let mut dice = Dice(3);
+    let mut surfaces = surfaces(&mut dice, SurfaceFormat::Xrgb);
+    let before = world(&surfaces);
+    let mut d = dice.drawable(1, 1);
+    d.bbox = Rect::from_size(0, 0, 9, 9);
+    let kind = ImageKind::Surface(77);
+    let src = Image { id: 0, flags: 0, width: 0, height: 0, kind };
+    let mask = Mask { inverse: false, pos: Point::default(), image: Some(src.clone()) };
+    d.op = DrawOp::Whiteness { mask };
+    assert_eq!(draw(&mut surfaces, &d, &[d.bbox]), Err(DrawError::NoSurface(77)));
+    let brush = Brush::Pattern { image: src, pos: Point::default() };
+    d.op = DrawOp::Fill { brush, rop: 8, mask: Mask::default() };
+    assert_eq!(draw(&mut surfaces, &d, &[d.bbox]), Err(DrawError::NoSurface(77)));
+    d.surface_id = 5;
+    assert_eq!(draw(&mut surfaces, &d, &[d.bbox]), Err(DrawError::NoSurface(5)));
+    assert_eq!(world(&surfaces), before);
+    assert!(surfaces.get_mut(&0).unwrap().take_dirty().is_empty());
+}
+
+#[test]
+fn an_image_read_back_puts_the_same_pixels_again() {
+    let mut dice = Dice(4);
+    for format in FORMATS {
+        for id in [0, 1] {
+            let original = dice.surface(id, format);
+            let all = Rect::from_size(0, 0, original.width(), original.height());
+            let read = original.read_image(all).unwrap();
+            let target = Target::owned(format, original.width(), original.height()).unwrap();
+            let mut copies = HashMap::from([(id, Surface::new(id, target))]);
+            let mut d = dice.drawable(1, 1);
+            d.surface_id = id;
+            d.bbox = all;
+            let kind = ImageKind::Bitmap(read.bitmap);
+            d.op = DrawOp::Copy {
+                src: Image { id: 0, flags: read.flags, width: 0, height: 0, kind },
+                src_area: all,
+                rop: 8,
+                nearest: false,
+                mask: Mask::default(),
+                blend: false,
+            };
+            draw(&mut copies, &d, &[all]).unwrap();
+            assert_eq!(plane(&copies[&id]), plane(&original), "{format:?}");
+            assert_eq!(copies.get_mut(&id).unwrap().take_dirty(), [all]);
+        }
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |d: u8| u8::try_from(char::from(d).to_digit(16).unwrap()).unwrap();
+    text.as_bytes().chunks(2).map(|two| digit(two[0]) << 4 | digit(two[1])).collect()
+}
+
+fn write(target: &mut Target, bytes: &[u8]) {
+    let row = bytes.len() / usize::try_from(target.height()).unwrap();
+    for (y, row) in (0..).zip(bytes.chunks(row)) {
+        target.write_row(y, 0, row);
+    }
+}
+
+#[test]
+fn scaling_gives_the_bytes_that_pixman_gives() {
+    let mut cases = 0;
+    let text = include_str!("../../../tests/vectors/pixman-scaling.txt");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |n: usize| words[n].parse::<i32>().unwrap();
+        let size = |n: usize| number(n).unsigned_abs();
+        let target = |format: usize, at: usize| {
+            let format = SurfaceFormat::from_u32(size(format)).unwrap();
+            Target::owned(format, size(at), size(at + 1)).unwrap()
+        };
+        let mut source = target(0, 3);
+        write(&mut source, &unhex(words[11]));
+        let dest = target(1, 9);
+        let mut expected = target(1, 9);
+        write(&mut expected, &unhex(words[12]));
+        let bbox = Rect::from_size(0, 0, size(9), size(10));
+        let mut d = Dice(0).drawable(1, 1);
+        d.bbox = bbox;
+        d.op = DrawOp::Copy {
+            src: Image { id: 0, flags: 0, width: 0, height: 0, kind: ImageKind::Surface(1) },
+            src_area: Rect::from_size(number(5), number(6), size(7), size(8)),
+            rop: 8,
+            nearest: words[2] == "nearest",
+            mask: Mask::default(),
+            blend: false,
+        };
+        let mut surfaces =
+            HashMap::from([(0, Surface::new(0, dest)), (1, Surface::new(1, source))]);
+        draw(&mut surfaces, &d, &[bbox]).unwrap();
+        assert_eq!(plane(&surfaces[&0]), plane(&Surface::new(0, expected)), "{line}");
+        cases += 1;
+    }
+    assert_eq!(cases, 120);
+}

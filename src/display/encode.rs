@@ -1,0 +1,256 @@
+//! From a drawable to the bytes of its message (display channel spec, sections 2 to 4).
+//!
+//! Used by thread display-N at the moment a message is sent; pure data. A body is the fixed part,
+//! then the blocks its pointers name: palettes and images without pixels first, then each image
+//! with its pixels behind it. Pixels are sent by reference to the drawable's own buffer.
+#![forbid(unsafe_code)]
+
+pub mod image;
+
+use crate::protocol::geometry::{Point, Rect};
+use crate::protocol::message::{Bulk, Message};
+use crate::protocol::wire::WireWrite;
+use crate::qxl::model::{Bitmap, Brush, DrawOp, Drawable, Image, ImageKind, Mask};
+
+use image::{ImageBlock, ImageEncoder, RawImages, SurfaceSize};
+
+/// `SPICE_MSG_DISPLAY_COPY_BITS`.
+pub const COPY_BITS: u16 = 104;
+/// `SPICE_MSG_DISPLAY_DRAW_FILL`.
+pub const DRAW_FILL: u16 = 302;
+/// `SPICE_MSG_DISPLAY_DRAW_OPAQUE`.
+pub const DRAW_OPAQUE: u16 = 303;
+/// `SPICE_MSG_DISPLAY_DRAW_COPY`.
+pub const DRAW_COPY: u16 = 304;
+/// `SPICE_MSG_DISPLAY_DRAW_BLEND`.
+pub const DRAW_BLEND: u16 = 305;
+/// `SPICE_MSG_DISPLAY_DRAW_BLACKNESS`.
+pub const DRAW_BLACKNESS: u16 = 306;
+/// `SPICE_MSG_DISPLAY_DRAW_WHITENESS`.
+pub const DRAW_WHITENESS: u16 = 307;
+/// `SPICE_MSG_DISPLAY_DRAW_INVERS`.
+pub const DRAW_INVERS: u16 = 308;
+
+/// `SPICE_ROPD_OP_PUT`: the source as it is.
+pub const ROP_PUT: u16 = 8;
+
+/// Low half of the id of an image that the server made (`QXL_IMAGE_GROUP_RED`).
+const GROUP_RED: u64 = 2;
+
+/// Why a drawable cannot be sent as a command; its pixels still can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// The source is the destination before the command, which is gone by now.
+    #[error("source is the destination itself")]
+    NullSource,
+    /// An image lies on a surface whose size nobody knows.
+    #[error("image on unknown surface {0}")]
+    UnknownSurface(u32),
+    /// A bitmap's buffer ends before its last row.
+    #[error("bitmap of {have} bytes, need {need}")]
+    ShortBitmap {
+        /// Bytes in the buffer.
+        have: usize,
+        /// Stride times height.
+        need: u64,
+    },
+    /// The message would not fit its 32-bit size.
+    #[error("message of {0} bytes")]
+    TooLong(u64),
+}
+
+/// Counts the images that the server itself makes, per display channel.
+#[derive(Debug, Clone, Default)]
+pub struct ServerImageIds {
+    made: u32,
+}
+
+impl ServerImageIds {
+    /// A fresh id: group "red" in the low half, a counter from 1 in the high half.
+    pub fn next_id(&mut self) -> u64 {
+        self.made = self.made.wrapping_add(1);
+        u64::from(self.made) << 32 | GROUP_RED
+    }
+}
+
+/// The message for a drawable.
+///
+/// `surface_size` answers for surfaces that the drawable reads: width and height as the client
+/// knows them when it gets this message.
+///
+/// # Errors
+/// [`EncodeError`] if the command cannot be sent as it is; then its region must be sent as pixels.
+pub fn encode_drawable(
+    drawable: &Drawable,
+    surface_size: SurfaceSize<'_>,
+    images: &mut dyn ImageEncoder,
+) -> Result<Message, EncodeError> {
+    let mut body = Body { bytes: Vec::with_capacity(160), blocks: Vec::new(), surface_size };
+    body.base(drawable.surface_id, &drawable.bbox, drawable.clip.as_ref().map(|c| c.as_slice()));
+    let kind = match &drawable.op {
+        DrawOp::Fill { brush, rop, mask } => {
+            body.brush(brush, images)?;
+            body.bytes.put_u16(*rop);
+            body.mask(mask)?;
+            DRAW_FILL
+        }
+        DrawOp::Opaque { src, src_area, brush, rop, nearest, mask } => {
+            let src = src.as_ref().ok_or(EncodeError::NullSource)?;
+            body.image(src, images)?;
+            body.bytes.put_rect(src_area);
+            body.brush(brush, images)?;
+            body.bytes.put_u16(*rop).put_u8(u8::from(*nearest));
+            body.mask(mask)?;
+            DRAW_OPAQUE
+        }
+        DrawOp::Copy { src, src_area, rop, nearest, mask, blend } => {
+            body.image(src, images)?;
+            body.bytes.put_rect(src_area).put_u16(*rop).put_u8(u8::from(*nearest));
+            body.mask(mask)?;
+            if *blend { DRAW_BLEND } else { DRAW_COPY }
+        }
+        DrawOp::CopyBits { src } => {
+            body.bytes.put_point(*src);
+            COPY_BITS
+        }
+        DrawOp::Blackness { mask } => {
+            body.mask(mask)?;
+            DRAW_BLACKNESS
+        }
+        DrawOp::Whiteness { mask } => {
+            body.mask(mask)?;
+            DRAW_WHITENESS
+        }
+        DrawOp::Invers { mask } => {
+            body.mask(mask)?;
+            DRAW_INVERS
+        }
+    };
+    body.finish(kind)
+}
+
+/// The message that puts pixels of the server's surface onto the client's.
+///
+/// `bitmap` covers exactly `rect`; `flags` are those of the image descriptor (only "high bits
+/// set", 2, is passed on); `id` comes from [`ServerImageIds`].
+///
+/// # Errors
+/// [`EncodeError`] if the bitmap is too short or too long for a message.
+pub fn encode_image_copy(
+    surface_id: u32,
+    rect: &Rect,
+    bitmap: Bitmap,
+    flags: u8,
+    id: u64,
+    images: &mut dyn ImageEncoder,
+) -> Result<Message, EncodeError> {
+    let (width, height) = (bitmap.width, bitmap.height);
+    let image = Image { id, flags, width, height, kind: ImageKind::Bitmap(bitmap) };
+    let mut body =
+        Body { bytes: Vec::with_capacity(160), blocks: Vec::new(), surface_size: &|_| None };
+    body.base(surface_id, rect, None);
+    body.image(&image, images)?;
+    body.bytes.put_rect(&Rect::from_size(0, 0, width, height)).put_u16(ROP_PUT).put_u8(0);
+    body.mask(&Mask::default())?;
+    body.finish(DRAW_COPY)
+}
+
+/// A body under construction.
+struct Body<'a> {
+    bytes: Vec<u8>,
+    /// What the pointers written so far will point at, with the pointer's place in `bytes`.
+    blocks: Vec<(usize, ImageBlock)>,
+    surface_size: SurfaceSize<'a>,
+}
+
+impl Body<'_> {
+    fn base(&mut self, surface_id: u32, bbox: &Rect, clip: Option<&[Rect]>) {
+        self.bytes.put_u32(surface_id).put_rect(bbox);
+        let Some(rects) = clip else {
+            self.bytes.put_u8(0);
+            return;
+        };
+        // A list longer than its 32-bit count does not fit any message; `finish` refuses it.
+        self.bytes.put_u8(1).put_u32(u32::try_from(rects.len()).unwrap_or(u32::MAX));
+        for rect in rects {
+            self.bytes.put_rect(rect);
+        }
+    }
+
+    fn brush(&mut self, brush: &Brush, images: &mut dyn ImageEncoder) -> Result<(), EncodeError> {
+        match brush {
+            Brush::None => {
+                self.bytes.put_u8(0);
+            }
+            Brush::Solid(color) => {
+                self.bytes.put_u8(1).put_u32(*color);
+            }
+            Brush::Pattern { image, pos } => {
+                self.bytes.put_u8(2);
+                self.image(image, images)?;
+                self.bytes.put_point(*pos);
+            }
+        }
+        Ok(())
+    }
+
+    fn mask(&mut self, mask: &Mask) -> Result<(), EncodeError> {
+        let Some(image) = &mask.image else {
+            self.bytes.put_u8(0).put_point(Point::default()).put_u32(0);
+            return Ok(());
+        };
+        self.bytes.put_u8(u8::from(mask.inverse)).put_point(mask.pos);
+        // Masks are never compressed, and their palettes mean nothing (1BIT_LE with a palette
+        // aborts stock clients).
+        let mut plain = image.clone();
+        if let ImageKind::Bitmap(bitmap) = &mut plain.kind {
+            bitmap.palette = None;
+        }
+        self.image(&plain, &mut RawImages)
+    }
+
+    /// Writes a pointer to an image; the image itself follows in `finish`.
+    fn image(&mut self, image: &Image, images: &mut dyn ImageEncoder) -> Result<(), EncodeError> {
+        let block = ImageBlock::new(image, self.surface_size, images)?;
+        self.blocks.push((self.bytes.len(), block));
+        self.bytes.put_u32(0);
+        Ok(())
+    }
+
+    /// Appends the blocks, sets the pointers and closes the message.
+    fn finish(mut self, kind: u16) -> Result<Message, EncodeError> {
+        let mut bulk: Vec<Bulk> = Vec::new();
+        for (_, block) in &mut self.blocks {
+            block.place_palette(&mut self.bytes)?;
+        }
+        // Stable: images without pixels first, because what follows bulk data is bulk itself.
+        self.blocks.sort_by_key(|(_, block)| block.pixels.is_some());
+        let mut end = self.bytes.len();
+        for (pointer, block) in self.blocks {
+            let start = u32::try_from(end).map_err(|_| EncodeError::TooLong(end as u64))?;
+            patch(&mut self.bytes, pointer, start);
+            end = end.saturating_add(block.len());
+            if bulk.is_empty() {
+                self.bytes.put_bytes(&block.header);
+            } else {
+                bulk.push(Bulk::whole(block.header.into()));
+            }
+            bulk.extend(block.pixels);
+        }
+        u32::try_from(end).map_err(|_| EncodeError::TooLong(end as u64))?;
+        Ok(Message { kind, body: self.bytes, bulk })
+    }
+}
+
+/// Sets a pointer that was written as 0.
+fn patch(bytes: &mut [u8], pointer: usize, value: u32) {
+    if let Some(field) = bytes.get_mut(pointer..).and_then(|b| b.first_chunk_mut::<4>()) {
+        *field = value.to_le_bytes();
+    }
+}
+
+#[cfg(test)]
+pub(super) mod decode;
+
+#[cfg(test)]
+mod tests;

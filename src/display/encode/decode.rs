@@ -1,0 +1,190 @@
+//! An independent decoder of draw messages for tests, written from the tables of the
+//! specification: every pointer is checked, blocks may not overlap, and nothing may be left over.
+
+use std::sync::Arc;
+
+use crate::protocol::geometry::{Point, Rect};
+use crate::protocol::message::Message;
+use crate::protocol::wire::Reader;
+use crate::qxl::model::{
+    Bitmap, BitmapFormat, Brush, DrawOp, Drawable, Image, ImageKind, Mask, Palette,
+};
+
+/// All bytes of a message as the client gets them.
+pub fn flatten(message: &Message) -> Vec<u8> {
+    let mut bytes = message.body.clone();
+    for bulk in &message.bulk {
+        bytes.extend_from_slice(bulk.as_slice());
+    }
+    assert_eq!(bytes.len(), message.len());
+    bytes
+}
+
+/// The drawable in a message; panics if the message breaks a rule.
+pub fn decode(message: &Message) -> Drawable {
+    let all = flatten(message);
+    let mut d = Decoder { all: &all, r: Reader::new(&all), used: Vec::new() };
+    let surface_id = d.r.u32().unwrap();
+    let bbox = d.r.rect().unwrap();
+    let clip = match d.r.u8().unwrap() {
+        0 => None,
+        1 => {
+            let count = d.r.u32().unwrap();
+            Some(Arc::new((0..count).map(|_| d.r.rect().unwrap()).collect()))
+        }
+        other => panic!("clip type {other}"),
+    };
+    let op = match message.kind {
+        302 => DrawOp::Fill { brush: d.brush(), rop: d.r.u16().unwrap(), mask: d.mask() },
+        303 => DrawOp::Opaque {
+            src: Some(d.image().unwrap()),
+            src_area: d.r.rect().unwrap(),
+            brush: d.brush(),
+            rop: d.r.u16().unwrap(),
+            nearest: d.scale_mode(),
+            mask: d.mask(),
+        },
+        304 | 305 => DrawOp::Copy {
+            src: d.image().unwrap(),
+            src_area: d.r.rect().unwrap(),
+            rop: d.r.u16().unwrap(),
+            nearest: d.scale_mode(),
+            mask: d.mask(),
+            blend: message.kind == 305,
+        },
+        104 => DrawOp::CopyBits { src: d.r.point().unwrap() },
+        306 => DrawOp::Blackness { mask: d.mask() },
+        307 => DrawOp::Whiteness { mask: d.mask() },
+        308 => DrawOp::Invers { mask: d.mask() },
+        other => panic!("message {other}"),
+    };
+    d.check_layout();
+    Drawable {
+        surface_id,
+        effect: 0,
+        bbox,
+        clip,
+        mm_time: 0,
+        self_bitmap_area: None,
+        reads: Vec::new(),
+        op,
+    }
+}
+
+struct Decoder<'a> {
+    all: &'a [u8],
+    r: Reader<'a>,
+    /// Start and end of every block that a pointer named.
+    used: Vec<(usize, usize)>,
+}
+
+impl<'a> Decoder<'a> {
+    fn at(&self, start: usize) -> Reader<'a> {
+        assert!(start < self.all.len(), "pointer {start} of {}", self.all.len());
+        Reader::new(&self.all[start..])
+    }
+
+    fn took(&mut self, start: usize, r: &Reader<'_>) {
+        self.used.push((start, self.all.len() - r.rest().len()));
+    }
+
+    /// Fixed part and blocks fill the message without holes or overlaps.
+    fn check_layout(&mut self) {
+        self.used.push((0, self.all.len() - self.r.rest().len()));
+        self.used.sort_unstable();
+        let mut end = 0;
+        for (start, stop) in &self.used {
+            assert_eq!(*start, end, "blocks {:?}", self.used);
+            end = *stop;
+        }
+        assert_eq!(end, self.all.len());
+    }
+
+    fn scale_mode(&mut self) -> bool {
+        match self.r.u8().unwrap() {
+            0 => false,
+            1 => true,
+            other => panic!("scale mode {other}"),
+        }
+    }
+
+    fn brush(&mut self) -> Brush {
+        match self.r.u8().unwrap() {
+            0 => Brush::None,
+            1 => Brush::Solid(self.r.u32().unwrap()),
+            2 => Brush::Pattern { image: self.image().unwrap(), pos: self.r.point().unwrap() },
+            other => panic!("brush {other}"),
+        }
+    }
+
+    fn mask(&mut self) -> Mask {
+        let flags = self.r.u8().unwrap();
+        assert!(flags < 2);
+        let pos = self.r.point().unwrap();
+        let image = self.image();
+        if let Some(Image { kind: ImageKind::Bitmap(bitmap), .. }) = &image {
+            assert!(bitmap.palette.is_none(), "mask with palette");
+        }
+        Mask { inverse: flags == 1, pos, image }
+    }
+
+    fn image(&mut self) -> Option<Image> {
+        let start = self.r.u32().unwrap() as usize;
+        if start == 0 {
+            return None;
+        }
+        let mut r = self.at(start);
+        let id = r.u64().unwrap();
+        let image_type = r.u8().unwrap();
+        let flags = r.u8().unwrap();
+        assert_eq!(flags & !2, 0, "nothing is cached yet");
+        let (width, height) = (r.u32().unwrap(), r.u32().unwrap());
+        let kind = match image_type {
+            0 => {
+                let format = BitmapFormat::from_u8(r.u8().unwrap()).unwrap();
+                let bitmap_flags = r.u8().unwrap();
+                assert_eq!(bitmap_flags & !4, 0);
+                assert_eq!((r.u32().unwrap(), r.u32().unwrap()), (width, height));
+                let stride = r.u32().unwrap();
+                let palette = r.u32().unwrap() as usize;
+                let palette = (palette != 0).then(|| self.palette(palette));
+                let data = r.bytes(stride as usize * height as usize).unwrap().to_vec();
+                ImageKind::Bitmap(Bitmap {
+                    format,
+                    top_down: bitmap_flags == 4,
+                    width,
+                    height,
+                    stride,
+                    palette,
+                    data: Arc::new(data),
+                })
+            }
+            104 => {
+                assert_eq!((id, flags), (0, 0));
+                ImageKind::Surface(r.u32().unwrap())
+            }
+            other => panic!("image type {other}"),
+        };
+        self.took(start, &r);
+        Some(Image { id, flags, width, height, kind })
+    }
+
+    fn palette(&mut self, start: usize) -> Arc<Palette> {
+        let mut r = self.at(start);
+        let unique = r.u64().unwrap();
+        let count = r.u16().unwrap();
+        let entries = (0..count).map(|_| r.u32().unwrap()).collect();
+        self.took(start, &r);
+        Arc::new(Palette { unique, entries })
+    }
+}
+
+/// Used by tests to name a corner.
+pub fn point(x: i32, y: i32) -> Point {
+    Point { x, y }
+}
+
+/// Used by tests to name a box.
+pub fn rect(left: i32, top: i32, right: i32, bottom: i32) -> Rect {
+    Rect { top, left, bottom, right }
+}

@@ -1,0 +1,253 @@
+//! Every draw message against a decoder that was written from the specification.
+
+use std::sync::Arc;
+
+use super::decode::{decode, flatten, point, rect};
+use super::*;
+use crate::qxl::model::{BitmapFormat, Palette};
+
+fn bitmap(format: BitmapFormat, width: u32, height: u32, palette: usize) -> Bitmap {
+    let stride = (width * format.bits()).div_ceil(8).next_multiple_of(4);
+    let data = (0..stride * height).map(|i| u8::try_from(i % 251).unwrap()).collect();
+    let entries = (0..u32::try_from(palette).unwrap()).map(|i| i * 0x10203).collect();
+    Bitmap {
+        format,
+        top_down: height.is_multiple_of(2),
+        width,
+        height,
+        stride,
+        palette: (palette > 0).then(|| Arc::new(Palette { unique: 77, entries })),
+        data: Arc::new(data),
+    }
+}
+
+fn image(bitmap: Bitmap) -> Image {
+    let (width, height) = (bitmap.width, bitmap.height);
+    Image { id: 0xabc, flags: 3, width, height, kind: ImageKind::Bitmap(bitmap) }
+}
+
+fn surface(id: u32) -> Image {
+    // A driver's garbage in every field that the server must not pass on.
+    Image { id: 99, flags: 0xff, width: 1, height: 2, kind: ImageKind::Surface(id) }
+}
+
+fn drawable(op: DrawOp) -> Drawable {
+    Drawable {
+        surface_id: 3,
+        effect: 1,
+        bbox: rect(1, 2, 30, 40),
+        clip: Some(Arc::new(vec![rect(1, 2, 3, 4), rect(5, 6, 7, 8)])),
+        mm_time: 0,
+        self_bitmap_area: None,
+        reads: Vec::new(),
+        op,
+    }
+}
+
+fn sizes(id: u32) -> Option<(u32, u32)> {
+    (id == 5).then_some((640, 480))
+}
+
+fn encode(drawable: &Drawable) -> Result<Message, EncodeError> {
+    encode_drawable(drawable, &sizes, &mut RawImages)
+}
+
+fn mask(bitmap: Bitmap) -> Mask {
+    Mask { inverse: true, pos: point(-3, 4), image: Some(image(bitmap)) }
+}
+
+/// What a decoded drawable must look like, given what went in.
+fn text(drawable: &Drawable) -> String {
+    format!("{} {:?} {:?} {:?}", drawable.surface_id, drawable.bbox, drawable.clip, drawable.op)
+}
+
+/// The drawable as the wire shows it: cache flags gone, mask palettes gone, surface facts right.
+fn as_sent(mut drawable: Drawable) -> Drawable {
+    fn fix(image: &mut Image, is_mask: bool) {
+        match &mut image.kind {
+            ImageKind::Surface(_) => {
+                (image.id, image.flags, image.width, image.height) = (0, 0, 640, 480);
+            }
+            ImageKind::Bitmap(bitmap) => {
+                image.flags &= 2;
+                if is_mask || !bitmap.format.is_indexed() {
+                    bitmap.palette = None;
+                }
+            }
+        }
+    }
+    let fix_brush = |brush: &mut Brush| {
+        if let Brush::Pattern { image, .. } = brush {
+            fix(image, false);
+        }
+    };
+    let mask = match &mut drawable.op {
+        DrawOp::Fill { brush, mask, .. } => {
+            fix_brush(brush);
+            mask
+        }
+        DrawOp::Opaque { src, brush, mask, .. } => {
+            fix(src.as_mut().unwrap(), false);
+            fix_brush(brush);
+            mask
+        }
+        DrawOp::Copy { src, mask, .. } => {
+            fix(src, false);
+            mask
+        }
+        DrawOp::Blackness { mask } | DrawOp::Whiteness { mask } | DrawOp::Invers { mask } => mask,
+        DrawOp::CopyBits { .. } => return drawable,
+    };
+    if let Some(image) = &mut mask.image {
+        fix(image, true);
+    }
+    drawable
+}
+
+#[test]
+fn every_operation_survives_the_wire() {
+    let brushes = || {
+        [
+            Brush::None,
+            Brush::Solid(0x0012_3456),
+            Brush::Pattern {
+                image: image(bitmap(BitmapFormat::Bit8, 9, 4, 256)),
+                pos: point(-1, 7),
+            },
+            Brush::Pattern { image: surface(5), pos: point(2, 3) },
+        ]
+    };
+    let masks = || {
+        [
+            Mask::default(),
+            mask(bitmap(BitmapFormat::Bit1Le, 29, 38, 2)),
+            Mask { inverse: false, pos: point(0, 0), image: Some(surface(5)) },
+        ]
+    };
+    let sources = || {
+        [
+            image(bitmap(BitmapFormat::Bit32, 29, 38, 0)),
+            image(bitmap(BitmapFormat::Bit4Be, 29, 37, 16)),
+            image(bitmap(BitmapFormat::Bit24, 2, 1, 5)),
+            surface(5),
+        ]
+    };
+    let area = rect(0, 0, 29, 38);
+    let mut ops = vec![DrawOp::CopyBits { src: point(7, -8) }];
+    for mask in masks() {
+        ops.push(DrawOp::Blackness { mask: mask.clone() });
+        ops.push(DrawOp::Whiteness { mask: mask.clone() });
+        ops.push(DrawOp::Invers { mask: mask.clone() });
+        for brush in brushes() {
+            ops.push(DrawOp::Fill { brush: brush.clone(), rop: 64, mask: mask.clone() });
+            for src in sources() {
+                ops.push(DrawOp::Opaque {
+                    src: Some(src),
+                    src_area: area,
+                    brush: brush.clone(),
+                    rop: 0x402,
+                    nearest: true,
+                    mask: mask.clone(),
+                });
+            }
+        }
+        for (n, src) in sources().into_iter().enumerate() {
+            ops.push(DrawOp::Copy {
+                src,
+                src_area: area,
+                rop: 8,
+                nearest: false,
+                mask: mask.clone(),
+                blend: n % 2 == 0,
+            });
+        }
+    }
+    for op in ops {
+        let drawable = drawable(op);
+        let message = encode(&drawable).unwrap();
+        assert_eq!(text(&decode(&message)), text(&as_sent(drawable)));
+    }
+}
+
+#[test]
+fn a_copy_has_the_bytes_of_the_specification() {
+    let source = image(bitmap(BitmapFormat::Bit32, 1, 2, 0));
+    let mut d = drawable(DrawOp::Copy {
+        src: source,
+        src_area: rect(0, 0, 1, 2),
+        rop: 8,
+        nearest: false,
+        mask: Mask::default(),
+        blend: false,
+    });
+    d.clip = None;
+    d.bbox = rect(10, 20, 11, 22);
+    let message = encode(&d).unwrap();
+    assert_eq!(message.kind, 304);
+    let mut want = Vec::new();
+    want.put_u32(3).put_i32(20).put_i32(10).put_i32(22).put_i32(11).put_u8(0);
+    // 4 surface + 16 box + 1 clip + 4 pointer + 16 area + 2 rop + 1 scale + 13 mask = 57
+    want.put_u32(57).put_i32(0).put_i32(0).put_i32(2).put_i32(1).put_u16(8).put_u8(0);
+    want.put_u8(0).put_u32(0).put_u32(0).put_u32(0);
+    want.put_u64(0xabc).put_u8(0).put_u8(2).put_u32(1).put_u32(2);
+    want.put_u8(8).put_u8(4).put_u32(1).put_u32(2).put_u32(4).put_u32(0);
+    want.put_bytes(&[0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(flatten(&message), want);
+}
+
+#[test]
+fn pixels_are_sent_by_reference() {
+    let source = bitmap(BitmapFormat::Bit32, 64, 64, 0);
+    let pattern = bitmap(BitmapFormat::Bit32, 8, 8, 0);
+    let (a, b) = (source.data.clone(), pattern.data.clone());
+    let message = encode(&drawable(DrawOp::Opaque {
+        src: Some(image(source)),
+        src_area: rect(0, 0, 64, 64),
+        brush: Brush::Pattern { image: image(pattern), pos: point(0, 0) },
+        rop: 8,
+        nearest: false,
+        mask: Mask::default(),
+    }))
+    .unwrap();
+    let shared = |data: &Arc<Vec<u8>>| message.bulk.iter().any(|b| Arc::ptr_eq(&b.bytes, data));
+    assert!(shared(&a) && shared(&b));
+    assert!(message.body.len() < 250);
+}
+
+#[test]
+fn what_cannot_be_sent_is_an_error_not_a_broken_message() {
+    let fill = |image| DrawOp::Fill {
+        brush: Brush::Pattern { image, pos: point(0, 0) },
+        rop: 8,
+        mask: Mask::default(),
+    };
+    let error = |op| encode(&drawable(op)).unwrap_err();
+    assert_eq!(error(fill(surface(6))), EncodeError::UnknownSurface(6));
+    let mut short = bitmap(BitmapFormat::Bit32, 4, 4, 0);
+    short.data = Arc::new(vec![0; 63]);
+    assert_eq!(error(fill(image(short))), EncodeError::ShortBitmap { have: 63, need: 64 });
+    let null = DrawOp::Opaque {
+        src: None,
+        src_area: rect(0, 0, 1, 1),
+        brush: Brush::None,
+        rop: 8,
+        nearest: false,
+        mask: Mask::default(),
+    };
+    assert_eq!(error(null), EncodeError::NullSource);
+}
+
+#[test]
+fn images_of_the_server_have_ids_of_their_own_group() {
+    let mut ids = ServerImageIds::default();
+    let band = bitmap(BitmapFormat::Bit32, 3, 2, 0);
+    let id = ids.next_id();
+    assert_eq!(id, 0x1_0000_0002);
+    assert_eq!(ids.next_id(), 0x2_0000_0002);
+    let at = rect(5, 6, 8, 8);
+    let message = encode_image_copy(0, &at, band, 2, id, &mut RawImages).unwrap();
+    let got = decode(&message);
+    assert_eq!((got.surface_id, got.bbox, got.clip), (0, at, None));
+    let DrawOp::Copy { src, src_area, rop, .. } = got.op else { panic!("not a copy") };
+    assert_eq!((src.id, src.flags, src_area, rop), (id, 2, rect(0, 0, 3, 2), ROP_PUT));
+}

@@ -1,0 +1,441 @@
+//! What one client of one display channel still has to be told.
+//!
+//! Owned by thread display-N; pure data, no I/O, no clock. The server executes every command on
+//! its own surfaces before it pushes it here; the client may be any distance behind. The distance
+//! is bounded: newest wins, and nobody is throttled or dropped for being slow.
+//!
+//! A pipe holds a queue of commands and, per surface, a *dirty* region: pixels that the client
+//! gets as they are on the server when the message is made. One invariant carries everything:
+//!
+//! > No queued command reads or writes a dirty pixel.
+//!
+//! So pixels and commands never meet, whichever goes first, and after both have gone the client's
+//! surface equals the server's: outside the dirty region because the commands there were sent in
+//! order, inside because the pixels are the newest and no command follows. It is kept like this:
+//!
+//! - A command that needs a dirty pixel is not queued; what it covers becomes dirty.
+//! - A command that defines all it covers is queued; what it covers is dirty no more. (A small one
+//!   that lies in the dirt is left there.)
+//! - When pixels become dirty, queued commands that touch them are taken out, and what those
+//!   covered becomes dirty in turn ([`ClientPipe::spoil`]).
+//! - Over a limit all commands are taken out at once ([`ClientPipe::collapse`]).
+//!
+//! Creation and destruction of surfaces and other messages keep their order among each other and
+//! the commands. A surface id can be in use again while the queue still speaks of its earlier
+//! bearer: therefore commands name a surface by id and generation.
+#![forbid(unsafe_code)]
+
+mod footprint;
+mod repair;
+mod surface;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::protocol::geometry::Rect;
+use crate::protocol::message::Message;
+use crate::qxl::model::Bitmap;
+
+use super::encode::image::ImageEncoder;
+use super::encode::{ServerImageIds, encode_drawable};
+use super::region::Region;
+
+pub use footprint::PipedDraw;
+pub use surface::SurfaceInfo;
+
+use footprint::footprint;
+use surface::{PRUNE_MIN, Surface, SurfaceKey};
+
+/// Queued commands that a new one looks back at to find those it covers.
+const OCCLUSION_DEPTH: usize = 64;
+/// Commands taken out one by one before all are taken out.
+const MAX_SPOILED: usize = if cfg!(test) { 3 } else { 64 };
+
+/// Bounds of a pipe.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of queued commands with their pixels.
+    pub bytes: usize,
+    /// Number of queued commands.
+    pub items: usize,
+    /// Bytes of pixels in one message that repairs a dirty region; at least one row is sent.
+    pub band_bytes: usize,
+    /// Rectangles of a surface's dirty region; more become fewer and larger ones. At least 1.
+    pub dirty_rects: usize,
+}
+
+impl Default for Limits {
+    /// 16 MiB, 4096 commands, bands of 256 KiB, 128 dirty rectangles a surface.
+    fn default() -> Self {
+        Self { bytes: 16 << 20, items: 4096, band_bytes: 256 << 10, dirty_rects: 128 }
+    }
+}
+
+/// The server's surfaces, on which every pushed command has been executed.
+pub trait SurfaceReader {
+    /// A private copy of the pixels of `rect`, and the flags of its image descriptor (0, or 2 for
+    /// "high bits set"); `None` if the surface is gone or cannot be read as an image.
+    ///
+    /// `rect` is not empty and lies inside the surface; the bitmap has exactly its size.
+    fn read_image(&self, surface_id: u32, rect: &Rect) -> Option<(Bitmap, u8)>;
+}
+
+/// One client's queue; see the module for its rule.
+#[derive(Debug)]
+pub struct ClientPipe {
+    limits: Limits,
+    queue: VecDeque<Item>,
+    /// Commands in `queue`, and what they are charged.
+    draws: usize,
+    bytes: usize,
+    /// The server's surfaces of now, announced or not.
+    surfaces: BTreeMap<u32, Surface>,
+    /// Ids of the surfaces that may have dirty pixels to send; checked when used.
+    dirty: BTreeSet<u32>,
+    generations: u64,
+    /// Queue length at which dead surfaces are looked for next.
+    prune_at: usize,
+    ids: ServerImageIds,
+    /// Messages with pixels so far, which rotates the turns.
+    repairs: u32,
+    /// The off-screen surface that had its turn last.
+    off_screen_last: u32,
+    repaired_last: bool,
+}
+
+#[derive(Debug)]
+enum Item {
+    Create(SurfaceKey, SurfaceInfo),
+    /// Nothing behind passes before the client has seen all of this surface.
+    FirstImage(SurfaceKey),
+    Destroy(SurfaceKey),
+    Message {
+        message: Message,
+        /// A later message of the same kind takes its place.
+        replaceable: bool,
+    },
+    Draw(Queued),
+}
+
+impl Item {
+    fn is_about(&self, surface: SurfaceKey) -> bool {
+        match self {
+            Self::Create(key, _) | Self::FirstImage(key) | Self::Destroy(key) => *key == surface,
+            Self::Message { .. } | Self::Draw(_) => false,
+        }
+    }
+
+    fn is_first_image(&self) -> bool {
+        matches!(self, Self::FirstImage(_))
+    }
+}
+
+#[derive(Debug)]
+struct Queued {
+    draw: Arc<PipedDraw>,
+    /// Bounds of the region, kept here because the queue is searched.
+    bounds: Rect,
+    dest: SurfaceKey,
+    reads_dest: bool,
+    reads: Vec<Read>,
+}
+
+/// An area that a queued command reads, and the size of its surface, which may be gone by then.
+#[derive(Debug)]
+struct Read {
+    key: SurfaceKey,
+    area: Rect,
+    size: (u32, u32),
+}
+
+impl Queued {
+    fn touches(&self, key: SurfaceKey, region: &Region) -> bool {
+        self.covers(key, region) || self.reads_from(key, region)
+    }
+
+    /// True if the result depends on pixels of `region`.
+    fn needs(&self, key: SurfaceKey, region: &Region) -> bool {
+        (self.reads_dest && self.covers(key, region)) || self.reads_from(key, region)
+    }
+
+    fn covers(&self, key: SurfaceKey, region: &Region) -> bool {
+        self.dest == key
+            && !self.bounds.intersect(&region.bounds()).is_empty()
+            && self.draw.region.intersects(region)
+    }
+
+    fn reads_from(&self, key: SurfaceKey, region: &Region) -> bool {
+        self.reads.iter().any(|r| r.key == key && region.intersects_rect(&r.area))
+    }
+}
+
+impl ClientPipe {
+    /// An empty pipe of a client that has no surface yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            queue: VecDeque::new(),
+            draws: 0,
+            bytes: 0,
+            surfaces: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            generations: 0,
+            prune_at: PRUNE_MIN,
+            ids: ServerImageIds::default(),
+            repairs: 0,
+            off_screen_last: 0,
+            repaired_last: false,
+        }
+    }
+
+    /// True if [`ClientPipe::next`] has nothing to say.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && !self.has_repairs()
+    }
+
+    /// Bytes that queued commands are charged for; at most [`Limits::bytes`].
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Number of queued commands; at most [`Limits::items`].
+    #[must_use]
+    pub fn queued_draws(&self) -> usize {
+        self.draws
+    }
+
+    /// Queues a message behind all that came before. The caller bounds how many there can be.
+    pub fn push_message(&mut self, message: Message) {
+        self.queue.push_back(Item::Message { message, replaceable: false });
+    }
+
+    /// Queues a message that makes an earlier one of its kind needless (`MARK`, monitors config).
+    pub fn push_latest(&mut self, message: Message) {
+        let kind = message.kind;
+        self.queue.retain(|item| {
+            !matches!(item, Item::Message { message, replaceable: true } if message.kind == kind)
+        });
+        self.queue.push_back(Item::Message { message, replaceable: true });
+    }
+
+    /// Queues a command that the server has just executed.
+    ///
+    /// It leaves as a command, as pixels, or not at all if later ones cover it. Commands for
+    /// surfaces that the pipe was not told of are ignored.
+    pub fn push_draw(&mut self, draw: Arc<PipedDraw>) {
+        if draw.region.is_empty() {
+            return;
+        }
+        let Some(dest) = self.announce(draw.drawable.surface_id) else { return };
+        let print =
+            footprint(&draw, &|id| self.surfaces.get(&id).map(|s| (s.bounds(), s.format())));
+        match print.and_then(|print| self.admit(&draw, dest, print.reads, print.reads_dest)) {
+            Some(queued) => {
+                self.occlude(&queued);
+                self.draws += 1;
+                self.bytes = self.bytes.saturating_add(draw.bytes);
+                self.queue.push_back(Item::Draw(queued));
+                if self.draws > self.limits.items || self.bytes > self.limits.bytes {
+                    self.collapse();
+                }
+            }
+            None => self.spoil(dest, draw.region.clone()),
+        }
+    }
+
+    /// The command as a queue item if nothing that it needs is dirty; then what it covers is clean.
+    fn admit(
+        &mut self,
+        draw: &Arc<PipedDraw>,
+        dest: SurfaceKey,
+        areas: Vec<(u32, Rect)>,
+        reads_dest: bool,
+    ) -> Option<Queued> {
+        let mut reads = Vec::with_capacity(areas.len());
+        let mut clean = true;
+        for (id, area) in areas {
+            // Announce every surface that is read, so that the next command finds it there.
+            let key = self.announce(id)?;
+            let surface = self.surfaces.get(&id)?;
+            clean &= !surface.dirty.intersects_rect(&area);
+            reads.push(Read { key, area, size: surface.size() });
+        }
+        let surface = self.surfaces.get_mut(&dest.id)?;
+        if !clean || (reads_dest && surface.dirty.intersects(&draw.region)) {
+            return None;
+        }
+        if surface.dirty.intersects(&draw.region) {
+            // A small change amid dirt goes with the dirt: a hole for it would cost more.
+            let small = draw.region.area().saturating_mul(surface.format().bits().into()) / 8
+                < (self.limits.band_bytes / 4) as u64;
+            if small && surface.dirty.contains(&draw.region) {
+                return None;
+            }
+            let mut rest = surface.dirty.clone();
+            rest.subtract(&draw.region);
+            if rest.rects().len() > self.limits.dirty_rects {
+                return None;
+            }
+            surface.dirty = rest;
+        }
+        Some(Queued { draw: draw.clone(), bounds: draw.region.bounds(), dest, reads_dest, reads })
+    }
+
+    /// Takes out queued commands that `new` covers completely.
+    ///
+    /// Walks back from the newest and stops at the first one that needs a pixel `new` covers:
+    /// whatever is older may be what it needs. What is taken out was seen by nobody.
+    fn occlude(&mut self, new: &Queued) {
+        let (key, region) = (new.dest, &new.draw.region);
+        if new.reads_dest || new.reads.iter().any(|r| r.key == key) {
+            return;
+        }
+        let mut at = self.queue.len();
+        let end = at.saturating_sub(OCCLUSION_DEPTH);
+        while at > end {
+            at -= 1;
+            let Some(Item::Draw(old)) = self.queue.get(at) else { continue };
+            let near = old.dest == key && region.bounds().contains(&old.bounds);
+            if near && region.contains(&old.draw.region) {
+                self.draws -= 1;
+                self.bytes = self.bytes.saturating_sub(old.draw.bytes);
+                self.queue.remove(at);
+            } else if old.needs(key, region) {
+                return;
+            }
+        }
+    }
+
+    /// Makes pixels dirty, with all that follows for queued commands.
+    fn spoil(&mut self, key: SurfaceKey, region: Region) {
+        let mut todo = vec![(key, region)];
+        let mut spoiled = 0;
+        while let Some((key, region)) = todo.pop() {
+            // Joining rectangles may add pixels: the commands there are touched as well.
+            let region = self.add_dirty(key, &region).unwrap_or(region);
+            if region.is_empty() {
+                continue;
+            }
+            self.take_draws(|queued| {
+                let out = queued.touches(key, &region);
+                if out {
+                    todo.push((queued.dest, queued.draw.region.clone()));
+                    spoiled += 1;
+                }
+                out
+            });
+            if spoiled > MAX_SPOILED {
+                for (key, region) in todo {
+                    self.add_dirty(key, &region);
+                }
+                self.collapse();
+                return;
+            }
+        }
+    }
+
+    /// Adds to a surface's dirty region and returns what was not in it before, which may be more
+    /// than was asked for; `None` if the surface is gone.
+    fn add_dirty(&mut self, key: SurfaceKey, region: &Region) -> Option<Region> {
+        let surface = self.surfaces.get_mut(&key.id).filter(|s| s.key() == key)?;
+        self.dirty.insert(key.id);
+        if surface.dirty.contains(region) {
+            return Some(Region::new());
+        }
+        let mut all = surface.dirty.clone();
+        all.union(region);
+        all.simplify(self.limits.dirty_rects);
+        let mut added = all.clone();
+        added.subtract(&surface.dirty);
+        surface.dirty = all;
+        Some(added)
+    }
+
+    /// Takes out every command; what they covered is sent as pixels.
+    fn collapse(&mut self) {
+        let mut covered = Vec::new();
+        self.take_draws(|queued| {
+            covered.push((queued.dest, queued.draw.clone()));
+            true
+        });
+        for (key, draw) in covered {
+            self.add_dirty(key, &draw.region);
+        }
+        self.forget_dead();
+    }
+
+    /// Removes the commands that `out` names from the queue.
+    fn take_draws(&mut self, mut out: impl FnMut(&Queued) -> bool) {
+        let (mut draws, mut bytes) = (0, 0usize);
+        self.queue.retain(|item| match item {
+            Item::Draw(queued) if out(queued) => {
+                draws += 1;
+                bytes = bytes.saturating_add(queued.draw.bytes);
+                false
+            }
+            _ => true,
+        });
+        self.draws -= draws;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// The next message for the client, made now; `None` if it knows everything.
+    ///
+    /// `reader` must show the surfaces after exactly the commands that were pushed.
+    pub fn next(
+        &mut self,
+        reader: &dyn SurfaceReader,
+        images: &mut dyn ImageEncoder,
+    ) -> Option<Message> {
+        loop {
+            if let Some(Item::FirstImage(key)) = self.queue.front() {
+                let key = *key;
+                if let Some(message) = self.first_image(key, reader, images) {
+                    return Some(message);
+                }
+                self.queue.pop_front();
+                continue;
+            }
+            // Turn about: neither many commands nor many pixels keep the other waiting.
+            self.repaired_last = !self.repaired_last || self.queue.is_empty();
+            if self.repaired_last
+                && let Some(message) = self.next_repair(reader, images)
+            {
+                return Some(message);
+            }
+            let item = self.queue.pop_front()?;
+            if let Some(message) = self.tell(item, images) {
+                return Some(message);
+            }
+        }
+    }
+
+    /// The message for an item that has left the queue.
+    fn tell(&mut self, item: Item, images: &mut dyn ImageEncoder) -> Option<Message> {
+        match item {
+            Item::Create(key, info) => Some(self.tell_created(key, &info)),
+            Item::Destroy(key) => Some(surface::destroy_message(key.id)),
+            Item::Message { message, .. } => Some(message),
+            Item::FirstImage(_) => None,
+            Item::Draw(queued) => {
+                self.draws -= 1;
+                self.bytes = self.bytes.saturating_sub(queued.draw.bytes);
+                let size = |id| queued.reads.iter().find(|r| r.key.id == id).map(|r| r.size);
+                match encode_drawable(&queued.draw.drawable, &size, images) {
+                    Ok(message) => Some(message),
+                    Err(error) => {
+                        tracing::debug!(%error, "drawable is sent as pixels");
+                        self.spoil(queued.dest, queued.draw.region.clone());
+                        None
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The surfaces of one display, and the execution of drawables on them.
+//!
+//! Owned by display-N. Every command is executed when it is taken, in ring order, so the surfaces
+//! are always what the guest may expect to read, and what a client that comes late has to be shown.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+
+use crate::protocol::geometry::Rect;
+use crate::qxl::command::ReleaseInfo;
+use crate::qxl::guest::GuestRange;
+use crate::qxl::model::{Bitmap, DrawOp, Drawable, Image, ImageKind};
+use crate::qxl::surface::SurfaceGeometry;
+
+use super::canvas::target::{Geometry, Target};
+use super::canvas::{DrawError, draw};
+use super::encode::ServerImageIds;
+use super::pipe::{PipedDraw, SurfaceInfo, SurfaceReader};
+use super::region::Region;
+use super::surface::Surface;
+
+/// Why a drawable or surface command had no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SceneError {
+    /// The surface does not exist.
+    #[error("surface {0} does not exist")]
+    NoSurface(u32),
+    /// The surface exists already.
+    #[error("surface {0} exists already")]
+    Exists(u32),
+    /// The box does not lie on the surface.
+    #[error("box {bbox:?} is not inside surface {surface} of {width}x{height}")]
+    Outside {
+        /// The box.
+        bbox: Rect,
+        /// The surface.
+        surface: u32,
+        /// Its width.
+        width: u32,
+        /// Its height.
+        height: u32,
+    },
+    /// The memory is too small for the geometry.
+    #[error("surface memory of {0} bytes is too small")]
+    Memory(usize),
+    /// The canvas refused.
+    #[error(transparent)]
+    Draw(#[from] DrawError),
+}
+
+/// All surfaces of one display.
+#[derive(Debug, Default)]
+pub struct Scene {
+    surfaces: HashMap<u32, Surface>,
+    /// Create commands, released when their surface dies: its pixels are in the guest's memory.
+    creates: HashMap<u32, ReleaseInfo>,
+    ids: ServerImageIds,
+}
+
+impl Scene {
+    /// No surface.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes a surface over guest memory; zeroed unless its contents are to be kept.
+    ///
+    /// # Errors
+    /// [`SceneError::Exists`] and [`SceneError::Memory`].
+    pub fn create(
+        &mut self,
+        id: u32,
+        geometry: &SurfaceGeometry,
+        memory: &GuestRange,
+        keep_data: bool,
+    ) -> Result<(), SceneError> {
+        if self.surfaces.contains_key(&id) {
+            return Err(SceneError::Exists(id));
+        }
+        let geometry = Geometry {
+            format: geometry.format(),
+            width: geometry.width(),
+            height: geometry.height(),
+            stride: geometry.stride(),
+        };
+        let target = Target::on_guest(memory, geometry).ok_or(SceneError::Memory(memory.len()))?;
+        let mut surface = Surface::new(id, target);
+        if !keep_data {
+            surface.clear();
+        }
+        self.surfaces.insert(id, surface);
+        Ok(())
+    }
+
+    /// Keeps a surface's create command until the surface dies.
+    pub fn keep_create(&mut self, id: u32, release: ReleaseInfo) {
+        self.creates.insert(id, release);
+    }
+
+    /// Ends a surface. False if there is none. The create command, if any, is handed out.
+    pub fn destroy(&mut self, id: u32) -> (bool, Option<ReleaseInfo>) {
+        (self.surfaces.remove(&id).is_some(), self.creates.remove(&id))
+    }
+
+    /// True if the surface exists.
+    #[must_use]
+    pub fn exists(&self, id: u32) -> bool {
+        self.surfaces.contains_key(&id)
+    }
+
+    /// Numbers of all surfaces, the primary first.
+    #[must_use]
+    pub fn ids(&self) -> Vec<u32> {
+        let mut ids: Vec<u32> = self.surfaces.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// What clients have to know of a surface.
+    #[must_use]
+    pub fn info(&self, id: u32) -> Option<SurfaceInfo> {
+        let s = self.surfaces.get(&id)?;
+        let (format, width, height) = (s.format(), s.width(), s.height());
+        Some(SurfaceInfo { id, format, width, height, primary: id == 0 })
+    }
+
+    /// Executes a drawable; what comes back is ready for the clients' pipes.
+    ///
+    /// # Errors
+    /// [`SceneError`]; nothing was drawn then.
+    pub fn execute(&mut self, mut drawable: Drawable) -> Result<PipedDraw, SceneError> {
+        let id = drawable.surface_id;
+        let surface = self.surfaces.get(&id).ok_or(SceneError::NoSurface(id))?;
+        let (width, height) = (surface.width(), surface.height());
+        let bounds = Rect::from_size(0, 0, width, height);
+        let bbox = drawable.bbox;
+        if !bounds.contains(&bbox) {
+            return Err(SceneError::Outside { bbox, surface: id, width, height });
+        }
+        for read in &drawable.reads {
+            if !self.surfaces.contains_key(&read.surface_id) {
+                return Err(SceneError::NoSurface(read.surface_id));
+            }
+        }
+        self.fill_in_self_bitmap(&mut drawable)?;
+        let piped = PipedDraw::new(drawable, bounds);
+        let exact;
+        let clip = if piped.exact {
+            piped.region.rects()
+        } else {
+            // A clip too complicated to be followed in the pipes is still drawn exactly.
+            let mut region = Region::from_rects(
+                piped.drawable.clip.as_ref().map(|c| c.as_slice()).unwrap_or_default(),
+            );
+            region.intersect_rect(&bbox);
+            exact = region;
+            exact.rects()
+        };
+        draw(&mut self.surfaces, &piped.drawable, clip)?;
+        Ok(piped)
+    }
+
+    /// A command whose source is its own destination gets a copy of it (spec 11 §6.6).
+    fn fill_in_self_bitmap(&mut self, drawable: &mut Drawable) -> Result<(), SceneError> {
+        let (Some(area), DrawOp::Opaque { src: src @ None, .. }) =
+            (drawable.self_bitmap_area, &mut drawable.op)
+        else {
+            return Ok(());
+        };
+        let read = self
+            .surfaces
+            .get(&drawable.surface_id)
+            .and_then(|s| s.read_image(area))
+            .ok_or(SceneError::NoSurface(drawable.surface_id))?;
+        let (width, height) = (read.bitmap.width, read.bitmap.height);
+        let (id, kind) = (self.ids.next_id(), ImageKind::Bitmap(read.bitmap));
+        *src = Some(Image { id, flags: read.flags, width, height, kind });
+        Ok(())
+    }
+
+    /// What was drawn on a surface since it was last cleared, in at most `max` rectangles.
+    ///
+    /// `clear`: start afresh. Too many rectangles become fewer and larger ones: none is lost.
+    pub fn dirty(&mut self, id: u32, max: usize, clear: bool) -> Vec<Rect> {
+        let Some(surface) = self.surfaces.get_mut(&id) else { return Vec::new() };
+        let rects = surface.take_dirty();
+        let mut region = Region::from_rects(&rects);
+        if !clear {
+            surface.mark_dirty(region.rects());
+        }
+        if max == 0 {
+            return Vec::new();
+        }
+        region.simplify(max);
+        region.rects().to_vec()
+    }
+}
+
+impl SurfaceReader for Scene {
+    fn read_image(&self, surface_id: u32, rect: &Rect) -> Option<(Bitmap, u8)> {
+        let read = self.surfaces.get(&surface_id)?.read_image(*rect)?;
+        Some((read.bitmap, read.flags))
+    }
+}

@@ -1,0 +1,265 @@
+//! The link stage of one connection as a state machine: bytes in, [`Step`]s out.
+//!
+//! Runs on `spice-link`, which owns the socket and the deadline (10 s for all of it) and only
+//! moves bytes:
+//!
+//! ```text
+//! read at most `wants()` bytes behind what is unread, then repeat `feed`:
+//!   NeedMore → wait for the socket      NeedKey → wait for a key, then feed again
+//!   Send(bytes) → write, feed again     Refuse → write its reply, close
+//!   Authenticated → bind to a session, write `link_result(code)`, hand the socket over
+//! ```
+//!
+//! Other services on the port (WebSocket, SASL) are not here yet: first bytes that are not
+//! "REDQ" and mechanism 2 are refused as the protocol says.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::protocol::caps::{Caps, ChannelType, link};
+
+use super::key::{ENCRYPTED_LEN, TicketKey};
+use super::message::{self, HEADER_LEN, LinkError, LinkMessage, MAGIC};
+use super::ticket::TicketRefused;
+
+/// Authentication mechanism: a ticket.
+const MECHANISM_TICKET: u32 = 1;
+
+/// What the caller knows about a connection before its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stage {
+    /// The host has vouched for the peer: any ticket will do.
+    pub skip_auth: bool,
+    /// The connection is TLS; unix sockets and handed-over descriptors without TLS are plain.
+    pub tls: bool,
+}
+
+/// What the host's security settings say to a channel on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecurityAnswer {
+    /// Go on.
+    Allowed,
+    /// Only with TLS.
+    NeedSecured,
+    /// Only without TLS.
+    NeedUnsecured,
+}
+
+/// What the handshake asks of the server.
+pub trait LinkPolicy {
+    /// Whether a channel of this type may be linked on such a connection. Any type may be asked.
+    fn security(&self, channel: ChannelType, tls: bool) -> SecurityAnswer;
+
+    /// Whether there is such a channel. The main channel is not asked for: it has any id.
+    fn channel_exists(&self, channel: ChannelType, id: u8) -> bool;
+
+    /// Capability words of a channel that exists; a few at most.
+    fn channel_caps(&self, channel: ChannelType, id: u8) -> Vec<u32>;
+
+    /// The key for one link; `None` if there is none yet.
+    fn ticket_key(&mut self, now: Instant) -> Option<Arc<TicketKey>>;
+
+    /// Whether the ticket lets its sender in.
+    ///
+    /// # Errors
+    /// The reason why not, for the log.
+    fn check_ticket(
+        &mut self,
+        key: &TicketKey,
+        encrypted: &[u8; ENCRYPTED_LEN],
+        skip_auth: bool,
+        now: Instant,
+    ) -> Result<(), TicketRefused>;
+}
+
+/// A connection whose peer has authenticated: what it wants to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linked {
+    /// Session to join; 0 asks for a new one (main channel only).
+    pub connection_id: u32,
+    /// Type of the channel.
+    pub channel_type: ChannelType,
+    /// Id of the channel.
+    pub channel_id: u8,
+    /// The client's capabilities of link stage and headers.
+    pub common_caps: Caps,
+    /// The client's capabilities of this channel.
+    pub channel_caps: Caps,
+    /// True if messages have the 6-byte header, in both directions.
+    pub mini_header: bool,
+}
+
+/// The end of a connection that did not become a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// To be written before the end; may be empty.
+    pub reply: Vec<u8>,
+    /// For the log; wrong tickets also slow the next wrong ones of that address down.
+    pub reason: LinkError,
+}
+
+/// What the caller has to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Read more.
+    NeedMore,
+    /// Wait until there is a key, then feed again.
+    NeedKey,
+    /// Write these bytes, and feed again at once: the next ones may be there already.
+    Send(Vec<u8>),
+    /// Bind to a session, write the link result, go on as a channel. What is unread now is the
+    /// channel's first bytes.
+    Authenticated(Linked),
+    /// Write the reply, shut the write side down, drain briefly and close: input that is still
+    /// pending at the close would turn it into a reset, and the client may lose the reply.
+    Refuse(Refusal),
+}
+
+/// The link stage of one connection.
+#[derive(Debug)]
+pub struct Handshake {
+    stage: Stage,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Magic,
+    Header,
+    Message { size: usize },
+    Key(LinkMessage),
+    Mechanism(LinkMessage, Arc<TicketKey>),
+    Ticket(LinkMessage, Arc<TicketKey>),
+    Over,
+}
+
+impl Handshake {
+    /// The stage before the first byte.
+    #[must_use]
+    pub fn new(stage: Stage) -> Self {
+        Self { stage, state: State::Magic }
+    }
+
+    /// Bytes that the next step is made of. A caller that never holds more than this unread never
+    /// reads a byte of the channel's life, and never keeps more than 4096 bytes.
+    #[must_use]
+    pub fn wants(&self) -> usize {
+        match self.state {
+            State::Magic => MAGIC.len(),
+            State::Header => HEADER_LEN - MAGIC.len(),
+            State::Message { size } => size,
+            State::Mechanism(..) => 4,
+            State::Ticket(..) => ENCRYPTED_LEN,
+            State::Key(_) | State::Over => 0,
+        }
+    }
+
+    /// Takes what it can from the front of `unread`, up to the next thing that the caller has to
+    /// do. After [`Step::Authenticated`] and [`Step::Refuse`] the handshake is over.
+    pub fn feed(
+        &mut self,
+        unread: &mut Vec<u8>,
+        now: Instant,
+        policy: &mut dyn LinkPolicy,
+    ) -> Step {
+        loop {
+            match self.step(unread, now, policy) {
+                Ok(None) => {}
+                Ok(Some(step)) => return step,
+                Err(reason) => return Step::Refuse(Refusal { reply: reason.reply(), reason }),
+            }
+        }
+    }
+
+    /// One state further; `None` if the caller has nothing to do in between.
+    fn step(
+        &mut self,
+        unread: &mut Vec<u8>,
+        now: Instant,
+        policy: &mut dyn LinkPolicy,
+    ) -> Result<Option<Step>, LinkError> {
+        if unread.len() < self.wants() {
+            return Ok(Some(Step::NeedMore));
+        }
+        let mut step = None;
+        // Over while the next state is computed: an error needs no cleaning up.
+        self.state = match std::mem::replace(&mut self.state, State::Over) {
+            State::Magic => match take(unread)? {
+                MAGIC => State::Header,
+                other => return Err(LinkError::Magic(other)),
+            },
+            State::Header => {
+                let size = message::check_header(take(unread)?)?;
+                State::Message { size: usize::try_from(size).map_err(|_| LinkError::Size(size))? }
+            }
+            State::Message { size } => {
+                let rest = unread.split_off(size);
+                let bytes = std::mem::replace(unread, rest);
+                let asked = message::parse_message(&bytes)?;
+                self.check_channel(&asked, policy)?;
+                State::Key(asked)
+            }
+            State::Key(asked) => match policy.ticket_key(now) {
+                None => {
+                    step = Some(Step::NeedKey);
+                    State::Key(asked)
+                }
+                Some(key) => {
+                    step = Some(Step::Send(reply(&asked, &key, policy)));
+                    if asked.common_caps.has(link::AUTH_SELECTION) {
+                        State::Mechanism(asked, key)
+                    } else {
+                        State::Ticket(asked, key)
+                    }
+                }
+            },
+            State::Mechanism(asked, key) => match u32::from_le_bytes(take(unread)?) {
+                MECHANISM_TICKET => State::Ticket(asked, key),
+                other => return Err(LinkError::Mechanism(other)),
+            },
+            State::Ticket(asked, key) => {
+                policy.check_ticket(&key, &take(unread)?, self.stage.skip_auth, now)?;
+                step = Some(Step::Authenticated(linked(asked)));
+                State::Over
+            }
+            State::Over => return Err(LinkError::Over),
+        };
+        Ok(step)
+    }
+
+    /// First security, then existence, as the reference does.
+    fn check_channel(&self, asked: &LinkMessage, policy: &dyn LinkPolicy) -> Result<(), LinkError> {
+        let (ty, id) = (asked.channel_type, asked.channel_id);
+        match policy.security(ty, self.stage.tls) {
+            SecurityAnswer::Allowed => {}
+            SecurityAnswer::NeedSecured => return Err(LinkError::NeedSecured(ty)),
+            SecurityAnswer::NeedUnsecured => return Err(LinkError::NeedUnsecured(ty)),
+        }
+        if ty != ChannelType::MAIN && !policy.channel_exists(ty, id) {
+            return Err(LinkError::NoSuchChannel(ty, id));
+        }
+        Ok(())
+    }
+}
+
+fn reply(asked: &LinkMessage, key: &TicketKey, policy: &dyn LinkPolicy) -> Vec<u8> {
+    let common = Caps::from_bits(&[link::AUTH_SELECTION, link::AUTH_SPICE, link::MINI_HEADER]);
+    let channel = policy.channel_caps(asked.channel_type, asked.channel_id);
+    message::ok_reply(key.public_der(), common.words(), &channel)
+}
+
+fn linked(asked: LinkMessage) -> Linked {
+    let mini_header = asked.common_caps.has(link::MINI_HEADER);
+    let LinkMessage { connection_id, channel_type, channel_id, common_caps, channel_caps } = asked;
+    Linked { connection_id, channel_type, channel_id, common_caps, channel_caps, mini_header }
+}
+
+/// Takes `N` bytes from the front.
+fn take<const N: usize>(unread: &mut Vec<u8>) -> Result<[u8; N], LinkError> {
+    let bytes = crate::protocol::wire::Reader::new(unread).array()?;
+    unread.drain(..N);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

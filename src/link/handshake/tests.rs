@@ -1,0 +1,342 @@
+//! A client against the handshake: every answer of the protocol, in every split of its bytes.
+
+use super::super::key::tests::{KEY, encrypt};
+use super::super::message::{LinkCode, link_result};
+use super::super::ticket::TicketPolicy;
+use super::*;
+use crate::protocol::wire::WireWrite;
+use proptest::prelude::*;
+
+/// A server with main, display 0 and inputs 0; inputs only with TLS, record only without.
+struct Server {
+    tickets: TicketPolicy,
+    keys: Option<Arc<TicketKey>>,
+}
+
+impl Server {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut tickets = TicketPolicy::new(now);
+        tickets.set(Some(b"secret"), 0, now).unwrap();
+        Self { tickets, keys: Some(Arc::clone(&KEY)) }
+    }
+}
+
+impl LinkPolicy for Server {
+    fn security(&self, channel: ChannelType, tls: bool) -> SecurityAnswer {
+        match channel {
+            ChannelType::INPUTS if !tls => SecurityAnswer::NeedSecured,
+            ChannelType::RECORD if tls => SecurityAnswer::NeedUnsecured,
+            _ => SecurityAnswer::Allowed,
+        }
+    }
+
+    fn channel_exists(&self, channel: ChannelType, id: u8) -> bool {
+        assert_ne!(channel, ChannelType::MAIN);
+        [ChannelType::DISPLAY, ChannelType::INPUTS].contains(&channel) && id == 0
+    }
+
+    fn channel_caps(&self, channel: ChannelType, _id: u8) -> Vec<u32> {
+        if channel == ChannelType::DISPLAY { vec![0x1052] } else { vec![0xf] }
+    }
+
+    fn ticket_key(&mut self, _now: Instant) -> Option<Arc<TicketKey>> {
+        self.keys.clone()
+    }
+
+    fn check_ticket(
+        &mut self,
+        key: &TicketKey,
+        encrypted: &[u8; ENCRYPTED_LEN],
+        skip_auth: bool,
+        now: Instant,
+    ) -> Result<(), TicketRefused> {
+        self.tickets.check(key, encrypted, skip_auth, now)
+    }
+}
+
+/// What a client sends, with every field at hand.
+#[derive(Clone)]
+struct Client {
+    magic: [u8; 4],
+    major: u32,
+    size: Option<u32>,
+    channel: (u8, u8),
+    common: Vec<u32>,
+    mechanism: Option<u32>,
+    password: Vec<u8>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            magic: MAGIC,
+            major: 2,
+            size: None,
+            channel: (1, 0),
+            common: vec![0x9],
+            mechanism: Some(1),
+            password: b"secret\0".to_vec(),
+        }
+    }
+}
+
+impl Client {
+    fn bytes(&self) -> Vec<u8> {
+        let words = u32::try_from(self.common.len()).unwrap();
+        let mut out = self.magic.to_vec();
+        out.put_u32(self.major).put_u32(2).put_u32(self.size.unwrap_or(18 + 4 * words + 4));
+        out.put_u32(0x0102_0304).put_u8(self.channel.0).put_u8(self.channel.1);
+        out.put_u32(words).put_u32(1).put_u32(18);
+        for word in &self.common {
+            out.put_u32(*word);
+        }
+        out.put_u32(0x77);
+        if let Some(mechanism) = self.mechanism {
+            out.put_u32(mechanism);
+        }
+        out.extend_from_slice(&encrypt(KEY.public_der(), &self.password));
+        out
+    }
+}
+
+/// All that a connection showed.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    sent: Vec<u8>,
+    end: Option<Step>,
+    unread: Vec<u8>,
+}
+
+fn connect(bytes: &[u8], pieces: &[usize], stage: Stage, server: &mut Server) -> Seen {
+    let now = Instant::now();
+    let mut handshake = Handshake::new(stage);
+    let mut seen = Seen { sent: Vec::new(), end: None, unread: Vec::new() };
+    let mut rest = bytes;
+    let mut pieces = pieces.iter().copied().chain(std::iter::repeat(usize::MAX));
+    while !rest.is_empty() {
+        let (piece, later) = rest.split_at(pieces.next().unwrap().clamp(1, rest.len()));
+        seen.unread.extend_from_slice(piece);
+        rest = later;
+        while seen.end.is_none() {
+            match handshake.feed(&mut seen.unread, now, server) {
+                Step::NeedMore => break,
+                Step::Send(bytes) => seen.sent.extend(bytes),
+                end => seen.end = Some(end),
+            }
+        }
+    }
+    seen
+}
+
+fn whole(client: &Client) -> Seen {
+    connect(&client.bytes(), &[], Stage::default(), &mut Server::new())
+}
+
+fn assert_refused(seen: &Seen, reply: Vec<u8>, reason: LinkError) {
+    assert_eq!(seen.end, Some(Step::Refuse(Refusal { reply, reason })));
+}
+
+#[test]
+fn a_right_ticket_links_and_the_next_byte_is_the_channels() {
+    let mut bytes = Client::default().bytes();
+    bytes.extend_from_slice(b"channel");
+    let seen = connect(&bytes, &[], Stage::default(), &mut Server::new());
+    let linked = Linked {
+        connection_id: 0x0102_0304,
+        channel_type: ChannelType::MAIN,
+        channel_id: 0,
+        common_caps: Caps::from_words(vec![0x9]),
+        channel_caps: Caps::from_words(vec![0x77]),
+        mini_header: true,
+    };
+    assert_eq!(seen.end, Some(Step::Authenticated(linked)));
+    assert_eq!(seen.unread, b"channel");
+    assert_eq!(seen.sent, message::ok_reply(KEY.public_der(), &[0xb], &[0xf]));
+    assert_eq!(link_result(LinkCode::Ok), [0; 4]);
+}
+
+#[test]
+fn a_client_without_auth_selection_sends_its_ticket_directly() {
+    for common in [vec![], vec![0x8]] {
+        let mini = !common.is_empty();
+        let seen = whole(&Client { common, mechanism: None, ..Client::default() });
+        let Some(Step::Authenticated(linked)) = seen.end else { panic!("{seen:?}") };
+        assert_eq!(linked.mini_header, mini);
+    }
+}
+
+#[test]
+fn main_has_any_id_and_other_channels_must_exist() {
+    let channel = |ty, id| whole(&Client { channel: (ty, id), ..Client::default() });
+    for (ty, id) in [(1, 0), (1, 200), (2, 0)] {
+        assert!(matches!(channel(ty, id).end, Some(Step::Authenticated(_))));
+    }
+    for (ty, id) in [(2, 1), (4, 0), (0, 0), (99, 0)] {
+        let seen = channel(ty, id);
+        assert!(seen.sent.is_empty());
+        assert_refused(&seen, Vec::new(), LinkError::NoSuchChannel(ChannelType(ty), id));
+    }
+}
+
+#[test]
+fn security_is_asked_before_existence() {
+    let plain = Stage::default();
+    let tls = Stage { tls: true, ..plain };
+    let run = |channel, stage| {
+        let bytes = Client { channel, ..Client::default() }.bytes();
+        connect(&bytes, &[], stage, &mut Server::new())
+    };
+    let secured = LinkError::NeedSecured(ChannelType::INPUTS);
+    assert_refused(&run((3, 7), plain), message::error_reply(LinkCode::NeedSecured), secured);
+    let unsecured = LinkError::NeedUnsecured(ChannelType::RECORD);
+    assert_refused(&run((6, 7), tls), message::error_reply(LinkCode::NeedUnsecured), unsecured);
+    assert!(matches!(run((3, 0), tls).end, Some(Step::Authenticated(_))));
+}
+
+#[test]
+fn wrong_beginnings_are_answered_with_their_numbers() {
+    let base = Client::default();
+    let error = message::error_reply;
+    let get = Client { magic: *b"GET ", ..base.clone() };
+    assert_refused(&whole(&get), error(LinkCode::InvalidMagic), LinkError::Magic(*b"GET "));
+    let old = Client { major: 1, size: Some(0), ..base.clone() };
+    let version = LinkError::Version { major: 1, minor: 2 };
+    assert_refused(&whole(&old), error(LinkCode::VersionMismatch), version);
+    let zero = Client { major: 0, ..base.clone() };
+    assert_refused(&whole(&zero), Vec::new(), LinkError::VersionZero(2));
+    for size in [17, 4097, u32::MAX] {
+        let bad = Client { size: Some(size), ..base.clone() };
+        assert_refused(&whole(&bad), error(LinkCode::InvalidData), LinkError::Size(size));
+    }
+    let cut = Client { size: Some(22), ..base };
+    let place = LinkError::CapsPlace { offset: 18, words: 2, size: 22 };
+    assert_refused(&whole(&cut), error(LinkCode::InvalidData), place);
+}
+
+#[test]
+fn four_wrong_bytes_are_enough_for_an_answer() {
+    let seen = connect(b"HTTP", &[], Stage::default(), &mut Server::new());
+    assert_refused(&seen, message::error_reply(LinkCode::InvalidMagic), LinkError::Magic(*b"HTTP"));
+    assert_eq!(connect(b"HTT", &[], Stage::default(), &mut Server::new()).end, None);
+}
+
+#[test]
+fn mechanisms_other_than_the_ticket_are_not_on_offer() {
+    for mechanism in [0, 2, 3, u32::MAX] {
+        let seen = whole(&Client { mechanism: Some(mechanism), ..Client::default() });
+        assert!(!seen.sent.is_empty());
+        let reply = message::error_reply(LinkCode::InvalidData);
+        assert_refused(&seen, reply, LinkError::Mechanism(mechanism));
+    }
+}
+
+#[test]
+fn wrong_tickets_get_permission_denied() {
+    let denied = || link_result(LinkCode::PermissionDenied).to_vec();
+    let wrong = Client { password: b"wrong\0".to_vec(), ..Client::default() };
+    assert_refused(&whole(&wrong), denied(), LinkError::Ticket(TicketRefused::Wrong));
+
+    let vouched = Stage { skip_auth: true, ..Stage::default() };
+    let seen = connect(&wrong.bytes(), &[], vouched, &mut Server::new());
+    assert!(matches!(seen.end, Some(Step::Authenticated(_))));
+
+    let mut server = Server::new();
+    server.tickets.disable();
+    let seen = connect(&wrong.bytes(), &[], Stage::default(), &mut server);
+    assert!(matches!(seen.end, Some(Step::Authenticated(_))));
+    let mut broken = wrong.bytes();
+    *broken.last_mut().unwrap() ^= 1;
+    let seen = connect(&broken, &[], Stage::default(), &mut server);
+    let reason = TicketRefused::Undecryptable(crate::link::key::Undecryptable);
+    assert_refused(&seen, denied(), LinkError::Ticket(reason));
+}
+
+#[test]
+fn without_a_key_the_handshake_waits_for_one() {
+    let now = Instant::now();
+    let mut server = Server::new();
+    let key = server.keys.take();
+    let mut handshake = Handshake::new(Stage::default());
+    let mut unread = Client::default().bytes();
+    for _ in 0..2 {
+        assert_eq!(handshake.feed(&mut unread, now, &mut server), Step::NeedKey);
+    }
+    assert_eq!(handshake.wants(), 0);
+    server.keys = key;
+    assert!(matches!(handshake.feed(&mut unread, now, &mut server), Step::Send(_)));
+    assert!(matches!(handshake.feed(&mut unread, now, &mut server), Step::Authenticated(_)));
+    let over = Refusal { reply: Vec::new(), reason: LinkError::Over };
+    assert_eq!(handshake.feed(&mut unread, now, &mut server), Step::Refuse(over));
+}
+
+#[test]
+fn a_caller_that_reads_what_is_wanted_takes_no_byte_of_the_channel() {
+    let now = Instant::now();
+    let mut server = Server::new();
+    let mut handshake = Handshake::new(Stage::default());
+    let bytes = [Client::default().bytes(), b"channel".to_vec()].concat();
+    let mut rest = &bytes[..];
+    let mut unread = Vec::new();
+    loop {
+        match handshake.feed(&mut unread, now, &mut server) {
+            Step::NeedMore => {
+                let (piece, later) = rest.split_at(handshake.wants() - unread.len());
+                unread.extend_from_slice(piece);
+                rest = later;
+            }
+            Step::Send(_) => {}
+            Step::Authenticated(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((unread.len(), rest), (0, &b"channel"[..]));
+}
+
+#[test]
+fn one_byte_at_a_time_gives_the_same_as_all_at_once() {
+    let base = Client::default();
+    for client in [
+        base.clone(),
+        Client { common: vec![], mechanism: None, ..base.clone() },
+        Client { password: b"no\0".to_vec(), ..base.clone() },
+        Client { mechanism: Some(2), ..base.clone() },
+        Client { major: 3, ..base.clone() },
+        Client { channel: (2, 9), ..base },
+    ] {
+        let bytes = client.bytes();
+        let run = |pieces: &[usize]| connect(&bytes, pieces, Stage::default(), &mut Server::new());
+        assert_eq!(run(&vec![1; bytes.len()]), run(&[]));
+    }
+}
+
+proptest! {
+    /// Any bytes in any pieces: no panic, and the pieces make no difference.
+    #[test]
+    fn pieces_make_no_difference(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        pieces in proptest::collection::vec(1usize..40, 0..40),
+        good in 0usize..48,
+    ) {
+        let mut input = Client::default().bytes();
+        input.truncate(good);
+        input.extend(bytes);
+        let run = |pieces: &[usize]| {
+            connect(&input, pieces, Stage::default(), &mut Server::new())
+        };
+        prop_assert_eq!(run(&pieces), run(&[]));
+    }
+
+    /// One changed byte anywhere in a good conversation.
+    #[test]
+    fn a_changed_byte_never_panics(at in 0usize..180, xor in 1u8.., pieces in proptest::collection::vec(1usize..40, 0..40)) {
+        let mut input = Client::default().bytes();
+        if let Some(byte) = input.get_mut(at) {
+            *byte ^= xor;
+        }
+        let run = |pieces: &[usize]| {
+            connect(&input, pieces, Stage::default(), &mut Server::new())
+        };
+        prop_assert_eq!(run(&pieces), run(&[]));
+    }
+}

@@ -1,0 +1,297 @@
+//! What the C edge calls: one method per thing that a host may want of the session.
+//!
+//! Called by the host under its lock, from any of its threads; settings take effect for links that
+//! come later unless said otherwise.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use crate::channel::cursor::Cursor;
+use crate::channel::display::worker::{Display, DisplaySetup};
+use crate::channel::display::{Pending, QxlHandle, Request};
+use crate::channel::inputs::InputsOrder;
+use crate::channel::{Upward, engine};
+use crate::link::ticket::SetTicketError;
+use crate::protocol::caps::ChannelType;
+use crate::qxl::command::QxlDevice;
+use crate::qxl::memslot::MemSlots;
+use crate::transport::connection::Connection;
+use crate::transport::listener::Listener;
+use crate::transport::stream::Stream;
+
+use super::Core;
+use super::host::{Caller, ChannelEvent, Host};
+use super::session::{Route, Session};
+use super::settings::Address;
+
+/// What a QXL instance says of itself (`QXLDevInitInfo`).
+#[derive(Debug, Clone, Copy)]
+pub struct QxlInfo {
+    /// Groups of memory slots.
+    pub groups: u32,
+    /// Slots per group.
+    pub slots: u32,
+    /// Bits of an address that hold the slot's generation.
+    pub gen_bits: u8,
+    /// Bits of an address that hold the slot's number.
+    pub id_bits: u8,
+    /// Bytes of device RAM, a hint for clients.
+    pub ram: u32,
+    /// Surfaces that the device wants.
+    pub surfaces: u32,
+}
+
+impl Core {
+    /// Takes the host and opens the listeners.
+    ///
+    /// # Errors
+    /// A second call, or a listener that cannot be opened; nothing stays open then.
+    pub fn init(
+        self: &Arc<Self>,
+        host: Arc<dyn Host>,
+        listen_fd: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        if self.host.get().is_some() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "initialised already"));
+        }
+        let settings = self.session().settings.clone();
+        let mut listeners = Vec::new();
+        match (&settings.address, settings.port) {
+            (Address::Unix(path), _) => listeners.push(Listener::unix(path)?),
+            (Address::Tcp(address, family), Some(port)) => {
+                listeners.push(Listener::tcp(address, port, *family)?);
+            }
+            (Address::Tcp(..), None) => {}
+        }
+        if let Some(fd) = listen_fd {
+            listeners.push(Listener::borrowed(fd)?);
+        }
+        // Neither can be set yet: `host` was empty above and API calls do not overlap.
+        let _ = self.host.set(host);
+        let _ = self.main_thread.set(std::thread::current().id());
+        if std::env::var_os("SPICE_DEBUG_ALLOW_MC").is_some() {
+            self.session().settings.multi_client = true;
+        }
+        if !listeners.is_empty() {
+            self.start_base()?;
+            self.with_door(|door| listeners.into_iter().for_each(|l| door.listen(l)));
+        }
+        Ok(())
+    }
+
+    /// True between a successful `init` and `destroy`.
+    #[must_use]
+    pub fn is_initialised(&self) -> bool {
+        self.host.get().is_some()
+    }
+
+    /// Takes over a connected socket. CONNECTED is told before this returns.
+    ///
+    /// # Errors
+    /// Hands the descriptor back if it is no usable socket or the server is not initialised.
+    pub fn add_client(
+        self: &Arc<Self>,
+        fd: OwnedFd,
+        skip_auth: bool,
+    ) -> Result<(), (OwnedFd, io::Error)> {
+        if !self.is_initialised() {
+            return Err((fd, io::Error::new(io::ErrorKind::NotConnected, "not initialised")));
+        }
+        if let Err(error) = self.start_base() {
+            return Err((fd, error));
+        }
+        let stream = Stream::adopt(fd)?;
+        let connection = Arc::new(Connection::of(&stream));
+        self.event(ChannelEvent::Connected, &connection);
+        self.with_door(|door| door.adopt(stream, connection, skip_auth));
+        self.run_host_tasks(self.caller());
+        Ok(())
+    }
+
+    /// `spice_server_set_ticket` (spec 02 §5); `None` refuses everybody.
+    ///
+    /// # Errors
+    /// A password that is too long (nothing changed), or a client that is connected when
+    /// `fail_if_connected` says so.
+    pub fn set_ticket(
+        &self,
+        password: Option<&[u8]>,
+        lifetime: i32,
+        fail_if_connected: bool,
+        disconnect_if_connected: bool,
+    ) -> Result<(), SetTicketError> {
+        let mut session = self.session();
+        let connected = session.connected();
+        let leave = session.ticket.before_set(
+            password,
+            connected,
+            fail_if_connected,
+            disconnect_if_connected,
+        )?;
+        // The new password counts before the old clients go: nobody slips in between.
+        session.ticket.set(password, lifetime, Instant::now())?;
+        if leave {
+            session.drop_all_clients();
+            drop(session);
+            self.wait_until(Session::is_empty);
+        }
+        Ok(())
+    }
+
+    /// The guest changed its keyboard LEDs.
+    pub fn keyboard_leds(&self, leds: u8) {
+        self.session().tell_inputs(InputsOrder::Leds(leds));
+    }
+
+    /// A tablet was added or removed.
+    pub fn tablet_changed(&self, present: bool) {
+        let consequences = self.session().mouse.set_tablet(present);
+        self.after_mouse_change(consequences);
+        self.run_host_tasks(self.caller());
+    }
+
+    /// The agent may or may not carry the mouse.
+    pub fn set_agent_mouse(&self, on: bool) {
+        let mut session = self.session();
+        session.settings.agent_mouse = on;
+        let consequences = session.mouse.set_agent_mouse(on);
+        drop(session);
+        self.after_mouse_change(consequences);
+    }
+
+    /// Adds a QXL device: starts its two threads and announces its two channels.
+    ///
+    /// # Errors
+    /// An id that is taken, senseless memory slots, or a system without threads.
+    pub fn add_qxl(
+        self: &Arc<Self>,
+        id: u8,
+        device: Box<dyn QxlDevice>,
+        info: &QxlInfo,
+    ) -> io::Result<QxlHandle> {
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+        if self.session().channel_exists(ChannelType::DISPLAY, id) {
+            return Err(invalid(format!("display {id} exists already")));
+        }
+        let slots = MemSlots::new(info.groups, info.slots, info.gen_bits, info.id_bits)
+            .map_err(|e| invalid(e.to_string()))?;
+        let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
+        let mouse_mode = Arc::clone(&self.mouse_mode);
+        let (cursor, t1) =
+            engine::start(&format!("spice-cursor-{id}"), Arc::clone(&upward), |_| {
+                Cursor::new(mouse_mode)
+            })?;
+        let pending = Arc::new(Pending::default());
+        let setup = DisplaySetup {
+            id,
+            device,
+            slots,
+            surfaces: info.surfaces,
+            cursor: cursor.clone(),
+            upward: Arc::clone(&upward),
+            pending: Arc::clone(&pending),
+        };
+        let started = engine::start(&format!("spice-disp-{id}"), upward, |_| Display::new(setup));
+        let (display, t2) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                cursor.stop();
+                let _ = t1.join();
+                return Err(error);
+            }
+        };
+        let mut session = self.session();
+        // The order in which the reference registers them; clients are told the reverse.
+        session.register(ChannelType::CURSOR, id, Arc::new(cursor));
+        session.register(ChannelType::DISPLAY, id, Arc::new(display.clone()));
+        session.ram.insert(id, info.ram);
+        let consequences = session.mouse.set_display(id, None);
+        drop(session);
+        self.add_threads([t1, t2]);
+        self.after_mouse_change(consequences);
+        Ok(QxlHandle::new(display, pending))
+    }
+
+    /// Removes a QXL device: afterwards no callback reaches it.
+    pub fn remove_qxl(&self, id: u8) {
+        let mut session = self.session();
+        session.ram.remove(&id);
+        let display = session.take(ChannelType::DISPLAY, id);
+        let cursor = session.take(ChannelType::CURSOR, id);
+        let consequences = session.mouse.remove_display(id);
+        drop(session);
+        for channel in [display, cursor].into_iter().flatten() {
+            channel.route.stop();
+        }
+        self.join_threads(&[format!("spice-disp-{id}"), format!("spice-cursor-{id}")]);
+        self.after_mouse_change(consequences);
+        self.run_host_tasks(self.caller());
+    }
+
+    /// Waits for threads by name; none of them waits for anybody.
+    fn join_threads(&self, names: &[String]) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = Vec::new();
+        let mut ending = Vec::new();
+        for thread in threads.drain(..) {
+            let named = thread.thread().name().is_some_and(|n| names.iter().any(|m| m == n));
+            if named { ending.push(thread) } else { kept.push(thread) }
+        }
+        *threads = kept;
+        drop(threads);
+        for thread in ending {
+            if thread.join().is_err() {
+                tracing::error!("a channel thread had panicked");
+            }
+        }
+    }
+
+    /// The machine runs or stops; `devices` are all QXL devices.
+    pub fn set_vm_running(&self, running: bool, devices: &[QxlHandle]) {
+        let was = std::mem::replace(&mut self.session().vm_running, running);
+        if was == running {
+            return;
+        }
+        for device in devices {
+            if running {
+                device.post(Request::Start);
+            } else {
+                device.call(Request::Stop);
+            }
+        }
+    }
+
+    /// Sets the machine's name for clients that come later.
+    pub fn set_name(&self, name: Option<String>) {
+        self.session().settings.name = name;
+    }
+
+    /// True if the mouse is in server mode.
+    #[must_use]
+    pub fn is_server_mouse(&self) -> bool {
+        self.mouse_mode.load(Ordering::Relaxed) == crate::protocol::main::MOUSE_MODE_SERVER
+    }
+
+    /// Ends everything: listeners, clients, channels, threads. Every callback has run afterwards.
+    pub fn destroy(&self) {
+        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(door) = door {
+            door.stop();
+        }
+        let channels = self.session().take_channels();
+        // Newest first, main last: the order in which the reference ends a session.
+        channels.iter().rev().for_each(|c| c.route.stop());
+        let threads: Vec<_> =
+            self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a channel thread had panicked");
+            }
+        }
+        // The last chance for callbacks, so everything runs here whoever calls.
+        self.run_host_tasks(Caller::MainThread);
+    }
+}

@@ -1,0 +1,151 @@
+//! What the session asks of the program that it lives in, and the mailbox that brings it there.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::channel::inputs::{Input, InputsOrder};
+use crate::protocol::inputs::{host_buttons, wheel_motion};
+use crate::protocol::main::{MOUSE_MODE_CLIENT, MOUSE_MODE_SERVER};
+use crate::transport::connection::Connection;
+
+use super::Core;
+
+/// Kinds of channel events, in the order in which a connection goes through them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelEvent {
+    /// A socket was accepted or handed over.
+    Connected,
+    /// Its link was accepted.
+    Initialized,
+    /// It is closed; nothing is told of it afterwards.
+    Disconnected,
+}
+
+/// The host's callbacks. `abi/host.rs` implements it over the C tables.
+///
+/// Every method runs on the thread that drives the host's main loop, or inside an API call.
+/// A device that the host has not given (no keyboard, say) makes its methods do nothing.
+pub trait Host: Send + Sync {
+    /// Tells of a connection. Only on the thread that called `spice_server_init`.
+    fn channel_event(&self, event: ChannelEvent, connection: &Arc<Connection>);
+    /// One raw set-1 byte.
+    fn key(&self, byte: u8);
+    /// LED bits: scroll 1, num 2, caps 4.
+    fn leds(&self) -> u8;
+    /// Relative movement and wheel; buttons: left 1, right 2, middle 4, side 0x40, extra 0x80.
+    fn mouse_motion(&self, dx: i32, dy: i32, dz: i32, buttons: u32);
+    /// Buttons of the relative mouse.
+    fn mouse_buttons(&self, buttons: u32);
+    /// Size of what positions refer to, in pixels.
+    fn tablet_size(&self, width: i32, height: i32);
+    /// Absolute position.
+    fn tablet_position(&self, x: i32, y: i32, buttons: u32);
+    /// Wheel of the tablet: -1, 0 or 1.
+    fn tablet_wheel(&self, dz: i32, buttons: u32);
+    /// Buttons of the tablet.
+    fn tablet_buttons(&self, buttons: u32);
+}
+
+/// Work for the host's main loop.
+#[derive(Debug)]
+pub enum HostTask {
+    /// Tell of a connection.
+    Event(ChannelEvent, Arc<Connection>),
+    /// A client's user did something.
+    Input(Input),
+    /// The inputs channel wants the LEDs.
+    AskLeds,
+    /// Tell the tablet its size.
+    TabletSize(u32, u32),
+    /// The last client left and the host wants to end then.
+    Exit,
+}
+
+impl HostTask {
+    /// True for callbacks in which hosts take their own lock unless they are on the main thread.
+    fn needs_main_thread(&self) -> bool {
+        matches!(self, Self::Event(..) | Self::Exit)
+    }
+}
+
+/// Who is asking for the mailbox to be worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// The thread that called `spice_server_init`: everything may run.
+    MainThread,
+    /// Another thread of the host inside an API call: events stay queued.
+    OtherThread,
+}
+
+impl Core {
+    /// Runs what the mailbox holds. Re-entrant: callbacks may call any API function.
+    pub fn run_host_tasks(&self, caller: Caller) {
+        let Some(host) = self.host() else { return };
+        if caller == Caller::MainThread {
+            self.mailbox.acknowledge();
+            while let Some(task) = self.take_deferred().or_else(|| self.mailbox.pop()) {
+                self.run_host_task(&*host, task);
+            }
+        } else {
+            while let Some(task) = self.mailbox.pop() {
+                if task.needs_main_thread() {
+                    self.defer(task);
+                } else {
+                    self.run_host_task(&*host, task);
+                }
+            }
+        }
+        self.inputs_may_go_on();
+    }
+
+    fn run_host_task(&self, host: &dyn Host, task: HostTask) {
+        match task {
+            HostTask::Event(event, connection) => host.channel_event(event, &connection),
+            HostTask::Input(input) => self.run_input(host, input),
+            HostTask::AskLeds => {
+                let leds = host.leds();
+                self.session().tell_inputs(InputsOrder::InitialLeds(leds));
+            }
+            HostTask::TabletSize(width, height) => {
+                let size = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+                host.tablet_size(size(width), size(height));
+            }
+            HostTask::Exit => std::process::exit(0),
+        }
+    }
+
+    /// The mode that counts is the one at this moment: a client learns of a change only later.
+    fn run_input(&self, host: &dyn Host, input: Input) {
+        // Relaxed: written under the session's lock, read as a hint of the present.
+        let mode = self.mouse_mode.load(Ordering::Relaxed);
+        match (input, mode) {
+            (Input::Scancodes(bytes), _) => bytes.into_iter().for_each(|b| host.key(b)),
+            (Input::Motion { dx, dy, buttons }, MOUSE_MODE_SERVER) => {
+                host.mouse_motion(dx, dy, 0, host_buttons(buttons));
+            }
+            (Input::Press { button, buttons }, MOUSE_MODE_SERVER) => {
+                host.mouse_motion(0, 0, wheel_motion(button), host_buttons(buttons));
+            }
+            (Input::Release { buttons }, MOUSE_MODE_SERVER) => {
+                host.mouse_buttons(host_buttons(buttons));
+            }
+            (Input::Position { x, y, buttons, .. }, MOUSE_MODE_CLIENT) => {
+                let (width, height) = self.session().tablet_size();
+                let clamp = |v: u32, n: u32| {
+                    // Clients send -1 at an edge, which arrives as a huge number.
+                    let v = if v > i32::MAX.unsigned_abs() { 0 } else { v };
+                    i32::try_from(v.min(n.saturating_sub(1))).unwrap_or(i32::MAX)
+                };
+                host.tablet_position(clamp(x, width), clamp(y, height), host_buttons(buttons));
+            }
+            (Input::Press { button, buttons }, MOUSE_MODE_CLIENT) => {
+                host.tablet_wheel(wheel_motion(button), host_buttons(buttons));
+            }
+            (Input::Release { buttons }, MOUSE_MODE_CLIENT) => {
+                host.tablet_buttons(host_buttons(buttons));
+            }
+            // Movements of the other mode are on their way when a mode changes: ignored.
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The tables of a session: channels, clients, mouse. Guarded by one lock (see `Core`).
+//!
+//! The lock is held for look-ups and for handing out orders, never across a callback, a system
+//! call that may wait, or a wait for another thread.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand_core::{OsRng, RngCore};
+
+use crate::channel::inputs::InputsOrder;
+use crate::channel::main::MainOrder;
+use crate::channel::{Attach, ClientId, Handle, Order};
+use crate::link::message::LinkCode;
+use crate::link::ticket::{Connected, TicketPolicy};
+use crate::protocol::caps::ChannelType;
+use crate::transport::connection::{Connection, Identity};
+
+use super::mouse::Mouse;
+use super::settings::Settings;
+
+/// A way to a channel's thread that hides what orders the channel understands.
+pub trait Route: Send + Sync {
+    /// Brings a client.
+    fn attach(&self, attach: Attach);
+    /// Ends a client's connections.
+    fn drop_client(&self, client: ClientId);
+    /// Ends the thread.
+    fn stop(&self);
+}
+
+impl<T: Send> Route for Handle<T> {
+    fn attach(&self, attach: Attach) {
+        self.send(Order::Attach(Box::new(attach)));
+    }
+
+    fn drop_client(&self, client: ClientId) {
+        self.send(Order::Drop(client));
+    }
+
+    fn stop(&self) {
+        self.send(Order::Stop);
+    }
+}
+
+/// A channel that clients may link to.
+pub struct Registered {
+    /// Its type.
+    pub channel_type: ChannelType,
+    /// Its id.
+    pub channel_id: u8,
+    /// The way to it.
+    pub route: Arc<dyn Route>,
+}
+
+#[derive(Debug, Default)]
+struct ClientEntry {
+    /// Connections by their id, with what they are linked to.
+    connections: BTreeMap<u64, (ChannelType, u8)>,
+    /// Told to go: no further channel attaches.
+    leaving: bool,
+}
+
+/// Where an authenticated connection goes.
+pub enum Binding {
+    /// To this channel, as this client.
+    Attach(Arc<dyn Route>, ClientId),
+    /// The client has this channel already: accept the link, then close it.
+    Duplicate(ClientId),
+    /// Other clients have to leave first; ask again when one has.
+    WaitForOthers,
+    /// Refuse with this link error.
+    Refuse(LinkCode),
+}
+
+/// The tables.
+pub struct Session {
+    /// What the host set.
+    pub settings: Settings,
+    /// Who may log in.
+    pub ticket: TicketPolicy,
+    /// Mouse modes.
+    pub mouse: Mouse,
+    /// Newest last.
+    channels: Vec<Registered>,
+    clients: BTreeMap<ClientId, ClientEntry>,
+    main: Option<Handle<MainOrder>>,
+    inputs: Option<Handle<InputsOrder>>,
+    /// RAM of the QXL devices by id, for the main channel's hint.
+    pub ram: BTreeMap<u8, u32>,
+    /// True between `vm_start` and `vm_stop`.
+    pub vm_running: bool,
+}
+
+impl Session {
+    pub(super) fn new() -> Self {
+        Self {
+            settings: Settings::default(),
+            ticket: TicketPolicy::new(Instant::now()),
+            mouse: Mouse::new(),
+            channels: Vec::new(),
+            clients: BTreeMap::new(),
+            main: None,
+            inputs: None,
+            ram: BTreeMap::new(),
+            vm_running: false,
+        }
+    }
+
+    /// Adds a channel; clients that had their list are told.
+    pub fn register(&mut self, channel_type: ChannelType, channel_id: u8, route: Arc<dyn Route>) {
+        self.channels.push(Registered { channel_type, channel_id, route });
+        self.tell_main(MainOrder::NewChannel { channel_type, channel_id });
+    }
+
+    /// Takes a channel out; its thread still runs.
+    pub fn take(&mut self, channel_type: ChannelType, channel_id: u8) -> Option<Registered> {
+        let at = self
+            .channels
+            .iter()
+            .position(|c| (c.channel_type, c.channel_id) == (channel_type, channel_id))?;
+        Some(self.channels.remove(at))
+    }
+
+    /// Keeps the typed ways to the two channels that the session itself talks to.
+    pub fn set_base(&mut self, main: Handle<MainOrder>, inputs: Handle<InputsOrder>) {
+        self.register(ChannelType::MAIN, 0, Arc::new(main.clone()));
+        self.register(ChannelType::INPUTS, 0, Arc::new(inputs.clone()));
+        (self.main, self.inputs) = (Some(main), Some(inputs));
+    }
+
+    /// True once main and inputs run.
+    #[must_use]
+    pub fn has_base(&self) -> bool {
+        self.main.is_some()
+    }
+
+    pub(super) fn tell_main(&self, order: MainOrder) {
+        if let Some(main) = &self.main {
+            main.send(Order::Do(order));
+        }
+    }
+
+    pub(super) fn tell_inputs(&self, order: InputsOrder) {
+        if let Some(inputs) = &self.inputs {
+            inputs.send(Order::Do(order));
+        }
+    }
+
+    pub(super) fn poke_inputs(&self) {
+        if let Some(inputs) = &self.inputs {
+            inputs.poke();
+        }
+    }
+
+    /// Size that positions refer to.
+    #[must_use]
+    pub fn tablet_size(&self) -> (u32, u32) {
+        self.mouse.size().unwrap_or((0, 0))
+    }
+
+    /// True if a link to this channel makes sense. Main exists whatever its id.
+    #[must_use]
+    pub fn channel_exists(&self, channel_type: ChannelType, channel_id: u8) -> bool {
+        channel_type == ChannelType::MAIN || self.find(channel_type, channel_id).is_some()
+    }
+
+    fn find(&self, channel_type: ChannelType, channel_id: u8) -> Option<&Registered> {
+        let id = if channel_type == ChannelType::MAIN { 0 } else { channel_id };
+        self.channels.iter().find(|c| c.channel_type == channel_type && c.channel_id == id)
+    }
+
+    /// Every channel but main, newest first.
+    #[must_use]
+    pub fn channel_list(&self) -> Vec<(ChannelType, u8)> {
+        let listed = self.channels.iter().rev().filter(|c| c.channel_type != ChannelType::MAIN);
+        listed.map(|c| (c.channel_type, c.channel_id)).collect()
+    }
+
+    /// Decides where an authenticated link goes and enters it into the tables.
+    pub fn bind(
+        &mut self,
+        connection: &Arc<Connection>,
+        channel_type: ChannelType,
+        channel_id: u8,
+        wanted: ClientId,
+    ) -> Binding {
+        let Some(route) = self.find(channel_type, channel_id).map(|c| Arc::clone(&c.route)) else {
+            return Binding::Refuse(LinkCode::ChannelNotAvailable);
+        };
+        let client = if channel_type == ChannelType::MAIN {
+            if wanted != 0 {
+                // A migrating client; the migration issue takes it in.
+                tracing::warn!("a migrating client was refused: migration is not implemented yet");
+                return Binding::Refuse(LinkCode::Error);
+            }
+            if !self.settings.multi_client && !self.clients.is_empty() {
+                self.drop_all_clients();
+                return Binding::WaitForOthers;
+            }
+            self.new_client_id()
+        } else {
+            match self.clients.get(&wanted) {
+                Some(entry) if !entry.leaving => wanted,
+                _ => return Binding::Refuse(LinkCode::BadConnectionId),
+            }
+        };
+        let entry = self.clients.entry(client).or_default();
+        let duplicate = entry.connections.values().any(|c| *c == (channel_type, channel_id));
+        entry.connections.insert(connection.id, (channel_type, channel_id));
+        // Set once per connection: a connection is bound once.
+        let identity = Identity { client, channel_type: channel_type.0, channel_id };
+        let _ = connection.identity.set(identity);
+        if duplicate { Binding::Duplicate(client) } else { Binding::Attach(route, client) }
+    }
+
+    /// Random, because it is what ties a client's channels together; never 0, never in use.
+    fn new_client_id(&self) -> ClientId {
+        loop {
+            let id = OsRng.next_u32();
+            if id != 0 && !self.clients.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Tells every client to go. True if there was one.
+    pub fn drop_all_clients(&mut self) -> bool {
+        let ids: Vec<ClientId> = self.clients.keys().copied().collect();
+        ids.iter().for_each(|id| self.drop_client(*id));
+        !ids.is_empty()
+    }
+
+    fn drop_client(&mut self, client: ClientId) {
+        let Some(entry) = self.clients.get_mut(&client) else { return };
+        if !std::mem::replace(&mut entry.leaving, true) {
+            self.channels.iter().for_each(|c| c.route.drop_client(client));
+        }
+    }
+
+    /// A connection ended. Returns true if its client is gone with it.
+    pub fn closed(&mut self, connection: &Connection, client: ClientId) -> bool {
+        let Some(entry) = self.clients.get_mut(&client) else { return false };
+        let was = entry.connections.remove(&connection.id);
+        if was.is_some_and(|(t, _)| t == ChannelType::MAIN) {
+            self.drop_client(client);
+        }
+        let gone = self.clients.get(&client).is_some_and(|e| e.connections.is_empty() && e.leaving);
+        if gone {
+            self.clients.remove(&client);
+        }
+        gone
+    }
+
+    /// Clients with a session.
+    #[must_use]
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// True if no client is left, the leaving ones included.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Who is here, for `set_ticket`.
+    #[must_use]
+    pub fn connected(&self) -> Connected {
+        let linked = |e: &ClientEntry| e.connections.values().any(|c| c.0 == ChannelType::MAIN);
+        Connected { main: self.clients.values().any(linked), any: !self.clients.is_empty() }
+    }
+
+    /// Takes all channels out, for the end of the server.
+    pub(super) fn take_channels(&mut self) -> Vec<Registered> {
+        (self.main, self.inputs) = (None, None);
+        std::mem::take(&mut self.channels)
+    }
+}

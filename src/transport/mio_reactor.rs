@@ -1,0 +1,392 @@
+//! The readiness engine: mio (epoll) with non-blocking sockets.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::listener::Listener;
+use super::outbox::Outbox;
+use super::reactor::{Event, Key, Reactor, Wake};
+use super::stream::Stream;
+
+/// Unread bytes at which a socket is not read any further until some are consumed.
+///
+/// Larger than any message a channel accepts in one piece (1 MiB is taken in parts by then).
+const UNREAD_LIMIT: usize = 128 * 1024;
+/// Bytes read in one go, so that one busy peer does not starve its neighbours.
+const READ_STEP: usize = 32 * 1024;
+/// Bytes sent in one go, for the same reason.
+const SEND_STEP: usize = 4 * 1024 * 1024;
+/// Token of the waker; sockets count from 1.
+const WAKER: Token = Token(0);
+
+#[derive(Debug)]
+struct Connection {
+    stream: Stream,
+    unread: Vec<u8>,
+    outbox: Outbox,
+    /// The kernel may have bytes (edge-triggered: true until a read says otherwise).
+    readable: bool,
+    /// The kernel may take bytes.
+    writable: bool,
+    reading: bool,
+    closed: bool,
+    /// Stands in the ready list.
+    queued: bool,
+}
+
+impl Connection {
+    fn wants_read(&self) -> bool {
+        self.readable && self.reading && !self.closed && self.unread.len() < UNREAD_LIMIT
+    }
+
+    fn wants_write(&self) -> bool {
+        self.writable && !self.closed && !self.outbox.is_empty()
+    }
+}
+
+/// A reactor over mio. Owned by one thread.
+#[derive(Debug)]
+pub struct MioReactor {
+    poll: Poll,
+    polled: Events,
+    waker: Arc<MioWaker>,
+    connections: HashMap<usize, Connection>,
+    listeners: HashMap<usize, Listener>,
+    /// Connections that can make progress without another event from the kernel.
+    ready: VecDeque<usize>,
+    /// Found outside `wait`, delivered by the next one.
+    pending: Vec<Event>,
+    scratch: Vec<u8>,
+    next: usize,
+}
+
+#[derive(Debug)]
+struct MioWaker(Waker);
+
+impl Wake for MioWaker {
+    fn wake(&self) {
+        if let Err(error) = self.0.wake() {
+            tracing::error!(%error, "a thread could not be woken");
+        }
+    }
+}
+
+impl MioReactor {
+    /// A reactor without sockets.
+    ///
+    /// # Errors
+    /// If the process has no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
+        Ok(Self {
+            poll,
+            polled: Events::with_capacity(256),
+            waker,
+            connections: HashMap::new(),
+            listeners: HashMap::new(),
+            ready: VecDeque::new(),
+            pending: Vec::new(),
+            scratch: vec![0; READ_STEP],
+            next: 1,
+        })
+    }
+
+    fn next_key(&mut self) -> usize {
+        let key = self.next;
+        self.next += 1;
+        key
+    }
+
+    fn enqueue(&mut self, key: usize) {
+        if let Some(c) = self.connections.get_mut(&key)
+            && !c.queued
+            && (c.wants_read() || c.wants_write())
+        {
+            c.queued = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// One step of reading and one of writing.
+    fn progress(&mut self, key: usize, events: &mut Vec<Event>) {
+        let Some(c) = self.connections.get_mut(&key) else { return };
+        c.queued = false;
+        if c.wants_read() {
+            match c.stream.recv(&mut self.scratch) {
+                Ok(0) => c.closed = true,
+                Ok(n) => {
+                    c.unread.extend_from_slice(self.scratch.get(..n).unwrap_or_default());
+                    events.push(Event::Received(Key(key)));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => c.readable = false,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => c.closed = true,
+            }
+            if c.closed {
+                events.push(Event::Closed(Key(key)));
+            }
+        }
+        Self::send(c, key, events);
+        self.enqueue(key);
+    }
+
+    fn send(c: &mut Connection, key: usize, events: &mut Vec<Event>) {
+        let mut budget = SEND_STEP;
+        let had = c.wants_write();
+        while c.wants_write() && budget > 0 {
+            let stream = &c.stream;
+            match c.outbox.drain(|slices| stream.send(slices)) {
+                Ok(n) => budget = budget.saturating_sub(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => c.writable = false,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    c.closed = true;
+                    events.push(Event::Closed(Key(key)));
+                }
+            }
+        }
+        if had && c.outbox.is_empty() && !c.closed {
+            events.push(Event::Drained(Key(key)));
+        }
+    }
+}
+
+impl Reactor for MioReactor {
+    fn insert(&mut self, stream: Stream, unread: Vec<u8>) -> io::Result<Key> {
+        let key = self.next_key();
+        self.poll.registry().register(
+            &mut SourceFd(&stream.as_raw_fd()),
+            Token(key),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        if !unread.is_empty() {
+            self.pending.push(Event::Received(Key(key)));
+        }
+        let connection = Connection {
+            stream,
+            unread,
+            outbox: Outbox::default(),
+            // A fresh socket is tried at once: most peers have sent something already.
+            readable: true,
+            writable: true,
+            reading: true,
+            closed: false,
+            queued: false,
+        };
+        self.connections.insert(key, connection);
+        self.enqueue(key);
+        Ok(Key(key))
+    }
+
+    fn remove(&mut self, key: Key) -> Option<(Stream, Vec<u8>)> {
+        let c = self.connections.remove(&key.0)?;
+        // The descriptor leaves the poll set when it is closed, too; an error changes nothing.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&c.stream.as_raw_fd()));
+        Some((c.stream, c.unread))
+    }
+
+    fn listen(&mut self, listener: Listener) -> io::Result<Key> {
+        let key = self.next_key();
+        self.poll.registry().register(
+            &mut SourceFd(&listener.as_raw_fd()),
+            Token(key),
+            Interest::READABLE,
+        )?;
+        self.listeners.insert(key, listener);
+        self.pending.push(Event::Acceptable(Key(key)));
+        Ok(Key(key))
+    }
+
+    fn accept(&mut self, key: Key) -> io::Result<OwnedFd> {
+        match self.listeners.get(&key.0) {
+            Some(listener) => listener.accept(),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn unread(&self, key: Key) -> &[u8] {
+        self.connections.get(&key.0).map(|c| c.unread.as_slice()).unwrap_or_default()
+    }
+
+    fn consume(&mut self, key: Key, n: usize) {
+        if let Some(c) = self.connections.get_mut(&key.0) {
+            c.unread.drain(..n.min(c.unread.len()));
+        }
+        self.enqueue(key.0);
+    }
+
+    fn set_reading(&mut self, key: Key, on: bool) {
+        if let Some(c) = self.connections.get_mut(&key.0) {
+            c.reading = on;
+            if on && !c.unread.is_empty() {
+                self.pending.push(Event::Received(key));
+            }
+        }
+        self.enqueue(key.0);
+    }
+
+    fn outbox(&mut self, key: Key) -> Option<&mut Outbox> {
+        self.connections.get_mut(&key.0).map(|c| &mut c.outbox)
+    }
+
+    fn flush(&mut self, key: Key) {
+        if let Some(c) = self.connections.get_mut(&key.0) {
+            Self::send(c, key.0, &mut self.pending);
+        }
+        self.enqueue(key.0);
+    }
+
+    fn finish_sending(&mut self, key: Key) {
+        if let Some(c) = self.connections.get(&key.0) {
+            c.stream.finish_sending();
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        events.append(&mut self.pending);
+        // One round over those that were ready at the start: who stays ready waits its turn.
+        for _ in 0..self.ready.len() {
+            if let Some(key) = self.ready.pop_front() {
+                self.progress(key, events);
+            }
+        }
+        let now = !events.is_empty() || !self.ready.is_empty();
+        let timeout = if now { Some(Duration::ZERO) } else { timeout };
+        match self.poll.poll(&mut self.polled, timeout) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(e) => return Err(e),
+        }
+        let mut touched = Vec::new();
+        for event in &self.polled {
+            let key = event.token().0;
+            if event.token() == WAKER {
+                events.push(Event::Woken);
+            } else if self.listeners.contains_key(&key) {
+                events.push(Event::Acceptable(Key(key)));
+            } else if let Some(c) = self.connections.get_mut(&key) {
+                let gone = event.is_error() || (event.is_read_closed() && event.is_write_closed());
+                c.readable |= event.is_readable() || event.is_read_closed();
+                c.writable |= event.is_writable();
+                if gone && !c.reading && !c.closed {
+                    // Nobody reads, so nobody would notice the end.
+                    c.closed = true;
+                    events.push(Event::Closed(Key(key)));
+                }
+                touched.push(key);
+            }
+        }
+        for key in touched {
+            self.progress(key, events);
+        }
+        Ok(())
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        Arc::clone(&self.waker) as Arc<dyn Wake>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
+
+    fn pair(reactor: &mut MioReactor) -> (Key, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::adopt(OwnedFd::from(ours)).unwrap();
+        (reactor.insert(stream, Vec::new()).unwrap(), theirs)
+    }
+
+    fn wait_for(reactor: &mut MioReactor, wanted: Event) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut events = Vec::new();
+        while !events.contains(&wanted) {
+            assert!(Instant::now() < deadline, "no {wanted:?} in ten seconds, only {events:?}");
+            reactor.wait(Some(Duration::from_millis(100)), &mut events).unwrap();
+        }
+    }
+
+    #[test]
+    fn bytes_go_both_ways_and_the_end_is_told() {
+        let mut reactor = MioReactor::new().unwrap();
+        let (key, mut peer) = pair(&mut reactor);
+        peer.write_all(b"hello").unwrap();
+        wait_for(&mut reactor, Event::Received(key));
+        assert_eq!(reactor.unread(key), b"hello");
+        reactor.consume(key, 2);
+        assert_eq!(reactor.unread(key), b"llo");
+        reactor.outbox(key).unwrap().push(b"answer");
+        reactor.flush(key);
+        wait_for(&mut reactor, Event::Drained(key));
+        let mut got = [0; 6];
+        peer.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"answer");
+        drop(peer);
+        wait_for(&mut reactor, Event::Closed(key));
+    }
+
+    #[test]
+    fn a_peer_that_sends_without_end_is_read_up_to_the_limit() {
+        let mut reactor = MioReactor::new().unwrap();
+        let (key, mut peer) = pair(&mut reactor);
+        peer.set_nonblocking(true).unwrap();
+        let block = vec![1u8; 64 * 1024];
+        let mut events = Vec::new();
+        for _ in 0..100 {
+            let _ = peer.write(&block);
+            reactor.wait(Some(Duration::ZERO), &mut events).unwrap();
+        }
+        let held = reactor.unread(key).len();
+        assert!((UNREAD_LIMIT..UNREAD_LIMIT + READ_STEP).contains(&held), "held {held} bytes");
+        reactor.consume(key, held);
+        wait_for(&mut reactor, Event::Received(key));
+    }
+
+    #[test]
+    fn a_paused_socket_is_not_read_and_its_end_is_told_all_the_same() {
+        let mut reactor = MioReactor::new().unwrap();
+        let (key, mut peer) = pair(&mut reactor);
+        reactor.set_reading(key, false);
+        peer.write_all(b"x").unwrap();
+        let mut events = Vec::new();
+        reactor.wait(Some(Duration::from_millis(20)), &mut events).unwrap();
+        assert!(reactor.unread(key).is_empty());
+        drop(peer);
+        wait_for(&mut reactor, Event::Closed(key));
+    }
+
+    #[test]
+    fn a_waker_ends_an_endless_wait() {
+        let mut reactor = MioReactor::new().unwrap();
+        let waker = reactor.waker();
+        let other = std::thread::spawn(move || waker.wake());
+        wait_for(&mut reactor, Event::Woken);
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn more_than_the_socket_holds_arrives_complete() {
+        let mut reactor = MioReactor::new().unwrap();
+        let (key, mut peer) = pair(&mut reactor);
+        let all: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+        reactor.outbox(key).unwrap().push(&all);
+        reactor.flush(key);
+        let reader = std::thread::spawn(move || {
+            let mut got = vec![0; 3_000_000];
+            peer.read_exact(&mut got).unwrap();
+            (got, peer)
+        });
+        wait_for(&mut reactor, Event::Drained(key));
+        assert_eq!(reader.join().unwrap().0, all);
+    }
+}

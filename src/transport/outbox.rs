@@ -1,0 +1,151 @@
+//! What still has to go out on one socket: small pieces copied together, bulk data by reference.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use crate::protocol::message::Bulk;
+
+/// Pieces that one system call may gather.
+const MAX_SLICES: usize = 64;
+/// A piece of own bytes takes more small messages until it has this size.
+const MERGE_LIMIT: usize = 16 * 1024;
+
+#[derive(Debug)]
+enum Piece {
+    Own(Vec<u8>),
+    Shared(Bulk),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bulk) => bulk.as_slice(),
+        }
+    }
+}
+
+/// Bytes in sending order. Its owner bounds it: it queues nothing while `len` is above its mark.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pieces: VecDeque<Piece>,
+    /// Bytes of the first piece that are gone already.
+    sent: usize,
+    len: usize,
+}
+
+impl Outbox {
+    /// Bytes that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Queues bytes, copied next to earlier small ones.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.len += bytes.len();
+        if let Some(Piece::Own(last)) = self.pieces.back_mut()
+            && last.len() + bytes.len() <= MERGE_LIMIT
+        {
+            last.extend_from_slice(bytes);
+        } else if !bytes.is_empty() {
+            let mut piece = Vec::with_capacity(bytes.len().max(256));
+            piece.extend_from_slice(bytes);
+            self.pieces.push_back(Piece::Own(piece));
+        }
+    }
+
+    /// Queues a block by reference.
+    pub fn push_bulk(&mut self, bulk: Bulk) {
+        let n = bulk.as_slice().len();
+        if n > 0 {
+            self.len += n;
+            self.pieces.push_back(Piece::Shared(bulk));
+        }
+    }
+
+    /// Offers the waiting bytes to `send` in gathered form; drops what `send` says it took.
+    ///
+    /// # Errors
+    /// What `send` returns.
+    pub fn drain<E>(
+        &mut self,
+        send: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let mut skip = self.sent;
+        let slices: Vec<IoSlice<'_>> = self
+            .pieces
+            .iter()
+            .take(MAX_SLICES)
+            .map(|p| IoSlice::new(p.bytes().get(std::mem::take(&mut skip)..).unwrap_or_default()))
+            .collect();
+        let taken = send(&slices)?;
+        drop(slices);
+        self.advance(taken);
+        Ok(taken)
+    }
+
+    fn advance(&mut self, taken: usize) {
+        let mut left = taken.min(self.len);
+        self.len -= left;
+        while let Some(first) = self.pieces.front() {
+            let rest = first.bytes().len() - self.sent;
+            if left < rest {
+                self.sent += left;
+                return;
+            }
+            left -= rest;
+            self.sent = 0;
+            self.pieces.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    #[test]
+    fn bytes_leave_in_order_whatever_the_socket_takes() {
+        for step in 1..40 {
+            let mut outbox = Outbox::default();
+            outbox.push(b"header");
+            outbox.push_bulk(Bulk { bytes: Arc::new(b"xxbulk dataxx".to_vec()), range: 2..11 });
+            outbox.push(b"");
+            outbox.push(b"next");
+            outbox.push(b"+more");
+            let mut got = Vec::new();
+            while !outbox.is_empty() {
+                outbox
+                    .drain(|slices| {
+                        let all: Vec<u8> = slices.iter().flat_map(|s| s.iter().copied()).collect();
+                        let n = step.min(all.len());
+                        got.extend_from_slice(&all[..n]);
+                        Ok::<_, Infallible>(n)
+                    })
+                    .unwrap();
+            }
+            assert_eq!(got, b"headerbulk datanext+more", "step {step}");
+            assert!(outbox.pieces.is_empty());
+        }
+    }
+
+    #[test]
+    fn small_messages_share_a_piece_and_bulk_is_not_copied() {
+        let mut outbox = Outbox::default();
+        (0..100).for_each(|_| outbox.push(&[0; 32]));
+        assert_eq!(outbox.pieces.len(), 1);
+        let block = Arc::new(vec![0u8; 1000]);
+        outbox.push_bulk(Bulk::whole(Arc::clone(&block)));
+        assert_eq!(Arc::strong_count(&block), 2);
+        assert_eq!(outbox.len(), 4200);
+    }
+}

@@ -1,0 +1,88 @@
+//! What a thread asks of the engine that moves its sockets' bytes.
+//!
+//! The interface speaks of completed work (bytes have arrived, the outbox ran empty), not of
+//! readiness, so that a completion engine (io_uring) fits behind it as well as a readiness one.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::listener::Listener;
+use super::outbox::Outbox;
+use super::stream::Stream;
+
+/// Names a socket within one reactor; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(pub(super) usize);
+
+/// What happened while a thread waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// More bytes are in [`Reactor::unread`].
+    Received(Key),
+    /// The outbox ran empty.
+    Drained(Key),
+    /// The peer closed or the socket failed; nothing more comes or goes.
+    Closed(Key),
+    /// A listener has connections.
+    Acceptable(Key),
+    /// Another thread called [`Wake::wake`].
+    Woken,
+}
+
+/// Wakes a reactor from another thread.
+pub trait Wake: Send + Sync + std::fmt::Debug {
+    /// Makes the current or next [`Reactor::wait`] return with [`Event::Woken`].
+    fn wake(&self);
+}
+
+/// Moves bytes between sockets and buffers. Owned by one thread.
+pub trait Reactor: Send {
+    /// Takes over a stream; `unread` are bytes that were read from it before.
+    ///
+    /// # Errors
+    /// If the system cannot watch one more descriptor.
+    fn insert(&mut self, stream: Stream, unread: Vec<u8>) -> io::Result<Key>;
+
+    /// Gives a stream back with what was read but not consumed. Unsent bytes are dropped.
+    fn remove(&mut self, key: Key) -> Option<(Stream, Vec<u8>)>;
+
+    /// Watches a listener.
+    ///
+    /// # Errors
+    /// If the system cannot watch one more descriptor.
+    fn listen(&mut self, listener: Listener) -> io::Result<Key>;
+
+    /// Accepts from a listener.
+    ///
+    /// # Errors
+    /// `WouldBlock` if no connection waits (the next one makes a new event).
+    fn accept(&mut self, key: Key) -> io::Result<std::os::fd::OwnedFd>;
+
+    /// Bytes that arrived and were not consumed.
+    fn unread(&self, key: Key) -> &[u8];
+
+    /// Drops the first `n` unread bytes and lets more arrive.
+    fn consume(&mut self, key: Key, n: usize);
+
+    /// Stops or resumes reading, so that a peer feels that we are behind.
+    fn set_reading(&mut self, key: Key, on: bool);
+
+    /// Where to queue bytes; follow with [`Reactor::flush`].
+    fn outbox(&mut self, key: Key) -> Option<&mut Outbox>;
+
+    /// Tells the peer that nothing more comes; reading goes on.
+    fn finish_sending(&mut self, key: Key);
+
+    /// Starts sending what the outbox holds.
+    fn flush(&mut self, key: Key);
+
+    /// Sleeps until something happens or the time is over (`None`: for ever); fills `events`.
+    ///
+    /// # Errors
+    /// If the system's wait call fails, which means a broken process.
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
+
+    /// The means to wake this reactor.
+    fn waker(&self) -> Arc<dyn Wake>;
+}

@@ -1,0 +1,106 @@
+//! A connected socket of any family: TCP, unix, or handed over by the host.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, getpeername,
+    getsockname, sockopt,
+};
+
+/// Seconds of silence before TCP keepalive probes start (spec 02 §1).
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(600);
+
+/// A connected, non-blocking stream socket. Closed when dropped.
+#[derive(Debug)]
+pub struct Stream {
+    fd: OwnedFd,
+    local: Option<SocketAddrAny>,
+    peer: Option<SocketAddrAny>,
+}
+
+impl Stream {
+    /// Takes over a connected socket and sets its options.
+    ///
+    /// # Errors
+    /// Hands the descriptor back if it cannot be made non-blocking, or if it is a TCP socket that
+    /// refuses TCP_NODELAY. Options that the family does not know are ignored.
+    pub fn adopt(fd: OwnedFd) -> Result<Self, (OwnedFd, io::Error)> {
+        if let Err(e) = rustix::io::ioctl_fionbio(&fd, true) {
+            return Err((fd, e.into()));
+        }
+        if let Err(e) = sockopt::set_tcp_nodelay(&fd, true) {
+            use rustix::io::Errno;
+            if ![Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOPROTOOPT].contains(&e) {
+                return Err((fd, e.into()));
+            }
+        }
+        let local = getsockname(&fd).ok();
+        let peer = getpeername(&fd).ok().flatten();
+        let stream = Self { fd, local, peer };
+        if stream.is_tcp() {
+            // Keepalive is a convenience; a socket without it still works.
+            let _ = sockopt::set_socket_keepalive(&stream.fd, true);
+            let _ = sockopt::set_tcp_keepidle(&stream.fd, KEEPALIVE_IDLE);
+        }
+        let _ = rustix::io::fcntl_setfd(&stream.fd, rustix::io::FdFlags::CLOEXEC);
+        Ok(stream)
+    }
+
+    /// True for IPv4 and IPv6.
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        self.local.as_ref().is_some_and(|a| {
+            matches!(a.address_family(), AddressFamily::INET | AddressFamily::INET6)
+        })
+    }
+
+    /// Our address, if the kernel knows one.
+    #[must_use]
+    pub fn local(&self) -> Option<&SocketAddrAny> {
+        self.local.as_ref()
+    }
+
+    /// The peer's address, if the kernel knows one.
+    #[must_use]
+    pub fn peer(&self) -> Option<&SocketAddrAny> {
+        self.peer.as_ref()
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is there. `Ok(0)` means the peer closed.
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (_, n) = rustix::net::recv(&self.fd, buffer, RecvFlags::empty())?;
+        Ok(n)
+    }
+
+    /// Tells the peer that nothing more comes.
+    pub fn finish_sending(&self) {
+        // Fails if the peer is gone already, which is as good.
+        let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write);
+    }
+
+    /// Sends as much as the socket takes. Never raises SIGPIPE: the host owns its signals.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the socket takes nothing now.
+    pub fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut control = SendAncillaryBuffer::default();
+        Ok(rustix::net::sendmsg(&self.fd, slices, &mut control, SendFlags::NOSIGNAL)?)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
