@@ -393,7 +393,17 @@ def resets_and_stops():
             machine.qmp.ask("stop")
             machine.qmp.ask("cont")
         machine.wait_still()
-        report("5 resets with a client", wrong or machine.pictures_equal(client=client))
+        # QEMU itself forgets to send lines that look the same before and after a reset, so screendump may know
+        # more than any client; what the server gives an old and a new client must agree all the same.
+        machine.qmp.ask("stop")
+        time.sleep(0.5)
+        client.quiet(500, 8000)
+        if not wrong and not client.dump(machine.path("client.ppm")):
+            wrong = "staying client has no picture"
+        shot = machine.screenshot()
+        wrong = wrong or (difference(shot, machine.path("client.ppm")) if shot else "no screenshot")
+        report("5 resets with a client", wrong)
+        keep(machine, "resets")
         machine.qmp.ask("quit")
         try:
             code = machine.process.wait(10)
