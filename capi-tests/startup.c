@@ -154,7 +154,7 @@ static void ports(void)
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-        snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/startup-%ld.sock", (long)getpid());
+        snprintf(address.sun_path, sizeof(address.sun_path), "startup-%ld.sock", (long)getpid());
         s = spice_server_new();
         spice_server_set_addr(s, address.sun_path, SPICE_ADDR_FLAG_UNIX_ONLY);
         SHOW(spice_server_init(s, core));

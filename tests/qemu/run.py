@@ -322,7 +322,8 @@ def killed_clients():
                 try:
                     machine.qmp.ask("query-status", timeout=10)
                 except (TimeoutError, EOFError, OSError) as error:
-                    wrong = f"after kill {turn + 1}: {error}"
+                    time.sleep(0.5)
+                    wrong = f"after kill {turn + 1}: {error}; exit {machine.process.poll()}; {machine.output()[-300:]!r}"
                     break
                 worst = max(worst, time.monotonic() - start)
             if not wrong:
