@@ -55,7 +55,7 @@ struct demo {
 static volatile sig_atomic_t stop_asked;
 static int clients; /* main channels up; the core interface has no user pointer */
 
-static const QXLRect log_area = { .top = 548, .left = 16, .bottom = 748, .right = 576 };
+static const QXLRect log_area = { .top = 556, .left = 16, .bottom = 748, .right = 576 };
 static const QXLRect echo_area = { .top = 508, .left = 16, .bottom = 532, .right = 1008 };
 
 /* ---- pictures ---- */
