@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::protocol::caps::ChannelType;
 use crate::server::settings::Security;
 
-use super::guard::{copied_bytes, copied_text, guard, not_yet, required};
+use super::guard::{copied_bytes, copied_text, guard, not_yet, required, unfinished};
 use super::handles::with;
 use super::interfaces;
 use super::types::core::{SpiceBaseInstance, SpiceCoreInterface};
@@ -209,7 +209,8 @@ symver!(spice_server_set_sasl, "0.8.2");
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_sasl(server: *mut SpiceServer, enabled: c_int) -> c_int {
     guard("spice_server_set_sasl", -1, || {
-        if enabled == 0 { 0 } else { not_yet!("spice_server_set_sasl", -1, server) }
+        let _ = server;
+        if enabled == 0 { 0 } else { unfinished("spice_server_set_sasl", -1) }
     })
 }
 
@@ -227,11 +228,12 @@ pub unsafe extern "C" fn spice_server_set_sasl_appname(
     appname: *const c_char,
 ) -> c_int {
     guard("spice_server_set_sasl_appname", -1, || {
-        {
-            // As an original without SASL; hosts set the name even when they do not use it.
-            let _ = (server, appname);
-            -1
-        }
+        with("spice_server_set_sasl_appname", server, -1, |s| {
+            // SAFETY: the caller vouches for the string.
+            let name = unsafe { copied_text(appname, MAX_NAME) };
+            s.core.session().settings.sasl_app_name = name;
+            0
+        })
     })
 }
 

@@ -5,11 +5,14 @@ use std::ptr;
 
 use crate::server::settings::{STREAMING_VIDEO, WAN_COMPRESSION};
 
-use super::guard::{copied_text, guard, not_yet};
+use super::guard::{copied_text, guard};
 use super::handles::with;
 use super::interfaces;
 use super::types::foreign::SpiceImageCompression;
 use super::types::server::{SpiceServer, WanCompression};
+
+/// Longest list of video encoders that is read.
+const MAX_CODECS: usize = 1024;
 
 symver!(spice_server_set_image_compression, "0.6.0");
 /// Sets how images are compressed, also for clients that are connected.
@@ -127,7 +130,11 @@ pub unsafe extern "C" fn spice_server_set_video_codecs(
     video_codecs: *const c_char,
 ) -> c_int {
     guard("spice_server_set_video_codecs", -1, || {
-        not_yet!("spice_server_set_video_codecs", -1, server, video_codecs)
+        with("spice_server_set_video_codecs", server, -1, |s| {
+            // SAFETY: the caller vouches for the string.
+            let Some(list) = (unsafe { copied_text(video_codecs, MAX_CODECS) }) else { return -1 };
+            if s.core.session().settings.set_video_codecs(&list) { 0 } else { -1 }
+        })
     })
 }
 
@@ -140,9 +147,9 @@ symver!(spice_server_get_video_codecs, "0.14.3");
 pub unsafe extern "C" fn spice_server_get_video_codecs(server: *mut SpiceServer) -> *const c_char {
     guard("spice_server_get_video_codecs", ptr::null(), || {
         with("spice_server_get_video_codecs", server, ptr::null(), |s| {
-            let _ = s;
-            // No encoder is there yet, so the list is empty.
-            CString::default().into_raw().cast_const()
+            let list = s.core.session().settings.video_codecs.join(";");
+            // The names have no NUL.
+            CString::new(list).unwrap_or_default().into_raw().cast_const()
         })
     })
 }

@@ -25,7 +25,7 @@ use crate::transport::stream::Stream;
 use super::Core;
 use super::host::{Caller, ChannelEvent, Host};
 use super::session::{Route, Session};
-use super::settings::Address;
+use super::settings::{Address, VIDEO_CODECS};
 
 /// What a QXL instance says of itself (`QXLDevInitInfo`).
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,11 @@ impl Core {
         if let Some(fd) = listen_fd {
             listeners.push(Listener::borrowed(fd)?);
         }
+        let mut session = self.session();
+        if session.settings.video_codecs.is_empty() {
+            session.settings.video_codecs = VIDEO_CODECS.to_vec();
+        }
+        drop(session);
         // Neither can be set yet: `host` was empty above and API calls do not overlap.
         let _ = self.host.set(host);
         let _ = self.main_thread.set(std::thread::current().id());

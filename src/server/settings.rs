@@ -16,6 +16,10 @@ pub const STREAMING_VIDEO: std::ops::RangeInclusive<i32> = 1..=3;
 /// `SPICE_STREAM_VIDEO_OFF`.
 pub const STREAMING_OFF: i32 = 1;
 
+/// Video encoders that can be asked for, in the order of "auto".
+pub const VIDEO_CODECS: [&str; 5] =
+    ["spice:mjpeg", "gstreamer:mjpeg", "gstreamer:h264", "gstreamer:vp8", "gstreamer:vp9"];
+
 /// Streams that a channel accepts; bits as in the ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Security {
@@ -69,6 +73,10 @@ pub struct Settings {
     pub playback_compression: bool,
     /// The agent may carry the mouse.
     pub agent_mouse: bool,
+    /// Name under which SASL is configured; `None` = "spice". Kept for when there is SASL.
+    pub sasl_app_name: Option<String>,
+    /// Video encoders in order of preference; empty before init.
+    pub video_codecs: Vec<&'static str>,
     /// Copy and paste through the agent.
     pub agent_copypaste: bool,
     /// File transfer through the agent.
@@ -96,6 +104,8 @@ impl Default for Settings {
             streaming_video: 3,
             playback_compression: true,
             agent_mouse: true,
+            sasl_app_name: None,
+            video_codecs: Vec::new(),
             agent_copypaste: true,
             agent_file_xfer: true,
             exit_on_disconnect: false,
@@ -124,6 +134,30 @@ impl Settings {
                 self.security.push((channel, security));
             }
         }
+    }
+
+    /// Takes a list of video encoders, `encoder:codec` parts joined by `;`, or "auto".
+    ///
+    /// Parts that do not exist are skipped. False, and nothing changed, if none is left.
+    pub fn set_video_codecs(&mut self, list: &str) -> bool {
+        let list: Vec<&'static str> = if list == "auto" {
+            VIDEO_CODECS.to_vec()
+        } else {
+            list.split(';')
+                .filter_map(|part| {
+                    let known = VIDEO_CODECS.iter().find(|known| **known == part);
+                    if known.is_none() && !part.is_empty() {
+                        tracing::warn!("video encoder {part:?} does not exist and is skipped");
+                    }
+                    known.copied()
+                })
+                .collect()
+        };
+        if list.is_empty() {
+            return false;
+        }
+        self.video_codecs = list;
+        true
     }
 
     /// What `set_compression_level` tells a QXL device: 1 for QUIC without streaming, else 0.
