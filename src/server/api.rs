@@ -23,7 +23,7 @@ use crate::transport::listener::Listener;
 use crate::transport::stream::Stream;
 
 use super::Core;
-use super::host::{Caller, ChannelEvent, Host};
+use super::host::{ChannelEvent, Host};
 use super::session::{Route, Session};
 use super::settings::{Address, VIDEO_CODECS};
 
@@ -297,6 +297,6 @@ impl Core {
             }
         }
         // The last chance for callbacks, so everything runs here whoever calls.
-        self.run_host_tasks(Caller::MainThread);
+        self.run_last_host_tasks();
     }
 }

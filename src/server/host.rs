@@ -78,16 +78,25 @@ pub enum Caller {
 }
 
 impl Core {
-    /// Runs what the mailbox holds. Re-entrant: callbacks may call any API function.
+    /// Runs what the mailbox holds now. Re-entrant: callbacks may call any API function.
+    ///
+    /// What arrives meanwhile waits for the next turn of the host's loop: a client that sends
+    /// without end must not keep the host from its other work.
     pub fn run_host_tasks(&self, caller: Caller) {
         let Some(host) = self.host() else { return };
         if caller == Caller::MainThread {
             self.mailbox.acknowledge();
-            while let Some(task) = self.take_deferred().or_else(|| self.mailbox.pop()) {
+            let held = self.deferred_len() + self.mailbox.len();
+            for _ in 0..held {
+                let Some(task) = self.take_deferred().or_else(|| self.mailbox.pop()) else { break };
                 self.run_host_task(&*host, task);
             }
+            if !self.mailbox.is_empty() {
+                self.mailbox.signal();
+            }
         } else {
-            while let Some(task) = self.mailbox.pop() {
+            for _ in 0..self.mailbox.len() {
+                let Some(task) = self.mailbox.pop() else { break };
                 if task.needs_main_thread() {
                     self.defer(task);
                 } else {
@@ -96,6 +105,13 @@ impl Core {
             }
         }
         self.inputs_may_go_on();
+    }
+
+    /// Runs everything, also what the tasks themselves bring: nothing comes after.
+    pub(super) fn run_last_host_tasks(&self) {
+        while self.deferred_len() + self.mailbox.len() > 0 && self.is_initialised() {
+            self.run_host_tasks(Caller::MainThread);
+        }
     }
 
     fn run_host_task(&self, host: &dyn Host, task: HostTask) {

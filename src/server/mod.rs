@@ -82,6 +82,10 @@ impl Core {
         self.host.get().cloned()
     }
 
+    fn deferred_len(&self) -> usize {
+        self.deferred.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn take_deferred(&self) -> Option<HostTask> {
         self.deferred.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }

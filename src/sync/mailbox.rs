@@ -77,6 +77,16 @@ impl<T> Mailbox<T> {
         self.depth.load(Ordering::Relaxed) >= HIGH_WATER
     }
 
+    /// Items that wait now.
+    pub fn len(&self) -> usize {
+        self.depth.load(Ordering::Relaxed)
+    }
+
+    /// True if nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The oldest item.
     pub fn pop(&self) -> Option<T> {
         let item = self.queue.pop()?;

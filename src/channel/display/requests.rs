@@ -1,5 +1,6 @@
 //! The host's requests (`spice_qxl_*`), executed by the worker in the order of the calls.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::channel::Primary;
@@ -29,7 +30,12 @@ impl Display {
             Request::UpdateArea { surface_id, .. } => Some(*surface_id),
             _ => None,
         };
-        let rects = self.execute_request(clients, request);
+        // Whatever happens inside, the end is told: a guest or a host may wait for it for ever.
+        let step = AssertUnwindSafe(|| self.execute_request(clients, request));
+        let rects = catch_unwind(step).unwrap_or_else(|_| {
+            tracing::error!("internal error in a request of the host");
+            Vec::new()
+        });
         match done {
             Done::Nothing => {}
             Done::Reply(reply) => reply.send(rects),
