@@ -18,7 +18,7 @@ use crate::qxl::replay::request;
 use crate::qxl::replay::surfaces::SurfaceIds;
 
 use super::guard::{guard, required};
-use super::handles;
+use super::handles::{self, Instance, Kind};
 use super::types::foreign::{File, QXLCommand, QXLCommandExt};
 use super::types::qxl::QXLInstance;
 use super::types::replay::SpiceReplay;
@@ -75,6 +75,7 @@ struct Playing {
 /// A primary surface of ours.
 struct Primary {
     worker: QxlHandle,
+    instance: Instance,
     /// The worker draws here until the surface was destroyed.
     _pixels: Memory,
 }
@@ -311,12 +312,18 @@ impl Playing {
             mem: pixels.address(),
             group_id: 0,
         }));
-        self.primary = Some(Primary { worker: qxl.handle, _pixels: pixels });
+        let (worker, instance) = (qxl.handle, qxl.instance);
+        self.primary = Some(Primary { worker, instance, _pixels: pixels });
     }
 
     fn destroy_primary(&mut self) {
-        if let Some(primary) = self.primary.take() {
-            primary.worker.call(Request::DestroyPrimary);
+        if let Some(primary) = self.primary.take()
+            // A device that was removed has no worker any more that could answer or draw.
+            && let Some(added) = handles::instance(primary.instance.0.as_ptr())
+            && let Kind::Qxl(qxl) = added.kind
+            && qxl.handle.is_same(&primary.worker)
+        {
+            qxl.handle.call(Request::DestroyPrimary);
         }
     }
 }

@@ -187,6 +187,12 @@ impl QxlHandle {
         answer.wait().unwrap_or_default()
     }
 
+    /// True if both lead to the same worker.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pending, &other.pending)
+    }
+
     /// Limits the guest's monitors.
     pub fn set_max_monitors(&self, count: u32) {
         self.orders.send(Order::Do(DisplayOrder::MaxMonitors(count.max(1))));
