@@ -164,6 +164,10 @@ impl Hall {
         self.ask_for_keys();
         while !self.stop {
             self.take_orders();
+            if self.stop {
+                // Before the next sleep, from which nothing might wake this thread.
+                break;
+            }
             self.retry_waiting();
             self.expire();
             // Nothing would end a wait that begins after the last order.
