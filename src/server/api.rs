@@ -198,6 +198,7 @@ impl Core {
             cursor: cursor.clone(),
             upward: Arc::clone(&upward),
             pending: Arc::clone(&pending),
+            recorder: self.recorder.clone(),
         };
         let started = engine::start(&format!("spice-disp-{id}"), upward, |_| Display::new(setup));
         let (display, t2) = match started {

@@ -166,7 +166,8 @@ impl Hall {
             self.take_orders();
             self.retry_waiting();
             self.expire();
-            let timeout = self.next_deadline();
+            // Nothing would end a wait that begins after the last order.
+            let timeout = if self.stop { Some(Duration::ZERO) } else { self.next_deadline() };
             events.clear();
             if let Err(error) = self.reactor.wait(timeout, &mut events) {
                 tracing::error!(%error, "waiting for sockets failed, no more clients can come");

@@ -21,6 +21,8 @@ use crate::qxl::parse::{
     CMD_CURSOR, CMD_SURFACE, CommandError, DisplayCommand, Limits, MonitorsConfig,
     parse_cursor_command, parse_display_command,
 };
+use crate::qxl::record::Recorder;
+use crate::qxl::replay::request;
 use crate::transport::reactor::Key;
 
 use super::peers::Peers;
@@ -57,6 +59,8 @@ pub struct DisplaySetup {
     pub upward: Arc<dyn Upward>,
     /// Notifications of the host.
     pub pending: Arc<Pending>,
+    /// Where everything is recorded, if that is wanted.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// State of the worker and its channel.
@@ -70,6 +74,7 @@ pub struct Display {
     pub(super) upward: Arc<dyn Upward>,
     cursor: Handle<CursorOrder>,
     pending: Arc<Pending>,
+    pub(super) recorder: Option<Arc<Recorder>>,
     pub(super) running: bool,
     commands: RingWatch,
     cursors: RingWatch,
@@ -111,6 +116,7 @@ impl Display {
             upward: setup.upward,
             cursor: setup.cursor,
             pending: setup.pending,
+            recorder: setup.recorder,
             running: false,
             commands: RingWatch::Busy,
             cursors: RingWatch::Busy,
@@ -132,6 +138,7 @@ impl Display {
     pub(super) fn take_command(&mut self) -> bool {
         match self.device.get_command() {
             Some(command) => {
+                self.record_command(&command);
                 self.execute(&command);
                 true
             }
@@ -146,10 +153,17 @@ impl Display {
         }
         match self.device.get_cursor_command() {
             Some(command) => {
+                self.record_command(&command);
                 self.execute_cursor(&command);
                 true
             }
             None => false,
+        }
+    }
+
+    fn record_command(&self, command: &CommandExt) {
+        if let Some(recorder) = &self.recorder {
+            recorder.command(&self.slots, command);
         }
     }
 
@@ -442,9 +456,11 @@ impl Channel for Display {
             return Turn::Idle;
         }
         if self.pending.take_wakeup() {
+            self.record_number(request::WAKEUP);
             self.look_again();
         }
         if self.pending.take_oom() {
+            self.record_number(request::OOM);
             self.out_of_memory();
         }
         let more = self.slice(clients);
