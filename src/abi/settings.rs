@@ -175,7 +175,8 @@ pub unsafe extern "C" fn spice_server_free_video_codecs(
 }
 
 symver!(spice_server_add_renderer, "0.6.0");
-/// Obsolete: returns 0 for "sw" and -1 for everything else.
+/// Obsolete: returns 0 for "sw" before `spice_server_init`, -1 for everything else and, as in the
+/// original (measured), once the server is initialised and has its one renderer.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -188,10 +189,9 @@ pub unsafe extern "C" fn spice_server_add_renderer(
 ) -> c_int {
     guard("spice_server_add_renderer", -1, || {
         with("spice_server_add_renderer", server, -1, |s| {
-            let _ = s;
             // SAFETY: the caller vouches for the string.
             let name = unsafe { copied_text(name, 16) };
-            if name.as_deref() == Some("sw") { 0 } else { -1 }
+            if name.as_deref() == Some("sw") && !s.core.is_initialised() { 0 } else { -1 }
         })
     })
 }
