@@ -186,8 +186,9 @@ fn drawable_source(
             from == format || (rgb32(from) && rgb32(format))
         }
         ImageKind::Bitmap(bitmap) => {
-            !matches!(bitmap.format, Bit1Le | Bit4Le)
-                && !(format == SurfaceFormat::Rgb565 && bitmap.format.is_indexed())
+            let unknown = matches!(bitmap.format, Bit1Le | Bit4Le);
+            let unconvertible = format == SurfaceFormat::Rgb565 && bitmap.format.is_indexed();
+            !unknown && !unconvertible
         }
     };
     drawable.then_some(())
