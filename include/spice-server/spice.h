@@ -860,7 +860,7 @@ const char *spice_server_get_video_codecs(SpiceServer *server);
 // - `video_codecs` is NULL or came from `spice_server_get_video_codecs` and was not freed.
 void spice_server_free_video_codecs(SpiceServer *server, const char *video_codecs);
 
-// Obsolete: returns 0 for "sw" and -1 for everything else.
+// Obsolete: returns 0 for "sw" before init and -1 for everything else.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.

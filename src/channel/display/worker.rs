@@ -34,8 +34,10 @@ const SLICE: usize = 256;
 const FEED_EVERY: usize = 32;
 /// Time for a slice.
 const SLICE_TIME: Duration = Duration::from_millis(10);
-/// After the rings ran empty they are looked at once more before notification is asked for.
-const SECOND_LOOK: Duration = Duration::from_millis(10);
+/// After the rings ran empty they are looked at once more before notification is asked for: a guest
+/// that goes on at once is not made to notify, and one that stopped is not kept waiting for long
+/// (what it sends in this time is seen only then, or when a client's message wakes us).
+const SECOND_LOOK: Duration = Duration::from_millis(1);
 /// Surfaces that a device may have, whatever it says.
 const MAX_SURFACES: u32 = 1024;
 /// Capabilities that the guest may rely on so far.
@@ -99,6 +101,17 @@ enum RingWatch {
     Resting(Instant),
     /// The host wakes us.
     Armed,
+}
+
+impl RingWatch {
+    /// What follows after a look that found so many commands.
+    fn after(self, taken: usize) -> Self {
+        match self {
+            Self::Resting(_) if taken == 0 => self,
+            _ if taken < SLICE => Self::Resting(Instant::now() + SECOND_LOOK),
+            _ => Self::Busy,
+        }
+    }
 }
 
 impl Display {
@@ -320,13 +333,12 @@ impl Display {
     /// Executes some of what the rings hold. True if there may be more.
     fn slice(&mut self, clients: &mut Clients) -> bool {
         let end = Instant::now() + SLICE_TIME;
-        if self.cursors == RingWatch::Busy {
+        // Resting rings are looked at as well: we are awake already.
+        if self.cursors != RingWatch::Armed {
             let taken = (0..SLICE).take_while(|_| self.take_cursor()).count();
-            if taken < SLICE {
-                self.cursors = RingWatch::Resting(Instant::now() + SECOND_LOOK);
-            }
+            self.cursors = self.cursors.after(taken);
         }
-        if self.commands == RingWatch::Busy {
+        if self.commands != RingWatch::Armed {
             let mut taken = 0;
             while taken < SLICE && self.take_command() {
                 taken += 1;
@@ -337,9 +349,7 @@ impl Display {
                     }
                 }
             }
-            if taken < SLICE {
-                self.commands = RingWatch::Resting(Instant::now() + SECOND_LOOK);
-            }
+            self.commands = self.commands.after(taken);
         }
         self.cursors == RingWatch::Busy || self.commands == RingWatch::Busy
     }
