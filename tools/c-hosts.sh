@@ -5,7 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
 
-<<<<<<< HEAD
 # Programs whose output is the same on both libraries, with their arguments.
 SAME=(
     "startup"
@@ -28,15 +27,7 @@ ALONE=(
     "bad_commands"
     "bad_commands --forked"
 )
-# Arguments of compare_draws.py, one run per line.
-=======
-# Programs whose output is the same on both libraries. capi-tests/NAME.differences, if there, is the known
-# difference in the words of diff: what is not there yet. It has to be exactly that.
-SAME=(startup qxl_sync)
-# Programs that would kill spice-server and judge themselves: their last line counts what went wrong.
-ALONE=(bad_commands misuse)
 # Arguments of compare_draws.py, one run per line; with an even seed the first client leaves half way.
->>>>>>> ci
 DRAWS=(
     "--seed 1 --count 1000"
     "--seed 2 --count 1000 --bottom-up"
