@@ -24,7 +24,7 @@ pub fn link_message(connection: u32, channel: u8, id: u8) -> Vec<u8> {
         body.extend(word.to_le_bytes());
     }
     let mut bytes = b"REDQ".to_vec();
-    for word in [2, 2, u32::try_from(body.len()).unwrap()] {
+    for word in [2, 2, u32::try_from(body.len()).expect("fits")] {
         bytes.extend(u32::to_le_bytes(word));
     }
     bytes.extend(body);
@@ -41,10 +41,10 @@ pub fn link(
     socket.write_all(&link_message(connection, channel, id))?;
     let mut head = [0; 16];
     socket.read_exact(&mut head)?;
-    let size = u32::from_le_bytes(head[12..].try_into().unwrap());
-    let mut body = vec![0; usize::try_from(size).unwrap()];
+    let size = u32::from_le_bytes(head[12..].try_into().expect("the length fits"));
+    let mut body = vec![0; usize::try_from(size).expect("fits")];
     socket.read_exact(&mut body)?;
-    let error = u32::from_le_bytes(body[..4].try_into().unwrap());
+    let error = u32::from_le_bytes(body[..4].try_into().expect("the length fits"));
     if error != 0 {
         return Ok(error);
     }
@@ -60,7 +60,7 @@ pub fn link(
 /// A message with the mini header.
 pub fn message(kind: u16, body: &[u8]) -> Vec<u8> {
     let mut bytes = kind.to_le_bytes().to_vec();
-    bytes.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
+    bytes.extend(u32::try_from(body.len()).expect("fits").to_le_bytes());
     bytes.extend(body);
     bytes
 }
@@ -69,8 +69,8 @@ pub fn message(kind: u16, body: &[u8]) -> Vec<u8> {
 pub fn receive(socket: &mut UnixStream) -> io::Result<(u16, Vec<u8>)> {
     let mut head = [0; 6];
     socket.read_exact(&mut head)?;
-    let size = u32::from_le_bytes(head[2..].try_into().unwrap());
-    let mut body = vec![0; usize::try_from(size).unwrap()];
+    let size = u32::from_le_bytes(head[2..].try_into().expect("the length fits"));
+    let mut body = vec![0; usize::try_from(size).expect("fits")];
     socket.read_exact(&mut body)?;
     Ok((u16::from_le_bytes([head[0], head[1]]), body))
 }

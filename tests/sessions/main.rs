@@ -28,7 +28,7 @@ struct Recorder {
 
 impl Host for Recorder {
     fn channel_event(&self, event: ChannelEvent, connection: &Arc<Connection>) {
-        self.events.lock().unwrap().push((event, connection.id));
+        self.events.lock().expect("no panic under it").push((event, connection.id));
         if event == ChannelEvent::Initialized
             && self.destroy_at_initialized.swap(false, Ordering::SeqCst)
         {
@@ -105,11 +105,11 @@ impl Session {
         assert_eq!(result, 0);
         let (kind, body) = receive(&mut socket).expect("a message");
         assert_eq!(kind, 103, "INIT comes first");
-        (socket, u32::from_le_bytes(body[..4].try_into().unwrap()))
+        (socket, u32::from_le_bytes(body[..4].try_into().expect("the length fits")))
     }
 
     fn events(&self) -> Vec<(ChannelEvent, u64)> {
-        self.host.events.lock().unwrap().clone()
+        self.host.events.lock().expect("no panic under it").clone()
     }
 
     fn count(&self, event: ChannelEvent) -> usize {
