@@ -179,19 +179,18 @@ fn drawable_source(
     surface: &dyn Fn(u32) -> Option<(Rect, SurfaceFormat)>,
 ) -> Option<()> {
     use crate::qxl::model::BitmapFormat::{Bit1Le, Bit4Le};
-    let drawable = match &image.kind {
+    let no_client = match &image.kind {
         ImageKind::Surface(id) => {
             let rgb32 = |f| matches!(f, SurfaceFormat::Xrgb | SurfaceFormat::Argb);
             let (_, from) = surface(*id)?;
-            from == format || (rgb32(from) && rgb32(format))
+            from != format && !(rgb32(from) && rgb32(format))
         }
         ImageKind::Bitmap(bitmap) => {
-            let unknown = matches!(bitmap.format, Bit1Le | Bit4Le);
-            let unconvertible = format == SurfaceFormat::Rgb565 && bitmap.format.is_indexed();
-            !unknown && !unconvertible
+            matches!(bitmap.format, Bit1Le | Bit4Le)
+                || (format == SurfaceFormat::Rgb565 && bitmap.format.is_indexed())
         }
     };
-    drawable.then_some(())
+    (!no_client).then_some(())
 }
 
 /// True if a raster operation combines with the destination; the first set bit decides, none is a
