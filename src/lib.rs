@@ -15,6 +15,7 @@
 
 pub mod abi;
 pub mod channel;
+pub mod codec;
 pub mod display;
 pub mod link;
 pub mod observe;
