@@ -68,41 +68,36 @@ impl<'a> BitWriter<'a> {
 /// Reads bits; behind the end come zeros, which [`BitReader::overrun`] tells afterwards.
 pub(super) struct BitReader<'a> {
     words: &'a [[u8; 4]],
-    /// Bits that were fetched, highest first; the rest is zero.
+    /// The next word to fetch; goes on behind the end.
+    next: usize,
+    /// Bits that were fetched and not passed, highest first; the rest is zero.
     window: u64,
-    /// Number of bits in the window that count, those behind the end included.
+    /// Number of bits in the window that count.
     count: u32,
-    /// Bits in the window that lie behind the end, or were read although they do.
-    beyond: u64,
 }
 
 impl<'a> BitReader<'a> {
     pub fn new(words: &'a [[u8; 4]]) -> Self {
-        Self { words, window: 0, count: 0, beyond: 0 }
+        Self { words, next: 0, window: 0, count: 0 }
     }
 
-    /// True if more was read than there is.
+    /// True if more was passed than there is.
     pub fn overrun(&self) -> bool {
-        self.beyond > u64::from(self.count)
+        // What lies in the window was fetched last.
+        let beyond = self.next.saturating_sub(self.words.len()) as u64 * 32;
+        beyond > u64::from(self.count)
     }
 
     /// The next bits, at least 32 of them, highest first.
     #[inline(always)]
     pub fn peek(&mut self) -> u64 {
-        if self.count < 32 {
-            let word = match self.words.split_first() {
-                Some((word, rest)) => {
-                    self.words = rest;
-                    u32::from_le_bytes(*word)
-                }
-                None => {
-                    self.beyond += 32;
-                    0
-                }
-            };
-            self.window |= u64::from(word) << (32 - self.count);
-            self.count += 32;
-        }
+        // Without a branch: whether a word is due is as random as the data.
+        let due = self.count < 32;
+        let word = self.words.get(self.next).map_or(0, |word| u32::from_le_bytes(*word));
+        let fetched = u64::from(word) << (32u32.wrapping_sub(self.count) & 63);
+        self.window |= fetched & u64::from(due).wrapping_neg();
+        self.next += usize::from(due);
+        self.count += u32::from(due) * 32;
         self.window
     }
 
@@ -128,8 +123,9 @@ mod tests {
 
     #[test]
     fn bits_come_back_in_order() {
-        let pieces: Vec<(u64, u32)> =
-            (0..2000u32).map(|i| (u64::from((i * 2_654_435) >> 3), i % 31 + 1)).collect();
+        let pieces: Vec<(u64, u32)> = (0..2000u32)
+            .map(|i| (u64::from(i.wrapping_mul(2_654_435_761) >> 3), i % 31 + 1))
+            .collect();
         let mut bytes = vec![7];
         let mut writer = BitWriter::new(&mut bytes);
         for &(bits, length) in &pieces {

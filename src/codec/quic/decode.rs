@@ -141,15 +141,14 @@ struct Plane<const N: usize, const BITS: usize> {
     models: [Model<BITS>; 3],
     /// Symbols of the last literal at each column: runs leave them alone.
     symbols: Vec<Pixel<N>>,
+    /// All values that were read for symbols, joined: a bit too high tells that one was none.
+    values: u32,
     above: Vec<Pixel<N>>,
     current: Vec<Pixel<N>>,
 }
 
-/// What is wrong with a row.
-enum Fault {
-    Symbol,
-    Run,
-}
+/// A run leaves its segment.
+struct RunFault;
 
 impl<const N: usize, const BITS: usize> Plane<N, BITS> {
     /// `None` if there is no memory.
@@ -166,6 +165,7 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
             run: RunState::new(),
             models: [Model::new(), Model::new(), Model::new()],
             symbols: row()?,
+            values: 0,
             above: row()?,
             current: row()?,
         })
@@ -178,7 +178,8 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
         while start < self.width {
             let end = self.pace.segment_end(start, self.width);
             let done = if y == 0 {
-                self.first_row_segment(start, end, bits)
+                self.first_row_segment(start, end, bits);
+                Ok(())
             } else {
                 self.segment(start, end, bits)
             };
@@ -186,10 +187,10 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
             if bits.overrun() {
                 return Err(QuicError::Truncated(y));
             }
-            done.map_err(|fault| match fault {
-                Fault::Symbol => QuicError::Symbol(y),
-                Fault::Run => QuicError::Run(y),
-            })?;
+            if self.values >> BITS != 0 {
+                return Err(QuicError::Symbol(y));
+            }
+            done.map_err(|RunFault| QuicError::Run(y))?;
             self.pace.end_segment(end - start);
             start = end;
         }
@@ -197,16 +198,11 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
     }
 
     /// A segment of the row that has none above it, and no runs.
-    fn first_row_segment(
-        &mut self,
-        start: usize,
-        end: usize,
-        bits: &mut BitReader<'_>,
-    ) -> Result<(), Fault> {
+    fn first_row_segment(&mut self, start: usize, end: usize, bits: &mut BitReader<'_>) {
         let mut at = start;
         let (mut left, mut context) = ([0; N], [0; N]);
         if start == 0 {
-            (left, context) = self.first_column(left, context, bits)?;
+            (left, context) = self.first_column(left, context, bits);
             at = 1;
         } else {
             left = self.current[start - 1];
@@ -214,7 +210,7 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
         }
         let mut stop = at + self.pace.wait;
         for i in at..end {
-            let symbol = self.symbols(&context, bits)?;
+            let symbol = self.symbols(&context, bits);
             left = restored::<N, BITS>(&symbol, &left);
             self.current[i] = left;
             self.symbols[i] = symbol;
@@ -225,14 +221,18 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
             context = symbol;
         }
         self.pace.wait = stop - end;
-        Ok(())
     }
 
-    fn segment(&mut self, start: usize, end: usize, bits: &mut BitReader<'_>) -> Result<(), Fault> {
+    fn segment(
+        &mut self,
+        start: usize,
+        end: usize,
+        bits: &mut BitReader<'_>,
+    ) -> Result<(), RunFault> {
         let mut i = start;
         if start == 0 {
             let (above, context) = (self.above[0], self.symbols[0]);
-            self.first_column(above, context, bits)?;
+            self.first_column(above, context, bits);
             i = 1;
         }
         let mut stop = i + self.pace.wait;
@@ -257,7 +257,7 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
                 continue;
             }
             let context = self.symbols[i - 1];
-            let symbol = self.symbols(&context, bits)?;
+            let symbol = self.symbols(&context, bits);
             let above = self.above[i];
             let mut prediction = [0; N];
             for (p, (l, a)) in prediction.iter_mut().zip(left.iter().zip(&above)) {
@@ -281,8 +281,8 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
         prediction: Pixel<N>,
         context: Pixel<N>,
         bits: &mut BitReader<'_>,
-    ) -> Result<(Pixel<N>, Pixel<N>), Fault> {
-        let symbol = self.symbols(&context, bits)?;
+    ) -> (Pixel<N>, Pixel<N>) {
+        let symbol = self.symbols(&context, bits);
         let pixel = restored::<N, BITS>(&symbol, &prediction);
         self.current[0] = pixel;
         self.symbols[0] = symbol;
@@ -292,7 +292,7 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
             self.pace.wait = self.pace.random();
             self.learn(&context, &symbol);
         }
-        Ok((pixel, symbol))
+        (pixel, symbol)
     }
 
     fn learn(&mut self, context: &Pixel<N>, symbol: &Pixel<N>) {
@@ -304,58 +304,49 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
 
     /// The symbols of one pixel.
     #[inline(always)]
-    fn symbols(&self, context: &Pixel<N>, bits: &mut BitReader<'_>) -> Result<Pixel<N>, Fault> {
+    fn symbols(&mut self, context: &Pixel<N>, bits: &mut BitReader<'_>) -> Pixel<N> {
         let family = family::<BITS>();
-        let mut symbols = [0; N];
+        let (mut symbols, mut values) = ([0; N], 0);
         for (c, model) in self.models.iter().enumerate().take(channels::<N>()) {
             let parameter = model.parameter(family, context[lane::<N>(c)]);
-            symbols[lane::<N>(c)] = symbol::<BITS>(family, parameter, bits)?;
+            let value = symbol(family, parameter, bits);
+            values |= value;
+            symbols[lane::<N>(c)] = (value & 0xff) as u8;
         }
-        Ok(symbols)
+        self.values |= values;
+        symbols
     }
 
     /// The length of a run of at most `left` columns.
-    fn run_length(&mut self, left: usize, bits: &mut BitReader<'_>) -> Result<usize, Fault> {
+    fn run_length(&mut self, left: usize, bits: &mut BitReader<'_>) -> Result<usize, RunFault> {
         let mut length = 0;
         while bits.take(1) == 1 {
             length += 1 << self.run.step();
             if length > left {
-                return Err(Fault::Run);
+                return Err(RunFault);
             }
             self.run.longer();
         }
         length += bits.take(self.run.step()) as usize;
         self.run.shorter();
-        if length > left { Err(Fault::Run) } else { Ok(length) }
+        if length > left { Err(RunFault) } else { Ok(length) }
     }
 }
 
-/// One symbol.
+/// One symbol, or a larger value that is none.
 #[inline(always)]
-fn symbol<const BITS: usize>(
-    family: &Family,
-    parameter: u8,
-    bits: &mut BitReader<'_>,
-) -> Result<u8, Fault> {
-    let param = family.params[usize::from(parameter & 7)];
+fn symbol(family: &Family, parameter: u8, bits: &mut BitReader<'_>) -> u32 {
+    let param = &family.params[usize::from(parameter & 7)];
     let window = bits.peek();
-    let zeros = window.leading_zeros();
-    let value = if zeros < u32::from(param.zeros) {
-        let low = u32::from(parameter & 7);
-        let value = zeros << low | (window << (zeros + 1) >> 1 >> (63 - low) & 0xff) as u32;
-        bits.skip(zeros + 1 + low);
-        value
-    } else {
-        let (zeros, suffix) = (u32::from(param.zeros), u32::from(param.suffix));
-        let value = (window << zeros >> (64 - suffix) & 0xff) as u32;
-        bits.skip(zeros + suffix);
-        let value = value + u32::from(param.first);
-        if value >> BITS != 0 {
-            return Err(Fault::Symbol);
-        }
-        value
-    };
-    Ok((value & 0xff) as u8)
+    // Escapes begin where the plain codes end: what follows the zeros is added in both cases.
+    // There is no branch because nothing can foretell it.
+    let zeros = window.leading_zeros().min(param.zeros.into());
+    let escaped = zeros == u32::from(param.zeros);
+    let prefix = zeros + u32::from(!escaped);
+    let suffix = u32::from(param.suffix[usize::from(escaped)]);
+    let tail = (window << prefix >> 1 >> (63 - suffix) & 0xff) as u32;
+    bits.skip(prefix + suffix);
+    (zeros << (parameter & 7)) + tail
 }
 
 /// A pixel from its symbols and what was predicted.

@@ -21,8 +21,8 @@ pub(super) struct Family {
 pub(super) struct Param {
     /// So many zeros announce an escape.
     pub zeros: u8,
-    /// Bits behind the zeros of an escape.
-    pub suffix: u8,
+    /// Bits behind the zeros and the one of a plain code, and behind the zeros of an escape.
+    pub suffix: [u8; 2],
     /// The first symbol that is escaped.
     pub first: u8,
 }
@@ -41,7 +41,7 @@ impl Family {
         let mut made = Self {
             codes: [0; 8 << 8],
             lengths: [[0; 8]; 256],
-            params: [Param { zeros: 0, suffix: 0, first: 0 }; 8],
+            params: [Param { zeros: 0, suffix: [0; 2], first: 0 }; 8],
             buckets: [0; 256],
         };
         let mut l = 0;
@@ -53,7 +53,7 @@ impl Family {
                 let (length, code) = if n < param.first as u32 {
                     ((n >> l) + 1 + l, 1 << l | (n & ((1 << l) - 1)))
                 } else {
-                    (param.zeros as u32 + param.suffix as u32, n - param.first as u32)
+                    (param.zeros as u32 + param.suffix[1] as u32, n - param.first as u32)
                 };
                 made.codes[(l << 8 | n) as usize] =
                     (length << 8 & 0xff00) as u16 | (code & 0xff) as u16;
@@ -79,7 +79,8 @@ const fn param(bits: u32, l: u32) -> Param {
     let first = zeros << l;
     let escaped = (1u32 << bits) - first;
     let suffix = escaped.next_power_of_two().trailing_zeros();
-    Param { zeros: (zeros & 31) as u8, suffix: (suffix & 15) as u8, first: (first & 0xff) as u8 }
+    let suffix = [(l & 7) as u8, (suffix & 15) as u8];
+    Param { zeros: (zeros & 31) as u8, suffix, first: (first & 0xff) as u8 }
 }
 
 #[cfg(test)]
@@ -88,7 +89,7 @@ mod tests {
 
     fn rows(family: &Family, bits: usize) -> Vec<[u8; 4]> {
         let all = family.params.iter().take(bits);
-        all.map(|p| [p.zeros, p.first, p.suffix, p.zeros + p.suffix]).collect()
+        all.map(|p| [p.zeros, p.first, p.suffix[1], p.zeros + p.suffix[1]]).collect()
     }
 
     #[test]
