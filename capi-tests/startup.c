@@ -182,7 +182,7 @@ static void ports(void)
 
 static void tls(void)
 {
-    SpiceServer *s = spice_server_new();
+    SpiceServer *s = spice_server_new(), *secure;
 
     section("tls");
     SHOW(spice_server_set_tls(s, 0, "ca", "cert", "key", NULL, NULL, NULL));
@@ -194,11 +194,11 @@ static void tls(void)
     destroy(s);
 
     section("tls files that are not there");
-    s = spice_server_new();
-    SHOW(spice_server_set_tls(s, 65000, "/nowhere/ca", "/nowhere/cert", "/nowhere/key", NULL, NULL, NULL));
-    DO(spice_server_set_addr(s, "127.0.0.1", 0));
-    SHOW(spice_server_init(s, core));
-    destroy(s);
+    secure = spice_server_new();
+    SHOW(spice_server_set_tls(secure, 65000, "/nowhere/ca", "/nowhere/cert", "/nowhere/key", NULL, NULL, NULL));
+    DO(spice_server_set_addr(secure, "127.0.0.1", 0));
+    SHOW(spice_server_init(secure, core));
+    destroy(secure);
 }
 
 static void compression(SpiceServer *s)

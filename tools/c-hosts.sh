@@ -1,33 +1,93 @@
 #!/usr/bin/env bash
 # Runs the C hosts of capi-tests/ on stage/lib (`make lib` first): what they print is what they print on spice-server,
-# and a stock client's picture equals the server's after random drawing.
+# what kills spice-server is harmless here, and a stock client's picture equals the server's after random drawing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
 
-# Programs whose output is the same on both libraries.
-SAME=(startup)
-# Arguments of compare_draws.py, one run per line.
+# Programs whose output is the same on both libraries, with their arguments.
+SAME=(
+    "startup"
+    "qxl_sync"
+    "random_draws --seed 11 --level 1 --count 500"
+    "random_draws --seed 12 --level 2 --count 500"
+    "random_draws --seed 13 --level 3 --count 500"
+    "random_draws --seed 14 --level 3 --count 500 --bottom-up"
+)
+# Lines that differ until an issue ends that: program | extended regex of the line | why, and the issue.
+DIFFERENT=(
+    "startup | spice_server_set_tls\(secure, | no TLS yet: -1 at once (issue 5) |"
+    "startup | spice_server_init\(secure, | no TLS yet: init has no files to miss (issue 5) |"
+    "startup | spice_server_set_sasl\(s, 1\) | no SASL yet: -1 when turned on (issue 5) |"
+)
+# Programs for our library alone, which check themselves: most of what they do kills spice-server.
+ALONE=(
+    "misuse"
+    "misuse --forked"
+    "bad_commands"
+    "bad_commands --forked"
+)
+# Arguments of compare_draws.py, one run per line; with an even seed the first client leaves half way.
 DRAWS=(
     "--seed 1 --count 1000"
     "--seed 2 --count 1000 --bottom-up"
+    "--seed 7 --count 1000 --bottom-up"
 )
 
-build_hosts "${SAME[@]}" random_draws
+build_hosts startup qxl_sync random_draws misuse bad_commands
 failed=0
 
-for name in "${SAME[@]}"; do
-    LD_LIBRARY_PATH=$STAGE_LIB timeout 120 "$HOSTS/$name" >"$HOSTS/$name.ours" || { echo "FAIL $name: status $?"; failed=1; }
+fail() { echo "FAIL $*"; failed=1; }
+
+# Runs a program on our library; its output goes to $out. The seeded programs end when told so.
+ours() { # WORDS...
+    local program=$1
+    shift
+    LD_LIBRARY_PATH=$STAGE_LIB timeout 180 "$HOSTS/$program" "$@" >"$out" </dev/null
+}
+
+for line in "${SAME[@]}"; do
+    read -ra words <<<"$line"
+    out=$HOSTS/${line//[ \/]/_}.ours reference=$HOSTS/${line//[ \/]/_}.reference
+    ours "${words[@]}" || fail "$line: status $?"
     if ! /sbin/ldconfig -p | grep -q 'libspice-server\.so\.1 '; then
-        echo "SKIPPED 1: $name is not compared, libspice-server1 is not installed"
+        echo "SKIPPED 1: $line is not compared, libspice-server1 is not installed"
         continue
     fi
-    env -u LD_LIBRARY_PATH timeout 120 "$HOSTS/$name" >"$HOSTS/$name.reference"
-    if diff -u "$HOSTS/$name.reference" "$HOSTS/$name.ours"; then
-        echo "PASS $name: $(wc -l <"$HOSTS/$name.ours") lines equal"
+    env -u LD_LIBRARY_PATH timeout 180 "$HOSTS/${words[0]}" "${words[@]:1}" >"$reference" </dev/null ||
+        fail "$line on spice-server: status $?"
+    for entry in "${DIFFERENT[@]}"; do
+        IFS='|' read -r program pattern why _ <<<"$entry"
+        [ "${program// /}" = "${words[0]}" ] || continue
+        pattern=${pattern# } pattern=${pattern% }
+        count=$(grep -cE "$pattern" "$reference" || true)
+        # One that is equal by now must leave the list.
+        if diff <(grep -E "$pattern" "$reference") <(grep -E "$pattern" "$out") >/dev/null; then
+            fail "$line: \"$pattern\" is listed as different and is equal"
+        fi
+        echo "SKIPPED $count: $line, lines of \"$pattern\":$why"
+        sed -i -E "/$pattern/d" "$reference" "$out"
+    done
+    if diff -u "$reference" "$out"; then
+        echo "PASS $line: $(wc -l <"$out") lines equal"
     else
-        echo "FAIL $name: the output differs from spice-server's"
-        failed=1
+        fail "$line: the output differs from spice-server's"
+    fi
+done
+
+for line in "${ALONE[@]}"; do
+    read -ra words <<<"$line"
+    out=$HOSTS/${line// /_}.ours
+    if ours "${words[@]}" 2>"$out.log"; then
+        echo "PASS $line: $(tail -n 1 "$out")"
+    else
+        fail "$line: status $?"
+        tail -n 20 "$out"
+    fi
+    # A child that died does not fail the parent: every one must have survived.
+    if [[ $line == *--forked ]] && ! tail -n 1 "$out" | awk '{ exit !($1 == $3 && $4 == "survived") }'; then
+        fail "$line: $(tail -n 1 "$out")"
+        grep -E 'died|signal' "$out" || true
     fi
 done
 
@@ -36,8 +96,37 @@ for arguments in "${DRAWS[@]}"; do
     if timeout 300 /usr/bin/python3 tests/clients/compare_draws.py --lib "$STAGE_LIB" --program "$HOSTS/random_draws" "${words[@]}"; then
         echo "PASS random_draws $arguments"
     else
-        echo "FAIL random_draws $arguments"
+        fail "random_draws $arguments"
+    fi
+done
+# Recordings: the small one of the fuzz seeds and, where they are, those of real guests. The same numbers and the same
+# last picture; the small one has operations that are not drawn yet, so its picture is left out.
+build_hosts replay_player
+reference=$(/sbin/ldconfig -p | grep -c 'libspice-server\.so\.1 ' || true)
+play() { # NAME COMMAND...: prints what the player prints, on either library
+    local name=$1 ours theirs
+    shift
+    ours=$("$@" | LD_LIBRARY_PATH=$STAGE_LIB timeout 300 "$HOSTS/replay_player" - 2>/dev/null) || { echo "FAIL replay $name"; failed=1; return; }
+    if [ "$reference" -eq 0 ]; then
+        echo "SKIPPED 1: replay $name is not compared, libspice-server1 is not installed"
+        return
+    fi
+    theirs=$("$@" | env -u LD_LIBRARY_PATH timeout 300 "$HOSTS/replay_player" - 2>/dev/null) || true
+    [ "$name" != every_kind ] || { ours=$(grep -v primary <<<"$ours"); theirs=$(grep -v primary <<<"$theirs"); }
+    if [ "$ours" = "$theirs" ]; then
+        echo "PASS replay $name: ${ours//$'\n'/, }"
+    else
+        printf 'FAIL replay %s\n  ours:   %s\n  theirs: %s\n' "$name" "${ours//$'\n'/, }" "${theirs//$'\n'/, }"
         failed=1
+    fi
+}
+play every_kind cat fuzz/seeds/replay/every_kind
+for name in terminal office web; do
+    trace=../shared/traces/$name.rec.zst
+    if [ -e "$trace" ]; then
+        play "$name" zstd -dcq "$trace"
+    else
+        echo "SKIPPED 1: $trace is not there"
     fi
 done
 exit $failed

@@ -32,6 +32,7 @@ TEST_PACKAGES=(
     imagemagick python3-pil                 # picture comparison
     xvfb xauth virt-viewer xdotool          # viewers on a screen of their own, and somebody who types
     xserver-xspice xterm x11-apps           # Xspice runs xterm; xwd is the truth
+    zstd                                    # recorded traffic is packed with it
     nasm                                    # checks the committed bytes of the boot sector
 )
 

@@ -17,7 +17,9 @@ STEPS=(
     "headers   | tools/gen-headers.sh include | tools/gen-headers.sh --check"
     "abi-matrix| docs/abi-matrix.md           | diff -u docs/abi-matrix.md <(cargo run --quiet --locked --example abi_matrix)"
     "c-hosts   | capi-tests/random_draws.c    | tools/c-hosts.sh"
+    "clients   | tests/clients/check_pace.py  | tools/clients.sh"
     "qemu      | tests/qemu/run.py            | /usr/bin/python3 tests/qemu/run.py --lib $STAGE_LIB"
+    "xspice    | tests/xspice/run.py          | /usr/bin/python3 tests/xspice/run.py --lib $STAGE_LIB"
     "fuzz      | fuzz/Cargo.toml              | tools/fuzz.sh 10"
 )
 

@@ -860,7 +860,7 @@ const char *spice_server_get_video_codecs(SpiceServer *server);
 // - `video_codecs` is NULL or came from `spice_server_get_video_codecs` and was not freed.
 void spice_server_free_video_codecs(SpiceServer *server, const char *video_codecs);
 
-// Obsolete: returns 0 for "sw" and -1 for everything else.
+// Obsolete: returns 0 for "sw" before init and -1 for everything else.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -1338,7 +1338,8 @@ SPICE_GNUC_DEPRECATED int spice_server_migrate_switch(SpiceServer *server);
 
 // Opens a recording; NULL if it is none or of another version.
 //
-// The file belongs to the replay afterwards.
+// The file belongs to the replay afterwards; it stays the caller's if NULL is returned. Surfaces
+// get numbers below `nsurfaces`.
 //
 // # Safety
 // - `file` is NULL or open for reading.
@@ -1346,19 +1347,25 @@ struct SpiceReplay *spice_replay_new(FILE *file, int nsurfaces);
 
 // Reads up to the next command, executing what else was recorded; NULL at the end.
 //
+// Waits for the worker when surfaces are created and destroyed, and for commands to be freed when
+// no surface is left: not to be called on the worker's thread, which makes the callbacks.
+//
 // # Safety
 // - `replay` is NULL or came from `spice_replay_new` and was not freed.
 // - `instance` is NULL or valid; if it was added, it was not removed.
 QXLCommandExt *spice_replay_next_cmd(struct SpiceReplay *replay, struct QXLInstance *instance);
 
-// Frees a command that the server has released.
+// Frees a command that the server has released. NULL is ignored.
 //
 // # Safety
-// - `replay` is NULL or came from `spice_replay_new` and was not freed.
+// - `replay` is NULL or came from `spice_replay_new`.
 // - `cmd` is NULL or came from `spice_replay_next_cmd` and was not freed.
 void spice_replay_free_cmd(struct SpiceReplay *replay, QXLCommandExt *cmd);
 
 // Ends a replay and closes its file.
+//
+// Destroys its primary surface, whose memory goes. Commands that were not freed stay: they may be
+// freed later.
 //
 // # Safety
 // - `replay` is NULL or came from `spice_replay_new`; it must not be used again.

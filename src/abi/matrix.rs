@@ -167,9 +167,9 @@ pub const MATRIX: &[Entry] = &[
     row("spice_server_migrate_end", "SPICE_SERVER_0.6.0", Status::NotYet, 9),
     row("spice_server_migrate_info", "SPICE_SERVER_0.6.0", Status::NotYet, 9),
     row("spice_server_migrate_switch", "SPICE_SERVER_0.8.0", Status::NotYet, 9),
-    row("spice_replay_new", "SPICE_SERVER_0.12.6", Status::NotYet, 3),
-    row("spice_replay_next_cmd", "SPICE_SERVER_0.12.6", Status::NotYet, 3),
-    row("spice_replay_free_cmd", "SPICE_SERVER_0.12.6", Status::NotYet, 3),
-    row("spice_replay_free", "SPICE_SERVER_0.12.6", Status::NotYet, 3),
+    row("spice_replay_new", "SPICE_SERVER_0.12.6", Status::Done, 3),
+    row("spice_replay_next_cmd", "SPICE_SERVER_0.12.6", Status::Done, 3),
+    row("spice_replay_free_cmd", "SPICE_SERVER_0.12.6", Status::Done, 3),
+    row("spice_replay_free", "SPICE_SERVER_0.12.6", Status::Done, 3),
     row("cayenne_version", "CAYENNE_1", Status::Done, 2),
 ];

@@ -62,8 +62,10 @@ pub(super) fn create_primary(surface_id: u32, s: &QXLDevSurfaceCreate) -> Reques
         height: s.height,
         stride: s.stride,
         format: s.format,
+        position: s.position,
         mouse_mode: s.mouse_mode,
         flags: s.flags,
+        kind: s.r#type,
         mem: s.mem,
         group_id: s.group_id,
     })

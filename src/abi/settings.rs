@@ -175,7 +175,7 @@ pub unsafe extern "C" fn spice_server_free_video_codecs(
 }
 
 symver!(spice_server_add_renderer, "0.6.0");
-/// Obsolete: returns 0 for "sw" and -1 for everything else.
+/// Obsolete: returns 0 for "sw" before init and -1 for everything else.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -188,10 +188,11 @@ pub unsafe extern "C" fn spice_server_add_renderer(
 ) -> c_int {
     guard("spice_server_add_renderer", -1, || {
         with("spice_server_add_renderer", server, -1, |s| {
-            let _ = s;
             // SAFETY: the caller vouches for the string.
             let name = unsafe { copied_text(name, 16) };
-            if name.as_deref() == Some("sw") { 0 } else { -1 }
+            // Init fills the only place there is with the default.
+            let room = !s.core.is_initialised();
+            if name.as_deref() == Some("sw") && room { 0 } else { -1 }
         })
     })
 }

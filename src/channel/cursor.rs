@@ -275,3 +275,126 @@ impl super::engine::Channel for Cursor {
         self.peers.remove(&key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::cursor::server;
+    use crate::transport::mio_reactor::MioReactor;
+    use crate::transport::reactor::Reactor;
+    use crate::transport::stream::Stream;
+
+    fn shape(unique: u64) -> Arc<CursorShape> {
+        let (width, height) = (1, 1);
+        let data = vec![1, 2, 3, 4];
+        Arc::new(CursorShape { unique, kind: 0, width, height, hot_x: 0, hot_y: 0, data })
+    }
+
+    fn set(unique: u64, visible: bool) -> CursorCommand {
+        CursorCommand::Set { position: Point16 { x: 5, y: 6 }, visible, shape: shape(unique) }
+    }
+
+    /// A channel with one client that is told nothing yet, and the client's key.
+    fn channel(mode: u16) -> (Cursor, Key) {
+        let mut reactor = MioReactor::new().unwrap();
+        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
+        let key = reactor.insert(Stream::adopt(a.into()).unwrap(), Vec::new()).unwrap();
+        let mut cursor = Cursor::new(Arc::new(AtomicU16::new(mode)));
+        cursor.peers.insert(key, Peer::default());
+        (cursor, key)
+    }
+
+    fn run(cursor: &mut Cursor, key: Key, commands: &[CursorCommand]) -> Vec<Message> {
+        for command in commands {
+            if let Some(item) = cursor.command(command.clone()) {
+                cursor.queue_for(key, item);
+            }
+        }
+        let mut out = Vec::new();
+        while let Some(item) = cursor.peers.get_mut(&key).unwrap().pending.pop_front() {
+            out.extend(cursor.messages(key, &item));
+        }
+        out
+    }
+
+    fn kinds(messages: &[Message]) -> Vec<u16> {
+        messages.iter().map(|m| m.kind).collect()
+    }
+
+    #[test]
+    fn movements_of_a_visible_pointer_are_not_sent_in_client_mode() {
+        let at = |x| CursorCommand::Move(Point16 { x, y: 0 });
+        for (mode, first) in [(1, vec![server::MOVE]), (2, vec![])] {
+            let (mut cursor, key) = channel(mode);
+            assert_eq!(kinds(&run(&mut cursor, key, &[at(1)])), first, "mode {mode}");
+            // Hidden, a movement shows it again: sent in both modes.
+            let shown = run(&mut cursor, key, &[CursorCommand::Hide, at(2)]);
+            assert_eq!(kinds(&shown), [server::HIDE, server::MOVE], "mode {mode}");
+            assert!(cursor.visible);
+        }
+    }
+
+    #[test]
+    fn consecutive_movements_become_the_last_one() {
+        let (mut cursor, key) = channel(1);
+        let moves: Vec<_> = (0..10).map(|x| CursorCommand::Move(Point16 { x, y: 0 })).collect();
+        let sent = run(&mut cursor, key, &moves);
+        assert_eq!(kinds(&sent), [server::MOVE]);
+        assert_eq!(sent[0].body, [9, 0, 0, 0]);
+    }
+
+    #[test]
+    fn an_invisible_shape_is_followed_by_a_hide_for_clients_that_ignore_the_flag() {
+        let (mut cursor, key) = channel(1);
+        assert_eq!(kinds(&run(&mut cursor, key, &[set(7, false)])), [server::SET, server::HIDE]);
+    }
+
+    #[test]
+    fn shapes_come_from_the_cache_until_the_least_recently_used_one_has_to_go() {
+        const FROM_CACHE: u8 = 4;
+        let flags = |m: &Message| m.body[5];
+        let (mut cursor, key) = channel(1);
+        for unique in 1..=256 {
+            assert_eq!(kinds(&run(&mut cursor, key, &[set(unique, true)])), [server::SET]);
+        }
+        let again = run(&mut cursor, key, &[set(1, true)]);
+        assert_eq!(flags(&again[0]), FROM_CACHE);
+        let one_more = run(&mut cursor, key, &[set(257, true)]);
+        assert_eq!(kinds(&one_more), [server::SET, server::INVAL_ONE]);
+        assert_eq!(one_more[1].body, 2u64.to_le_bytes(), "1 was used since, 2 was not");
+        let evicted = run(&mut cursor, key, &[set(2, true)]);
+        assert_ne!(flags(&evicted[0]), FROM_CACHE);
+        let uncached = run(&mut cursor, key, &[set(0, true), set(0, true)]);
+        assert!(uncached.iter().all(|m| flags(m) == 0), "unique 0 is never cached");
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_owed_no_more_than_the_present_state() {
+        let (mut cursor, key) = channel(1);
+        for n in 0..10_000 {
+            for command in [set(n, true), CursorCommand::Hide] {
+                let item = cursor.command(command).unwrap();
+                cursor.queue_for(key, item);
+                assert!(cursor.peers[&key].pending.len() <= PENDING_LIMIT);
+            }
+        }
+        let owed = run(&mut cursor, key, &[]);
+        assert_eq!(owed.last().map(|m| m.kind), Some(server::HIDE));
+    }
+
+    #[test]
+    fn folding_keeps_reset_before_init() {
+        let (mut cursor, key) = channel(1);
+        cursor.queue_for(key, Pending::Reset);
+        cursor.queue_for(key, Pending::Init);
+        for n in 0..100 {
+            let item = cursor.command(set(n, true)).unwrap();
+            cursor.queue_for(key, item);
+        }
+        let sent = kinds(&run(&mut cursor, key, &[]));
+        let reset = sent.iter().position(|k| *k == server::RESET).unwrap();
+        let init = sent.iter().position(|k| *k == server::INIT).unwrap();
+        assert!(reset < init, "{sent:?}");
+        assert!(!sent[..init].contains(&server::SET), "commands before INIT are lost: {sent:?}");
+    }
+}

@@ -103,6 +103,7 @@ pub fn start<C: Channel>(
         orders: handle.clone(),
         upward,
         stalled: Vec::new(),
+        unanswered: Vec::new(),
         stop: false,
     };
     let thread = spawn(name, move || engine.run())?;
@@ -116,11 +117,19 @@ struct Engine<C: Channel> {
     upward: Arc<dyn Upward>,
     /// Clients with requests that the channel could not accept yet.
     stalled: Vec<Key>,
+    /// Clients whose requests wait because they do not read the answers.
+    unanswered: Vec<Key>,
     stop: bool,
 }
 
 /// Orders taken in one turn, so that sockets are served in between.
 const ORDERS_PER_TURN: usize = 64;
+
+/// Bytes of unread answers at which a client's requests wait until it has read them all.
+///
+/// Far more than a client that reads ever has queued by its own requests; without it a client that
+/// asks and never reads would fill the memory with answers.
+const ANSWERS_MARK: usize = 1024 * 1024;
 
 static VIOLATIONS: RateLimit = RateLimit::new();
 static PANICS: RateLimit = RateLimit::new();
@@ -148,6 +157,11 @@ impl<C: Channel> Engine<C> {
             }
             self.resume_stalled();
             self.finish_step();
+        }
+        for order in self.orders.close() {
+            if let Order::Attach(attach) = order {
+                self.upward.closed(&attach.connection, attach.client);
+            }
         }
         self.guarded(None, Channel::stopping);
         for key in self.clients.keys() {
@@ -237,6 +251,11 @@ impl<C: Channel> Engine<C> {
                 if self.clients.has_room(key) {
                     self.guarded(Some(key), |channel, clients| channel.room(clients, key));
                 }
+                if let Some(at) = self.unanswered.iter().position(|k| *k == key) {
+                    self.unanswered.swap_remove(at);
+                    // Tells of unread bytes once more, if there are any.
+                    self.clients.reactor.set_reading(key, true);
+                }
             }
             Event::Closed(key) => self.clients.close(key, Close::Gone),
             Event::Acceptable(_) | Event::Woken => {}
@@ -263,6 +282,11 @@ impl<C: Channel> Engine<C> {
                     return;
                 }
             };
+            if self.clients.reactor.outbox(key).is_some_and(|o| o.len() >= ANSWERS_MARK) {
+                self.clients.reactor.set_reading(key, false);
+                self.unanswered.push(key);
+                return;
+            }
             if !self.channel.accepts() {
                 self.clients.reactor.set_reading(key, false);
                 self.stalled.push(key);
@@ -324,6 +348,7 @@ impl<C: Channel> Engine<C> {
         while let Some((key, why)) = self.clients.closing.pop() {
             let Some(client) = self.clients.remove(key) else { continue };
             self.stalled.retain(|k| *k != key);
+            self.unanswered.retain(|k| *k != key);
             let connection = Arc::clone(&client.connection);
             match &why {
                 Close::Violation(what) if VIOLATIONS.allow() => {

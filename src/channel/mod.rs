@@ -76,6 +76,8 @@ struct Shared<T> {
     waker: Arc<dyn Wake>,
     /// True from a wake until the thread looked.
     woken: AtomicBool,
+    /// The thread has ended: orders are dropped, so that nobody waits for an answer for ever.
+    closed: AtomicBool,
 }
 
 impl<T> Clone for Handle<T> {
@@ -93,6 +95,7 @@ impl<T> Handle<T> {
                 queue: SegQueue::new(),
                 waker,
                 woken: AtomicBool::new(false),
+                closed: AtomicBool::new(false),
             }),
         }
     }
@@ -100,6 +103,11 @@ impl<T> Handle<T> {
     /// Gives an order that must not be lost.
     pub fn send(&self, order: Order<T>) {
         self.shared.queue.push(order);
+        // SeqCst, as in `close`: one of the two sees the order and drops it.
+        if self.shared.closed.load(Ordering::SeqCst) {
+            while self.shared.queue.pop().is_some() {}
+            return;
+        }
         self.poke();
     }
 
@@ -127,6 +135,12 @@ impl<T> Handle<T> {
     /// For the thread itself: says that it is about to look at the queue.
     pub(crate) fn looked(&self) {
         self.shared.woken.store(false, Ordering::SeqCst);
+    }
+
+    /// Called by the thread as it ends: the orders that it did not take. Later ones are dropped.
+    pub(crate) fn close(&self) -> Vec<Order<T>> {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        std::iter::from_fn(|| self.shared.queue.pop()).collect()
     }
 
     /// For the thread itself: the next order.

@@ -60,14 +60,23 @@ pub struct Limits {
     pub items: usize,
     /// Bytes of pixels in one message that repairs a dirty region; at least one row is sent.
     pub band_bytes: usize,
+    /// Bytes of pixels up to which the screen's first picture is one message instead of bands.
+    pub first_bytes: usize,
     /// Rectangles of a surface's dirty region; more become fewer and larger ones. At least 1.
     pub dirty_rects: usize,
 }
 
 impl Default for Limits {
-    /// 16 MiB, 4096 commands, bands of 256 KiB, 128 dirty rectangles a surface.
+    /// 16 MiB, 4096 commands, bands of 256 KiB, a first picture of 64 MiB (5120x2880 and a bit),
+    /// 128 dirty rectangles a surface.
     fn default() -> Self {
-        Self { bytes: 16 << 20, items: 4096, band_bytes: 256 << 10, dirty_rects: 128 }
+        Self {
+            bytes: 16 << 20,
+            items: 4096,
+            band_bytes: 256 << 10,
+            first_bytes: 64 << 20,
+            dirty_rects: 128,
+        }
     }
 }
 

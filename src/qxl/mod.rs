@@ -5,4 +5,6 @@ pub mod guest;
 pub mod memslot;
 pub mod model;
 pub mod parse;
+pub mod record;
+pub mod replay;
 pub mod surface;

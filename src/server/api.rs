@@ -24,7 +24,7 @@ use crate::transport::stream::Stream;
 
 use super::Core;
 use super::host::{ChannelEvent, Host};
-use super::session::{Route, Session};
+use super::session::Route;
 use super::settings::{Address, VIDEO_CODECS};
 
 /// What a QXL instance says of itself (`QXLDevInitInfo`).
@@ -139,9 +139,10 @@ impl Core {
         // The new password counts before the old clients go: nobody slips in between.
         session.ticket.set(password, lifetime, Instant::now())?;
         if leave {
-            session.drop_all_clients();
+            let leaving = session.drop_all_clients();
             drop(session);
-            self.wait_until(Session::is_empty);
+            // Not until nobody is here: who stood at the door meanwhile may have come in since.
+            self.wait_until(|session| !session.has_any(&leaving));
         }
         Ok(())
     }
@@ -198,6 +199,7 @@ impl Core {
             cursor: cursor.clone(),
             upward: Arc::clone(&upward),
             pending: Arc::clone(&pending),
+            recorder: self.recorder.clone(),
         };
         let started = engine::start(&format!("spice-disp-{id}"), upward, |_| Display::new(setup));
         let (display, t2) = match started {

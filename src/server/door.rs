@@ -164,9 +164,14 @@ impl Hall {
         self.ask_for_keys();
         while !self.stop {
             self.take_orders();
+            if self.stop {
+                // Before the next sleep, from which nothing might wake this thread.
+                break;
+            }
             self.retry_waiting();
             self.expire();
-            let timeout = self.next_deadline();
+            // Nothing would end a wait that begins after the last order.
+            let timeout = if self.stop { Some(Duration::ZERO) } else { self.next_deadline() };
             events.clear();
             if let Err(error) = self.reactor.wait(timeout, &mut events) {
                 tracing::error!(%error, "waiting for sockets failed, no more clients can come");

@@ -12,6 +12,7 @@ use crate::channel::inputs::{Input, Inputs};
 use crate::channel::main::{Main, MainOrder, MainState};
 use crate::channel::{ClientId, Primary, Upward, engine};
 use crate::protocol::caps::ChannelType;
+use crate::qxl::record::Recorder;
 use crate::sync::mailbox::Mailbox;
 use crate::transport::connection::Connection;
 
@@ -43,6 +44,8 @@ pub struct Core {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The mouse mode for threads that only need a glance (cursor channels, input).
     pub(crate) mouse_mode: Arc<AtomicU16>,
+    /// Where all QXL traffic is recorded, if the environment asked for it.
+    recorder: Option<Arc<Recorder>>,
     /// True while the inputs channel holds back because the host is behind.
     inputs_wait: AtomicBool,
 }
@@ -64,6 +67,7 @@ impl Core {
             door: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
             mouse_mode,
+            recorder: Recorder::from_environment(),
             inputs_wait: AtomicBool::new(false),
         }))
     }

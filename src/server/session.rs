@@ -225,11 +225,17 @@ impl Session {
         }
     }
 
-    /// Tells every client to go. True if there was one.
-    pub fn drop_all_clients(&mut self) -> bool {
+    /// Tells every client to go; returns who that is.
+    pub fn drop_all_clients(&mut self) -> Vec<ClientId> {
         let ids: Vec<ClientId> = self.clients.keys().copied().collect();
         ids.iter().for_each(|id| self.drop_client(*id));
-        !ids.is_empty()
+        ids
+    }
+
+    /// True if one of these clients is still here.
+    #[must_use]
+    pub fn has_any(&self, clients: &[ClientId]) -> bool {
+        clients.iter().any(|id| self.clients.contains_key(id))
     }
 
     fn drop_client(&mut self, client: ClientId) {
@@ -257,12 +263,6 @@ impl Session {
     #[must_use]
     pub fn client_count(&self) -> usize {
         self.clients.len()
-    }
-
-    /// True if no client is left, the leaving ones included.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.clients.is_empty()
     }
 
     /// Who is here, for `set_ticket`.

@@ -28,7 +28,9 @@ const WAKER: Token = Token(0);
 #[derive(Debug)]
 struct Connection {
     stream: Stream,
+    /// What arrived; consumed up to `start`, so that many small messages cost no moving.
     unread: Vec<u8>,
+    start: usize,
     outbox: Outbox,
     /// The kernel may have bytes (edge-triggered: true until a read says otherwise).
     readable: bool,
@@ -41,8 +43,27 @@ struct Connection {
 }
 
 impl Connection {
+    fn unread(&self) -> &[u8] {
+        self.unread.get(self.start..).unwrap_or_default()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.start = self.start.saturating_add(n).min(self.unread.len());
+        if self.start == self.unread.len() {
+            self.unread.clear();
+            self.start = 0;
+        }
+    }
+
+    /// Appends what was read, in the place of what was consumed.
+    fn append(&mut self, bytes: &[u8]) {
+        self.unread.drain(..self.start);
+        self.start = 0;
+        self.unread.extend_from_slice(bytes);
+    }
+
     fn wants_read(&self) -> bool {
-        self.readable && self.reading && !self.closed && self.unread.len() < UNREAD_LIMIT
+        self.readable && self.reading && !self.closed && self.unread().len() < UNREAD_LIMIT
     }
 
     fn wants_write(&self) -> bool {
@@ -122,7 +143,7 @@ impl MioReactor {
             match c.stream.recv(&mut self.scratch) {
                 Ok(0) => c.closed = true,
                 Ok(n) => {
-                    c.unread.extend_from_slice(self.scratch.get(..n).unwrap_or_default());
+                    c.append(self.scratch.get(..n).unwrap_or_default());
                     events.push(Event::Received(Key(key)));
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => c.readable = false,
@@ -172,6 +193,7 @@ impl Reactor for MioReactor {
         let connection = Connection {
             stream,
             unread,
+            start: 0,
             outbox: Outbox::default(),
             // A fresh socket is tried at once: most peers have sent something already.
             readable: true,
@@ -186,10 +208,11 @@ impl Reactor for MioReactor {
     }
 
     fn remove(&mut self, key: Key) -> Option<(Stream, Vec<u8>)> {
-        let c = self.connections.remove(&key.0)?;
+        let mut c = self.connections.remove(&key.0)?;
         // The descriptor leaves the poll set when it is closed, too; an error changes nothing.
         let _ = self.poll.registry().deregister(&mut SourceFd(&c.stream.as_raw_fd()));
-        Some((c.stream, c.unread))
+        let unread = c.unread.split_off(c.start);
+        Some((c.stream, unread))
     }
 
     fn listen(&mut self, listener: Listener) -> io::Result<Key> {
@@ -212,12 +235,12 @@ impl Reactor for MioReactor {
     }
 
     fn unread(&self, key: Key) -> &[u8] {
-        self.connections.get(&key.0).map(|c| c.unread.as_slice()).unwrap_or_default()
+        self.connections.get(&key.0).map(Connection::unread).unwrap_or_default()
     }
 
     fn consume(&mut self, key: Key, n: usize) {
         if let Some(c) = self.connections.get_mut(&key.0) {
-            c.unread.drain(..n.min(c.unread.len()));
+            c.consume(n);
         }
         self.enqueue(key.0);
     }
@@ -225,7 +248,7 @@ impl Reactor for MioReactor {
     fn set_reading(&mut self, key: Key, on: bool) {
         if let Some(c) = self.connections.get_mut(&key.0) {
             c.reading = on;
-            if on && !c.unread.is_empty() {
+            if on && !c.unread().is_empty() {
                 self.pending.push(Event::Received(key));
             }
         }

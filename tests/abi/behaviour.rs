@@ -49,15 +49,21 @@ fn finished_lines(text: &str) -> Vec<&str> {
     text.lines().filter(|line| unfinished_in(line).is_empty()).collect()
 }
 
-/// Compares the program of this name; `whole` ones wait until every function they call is done.
-fn compare(name: &'static str, whole: bool) {
+/// Lines of `text` that are on the list, and the others.
+fn parted<'a>(text: &[&'a str], list: &[&str]) -> (Vec<&'a str>, Vec<&'a str>) {
+    text.iter().partition(|line| list.contains(line))
+}
+
+/// Compares the program of this name. Lines on the list `differ` until what they are about is
+/// built; once they do not, they have to leave the list.
+fn compare(name: &'static str, differ: &[&str]) {
     let Some(mut flags) = compiler_flags("spice-protocol") else {
         return skipped(1, "libspice-protocol-dev is not installed");
     };
     let source = fs::read_to_string(root().join("capi-tests").join(name).with_extension("c"))
         .expect("the program exists");
     let unfinished = unfinished_in(&source);
-    if unfinished.contains(&"spice_server_new") || whole && !unfinished.is_empty() {
+    if unfinished.contains(&"spice_server_new") {
         return skipped(1, &format!("{name} waits for {}", shortened(&unfinished)));
     }
 
@@ -70,7 +76,16 @@ fn compare(name: &'static str, whole: bool) {
     let expected = root().join("capi-tests").join(name).with_extension("expected");
     let expected = fs::read_to_string(expected).expect("the expected output exists");
     let printed = output_on(&program, ours.as_os_str());
-    assert_eq!(finished_lines(&printed), finished_lines(&expected));
+    let (printed_listed, printed) = parted(&finished_lines(&printed), differ);
+    let (expected_listed, compared) = parted(&finished_lines(&expected), differ);
+    assert_eq!(printed, compared);
+    assert!(
+        differ.is_empty() || printed_listed != expected_listed,
+        "{differ:?} are equal by now: take them off the list"
+    );
+    if !differ.is_empty() {
+        skipped(expected_listed.len(), &format!("lines of {name} that still differ: {differ:?}"));
+    }
     let left_out = expected.lines().count() - finished_lines(&expected).len();
     if left_out > 0 {
         skipped(left_out, &format!("lines of {name} about {}", shortened(&unfinished)));
@@ -88,20 +103,23 @@ fn compare(name: &'static str, whole: bool) {
 
 #[test]
 fn what_needs_no_server_is_answered_as_by_the_original() {
-    compare("without_server", false);
+    compare("without_server", &[]);
 }
 
 #[test]
 fn settings_answer_as_those_of_the_original() {
-    compare("settings", false);
+    compare("settings", &[]);
 }
 
 #[test]
 fn interfaces_come_and_go_as_in_the_original() {
-    compare("lifecycle", false);
+    compare("lifecycle", &[]);
 }
 
 #[test]
 fn devices_and_sound_without_clients_answer_as_in_the_original() {
-    compare("devices", true);
+    // The state of char devices comes with issue 6 (devices and sound).
+    let char_device_states =
+        ["port has a state", "port has no state", "state of vdagent 1", "state of vdagent 0"];
+    compare("devices", &char_device_states);
 }

@@ -180,8 +180,18 @@ class Client:
         self.last_change = time.monotonic()
         self.changes += 1
 
-    def cursor_set(self, _channel, width, height, hot_x, hot_y, _rgba, number):
-        self.say("cursor-set", id=number, width=width, height=height, hot_x=hot_x, hot_y=hot_y)
+    def cursor_set(self, _channel, width, height, hot_x, hot_y, rgba, number):
+        # The default pointer has no pixels.
+        pixels = ctypes.string_at(rgba, width * height * 4) if rgba else b""
+        self.say(
+            "cursor-set",
+            id=number,
+            width=width,
+            height=height,
+            hot_x=hot_x,
+            hot_y=hot_y,
+            sha256=hashlib.sha256(pixels).hexdigest() if pixels else None,
+        )
 
     # ---- commands
 

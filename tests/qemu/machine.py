@@ -72,6 +72,12 @@ class Qmp:
             self.events.append(message)
 
 
+def is_placeholder(width, height, pixels):
+    """QEMU's "Guest has not initialized the display (yet).": one line of text in the middle of a black screen."""
+    middle = 3 * width * (height // 2 - 16), 3 * width * (height // 2 + 16)
+    return (width, height) == (640, 480) and not any(pixels[: middle[0]]) and not any(pixels[middle[1] :])
+
+
 class Machine:
     """`spice` is the -spice option's value with {port} filled in; None starts without -spice."""
 
@@ -159,7 +165,8 @@ class Machine:
                 same = pixels == last[1] or sum(
                     pixels[i : i + 27] != last[1][i : i + 27] for i in range(0, len(pixels), 27)
                 ) <= 8
-            if not same or not any(pixels):
+            # A loaded machine can be slow enough that the firmware's first picture takes seconds to come.
+            if not same or is_placeholder(width, height, pixels):
                 last, since = ((width, height), pixels), now
             elif now - since >= calm:
                 return True

@@ -11,6 +11,7 @@ use crate::sync::completion::{Reply, pair};
 use super::{Handle, Order};
 
 mod peers;
+mod recording;
 mod requests;
 pub mod worker;
 
@@ -25,10 +26,14 @@ pub struct PrimaryCreate {
     pub stride: i32,
     /// `SPICE_SURFACE_FMT_*`.
     pub format: u32,
+    /// Unused; kept for recordings.
+    pub position: u32,
     /// Not 0: the guest has a hardware pointer.
     pub mouse_mode: u32,
     /// Bit 0: keep the memory's contents.
     pub flags: u32,
+    /// `QXL_SURF_TYPE_*`; unused, kept for recordings.
+    pub kind: u32,
     /// Where the pixels are, as a guest address.
     pub mem: u64,
     /// Memory slot group of `mem`.
@@ -180,6 +185,12 @@ impl QxlHandle {
         let (reply, answer) = pair();
         self.orders.send(Order::Do(DisplayOrder::Qxl(request, Done::Reply(reply))));
         answer.wait().unwrap_or_default()
+    }
+
+    /// True if both lead to the same worker.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pending, &other.pending)
     }
 
     /// Limits the guest's monitors.

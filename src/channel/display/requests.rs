@@ -31,7 +31,10 @@ impl Display {
             _ => None,
         };
         // Whatever happens inside, the end is told: a guest or a host may wait for it for ever.
-        let step = AssertUnwindSafe(|| self.execute_request(clients, request));
+        let step = AssertUnwindSafe(|| {
+            self.record_request(&request, &done);
+            self.execute_request(clients, request)
+        });
         let rects = catch_unwind(step).unwrap_or_else(|_| {
             tracing::error!("internal error in a request of the host");
             Vec::new()

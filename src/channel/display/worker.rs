@@ -22,6 +22,8 @@ use crate::qxl::parse::{
     CMD_CURSOR, CMD_SURFACE, CommandError, DisplayCommand, Limits, MonitorsConfig,
     parse_cursor_command, parse_display_command,
 };
+use crate::qxl::record::Recorder;
+use crate::qxl::replay::request;
 use crate::transport::reactor::Key;
 
 use super::peers::Peers;
@@ -33,8 +35,10 @@ const SLICE: usize = 256;
 const FEED_EVERY: usize = 32;
 /// Time for a slice.
 const SLICE_TIME: Duration = Duration::from_millis(10);
-/// After the rings ran empty they are looked at once more before notification is asked for.
-const SECOND_LOOK: Duration = Duration::from_millis(10);
+/// After the rings ran empty they are looked at once more before notification is asked for: a guest
+/// that goes on at once is not made to notify, and one that stopped is not kept waiting for long
+/// (what it sends in this time is seen only then, or when a client's message wakes us).
+const SECOND_LOOK: Duration = Duration::from_millis(1);
 /// Surfaces that a device may have, whatever it says.
 const MAX_SURFACES: u32 = 1024;
 /// Capabilities that the guest may rely on so far.
@@ -58,6 +62,8 @@ pub struct DisplaySetup {
     pub upward: Arc<dyn Upward>,
     /// Notifications of the host.
     pub pending: Arc<Pending>,
+    /// Where everything is recorded, if that is wanted.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// State of the worker and its channel.
@@ -71,6 +77,7 @@ pub struct Display {
     pub(super) upward: Arc<dyn Upward>,
     cursor: Handle<CursorOrder>,
     pending: Arc<Pending>,
+    pub(super) recorder: Option<Arc<Recorder>>,
     pub(super) running: bool,
     commands: RingWatch,
     cursors: RingWatch,
@@ -97,6 +104,17 @@ enum RingWatch {
     Armed,
 }
 
+impl RingWatch {
+    /// What follows after a look that found so many commands.
+    fn after(self, taken: usize) -> Self {
+        match self {
+            Self::Resting(_) if taken == 0 => self,
+            _ if taken < SLICE => Self::Resting(Instant::now() + SECOND_LOOK),
+            _ => Self::Busy,
+        }
+    }
+}
+
 impl Display {
     /// A display without surfaces, whose machine does not run yet.
     #[must_use]
@@ -112,6 +130,7 @@ impl Display {
             upward: setup.upward,
             cursor: setup.cursor,
             pending: setup.pending,
+            recorder: setup.recorder,
             running: false,
             commands: RingWatch::Busy,
             cursors: RingWatch::Busy,
@@ -133,6 +152,7 @@ impl Display {
     pub(super) fn take_command(&mut self) -> bool {
         match self.device.get_command() {
             Some(command) => {
+                self.record_command(&command);
                 self.execute(&command);
                 true
             }
@@ -147,10 +167,17 @@ impl Display {
         }
         match self.device.get_cursor_command() {
             Some(command) => {
+                self.record_command(&command);
                 self.execute_cursor(&command);
                 true
             }
             None => false,
+        }
+    }
+
+    fn record_command(&self, command: &CommandExt) {
+        if let Some(recorder) = &self.recorder {
+            recorder.command(&self.slots, command);
         }
     }
 
@@ -307,13 +334,12 @@ impl Display {
     /// Executes some of what the rings hold. True if there may be more.
     fn slice(&mut self, clients: &mut Clients) -> bool {
         let end = Instant::now() + SLICE_TIME;
-        if self.cursors == RingWatch::Busy {
+        // Resting rings are looked at as well: we are awake already.
+        if self.cursors != RingWatch::Armed {
             let taken = (0..SLICE).take_while(|_| self.take_cursor()).count();
-            if taken < SLICE {
-                self.cursors = RingWatch::Resting(Instant::now() + SECOND_LOOK);
-            }
+            self.cursors = self.cursors.after(taken);
         }
-        if self.commands == RingWatch::Busy {
+        if self.commands != RingWatch::Armed {
             let mut taken = 0;
             while taken < SLICE && self.take_command() {
                 taken += 1;
@@ -324,9 +350,7 @@ impl Display {
                     }
                 }
             }
-            if taken < SLICE {
-                self.commands = RingWatch::Resting(Instant::now() + SECOND_LOOK);
-            }
+            self.commands = self.commands.after(taken);
         }
         self.cursors == RingWatch::Busy || self.commands == RingWatch::Busy
     }
@@ -443,9 +467,11 @@ impl Channel for Display {
             return Turn::Idle;
         }
         if self.pending.take_wakeup() {
+            self.record_number(request::WAKEUP);
             self.look_again();
         }
         if self.pending.take_oom() {
+            self.record_number(request::OOM);
             self.out_of_memory();
         }
         let more = self.slice(clients);

@@ -101,23 +101,23 @@ pub(super) fn footprint(
         DrawOp::Fill { brush, rop, mask } => {
             partial |= rop_reads_dest(*rop) | has(mask);
             if let Brush::Pattern { image, .. } = brush {
-                drawable_source(image, format)?;
+                drawable_source(image, format, surface)?;
                 whole(image)?;
             }
             mask.image.as_ref().map_or(Some(()), whole)?;
         }
         DrawOp::Opaque { src, src_area, brush, mask, .. } => {
             let src = src.as_ref()?;
-            drawable_source(src, format)?;
+            drawable_source(src, format, surface)?;
             if let Brush::Pattern { image, .. } = brush {
-                drawable_source(image, format)?;
+                drawable_source(image, format, surface)?;
                 whole(image)?;
             }
             mask.image.as_ref().map_or(Some(()), whole)?;
             partial |= has(mask) | source(src, src_area, &drawable.bbox, surface, &mut add)?;
         }
         DrawOp::Copy { src, src_area, rop, mask, .. } => {
-            drawable_source(src, format)?;
+            drawable_source(src, format, surface)?;
             mask.image.as_ref().map_or(Some(()), whole)?;
             partial |= rop_reads_dest(*rop) | has(mask);
             partial |= source(src, src_area, &drawable.bbox, surface, &mut add)?;
@@ -170,14 +170,28 @@ fn shifted(region: &Region, src: &Point, bbox: &Rect, surface: &Rect) -> (Rect, 
 }
 
 /// Refuses images that stock clients cannot draw on a surface of this format.
-fn drawable_source(image: &Image, format: SurfaceFormat) -> Option<()> {
+///
+/// Bitmaps they convert first; the pixels of surfaces they take as they are, and abort if those
+/// have another number of bits.
+fn drawable_source(
+    image: &Image,
+    format: SurfaceFormat,
+    surface: &dyn Fn(u32) -> Option<(Rect, SurfaceFormat)>,
+) -> Option<()> {
     use crate::qxl::model::BitmapFormat::{Bit1Le, Bit4Le};
-    let ImageKind::Bitmap(bitmap) = &image.kind else {
-        return Some(());
+    let drawable = match &image.kind {
+        ImageKind::Surface(id) => {
+            let rgb32 = |f| matches!(f, SurfaceFormat::Xrgb | SurfaceFormat::Argb);
+            let (_, from) = surface(*id)?;
+            from == format || (rgb32(from) && rgb32(format))
+        }
+        ImageKind::Bitmap(bitmap) => {
+            let unknown = matches!(bitmap.format, Bit1Le | Bit4Le);
+            let unconvertible = format == SurfaceFormat::Rgb565 && bitmap.format.is_indexed();
+            !unknown && !unconvertible
+        }
     };
-    let no_client = matches!(bitmap.format, Bit1Le | Bit4Le)
-        || (format == SurfaceFormat::Rgb565 && bitmap.format.is_indexed());
-    (!no_client).then_some(())
+    drawable.then_some(())
 }
 
 /// True if a raster operation combines with the destination; the first set bit decides, none is a
@@ -209,4 +223,50 @@ fn each_image(op: &DrawOp, mut visit: impl FnMut(&Image)) {
         _ => None,
     };
     src.into_iter().chain(pattern).chain(mask.and_then(|m| m.image.as_ref())).for_each(&mut visit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qxl::model::SurfaceRead;
+
+    /// A copy or a pattern fill from surface 1 to surface 0, and whether it goes as a command.
+    fn is_sent(op: &str, from: SurfaceFormat, to: SurfaceFormat) -> bool {
+        let bbox = Rect::from_size(0, 0, 4, 4);
+        let image = Image { id: 0, flags: 0, width: 8, height: 8, kind: ImageKind::Surface(1) };
+        let mask = Mask::default();
+        let op = if op == "copy" {
+            DrawOp::Copy { src: image, src_area: bbox, rop: 8, nearest: true, mask, blend: false }
+        } else {
+            let brush = Brush::Pattern { image, pos: Point::default() };
+            DrawOp::Fill { brush, rop: 8, mask }
+        };
+        let drawable = Drawable {
+            surface_id: 0,
+            effect: 0,
+            bbox,
+            clip: None,
+            mm_time: 0,
+            self_bitmap_area: None,
+            reads: vec![SurfaceRead { surface_id: 1, area: bbox }],
+            op,
+        };
+        let bounds = Rect::from_size(0, 0, 8, 8);
+        let draw = PipedDraw::new(drawable, bounds);
+        footprint(&draw, &|id| Some((bounds, if id == 0 { to } else { from }))).is_some()
+    }
+
+    #[test]
+    fn a_surface_is_read_by_clients_only_where_their_pixels_are_alike() {
+        use SurfaceFormat::{Argb, Rgb555, Rgb565, Xrgb};
+        for op in ["copy", "pattern"] {
+            for format in [Argb, Rgb555, Rgb565, Xrgb] {
+                assert!(is_sent(op, format, format), "{op} {format:?}");
+            }
+            assert!(is_sent(op, Argb, Xrgb) && is_sent(op, Xrgb, Argb), "{op}");
+            for (from, to) in [(Xrgb, Rgb565), (Rgb555, Xrgb), (Rgb555, Rgb565), (Argb, Rgb555)] {
+                assert!(!is_sent(op, from, to), "{op} {from:?} to {to:?}");
+            }
+        }
+    }
 }

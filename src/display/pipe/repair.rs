@@ -48,8 +48,18 @@ impl ClientPipe {
                 surface.unseen = Default::default();
                 return None;
             }
-            if let Some(message) = self.repair(key.id, reader, images) {
-                return Some(message);
+            let whole = surface.bounds();
+            let fits = surface.bytes(&whole) <= self.limits.first_bytes as u64;
+            let message = if fits && surface.unseen.contains_rect(&whole) {
+                // In one piece: some clients keep the first picture only (spicy-screenshot), and
+                // nobody likes to see a screen come down in bands. A pixel of it that is clean
+                // has a queued command that defines it before anything reads it.
+                self.send_pixels(key.id, &whole, reader, images)
+            } else {
+                self.repair(key.id, reader, images)
+            };
+            if message.is_some() {
+                return message;
             }
         }
     }
@@ -98,17 +108,29 @@ impl ClientPipe {
         if band.bottom > surface.repaired_to {
             band.top = band.top.max(surface.repaired_to);
         }
-        let row = (u64::from(band.width()) * u64::from(surface.format().bits())).div_ceil(8).max(1);
-        let rows = (self.limits.band_bytes as u64 / row).max(1);
+        let row = Rect { bottom: band.top.saturating_add(1), ..band };
+        let rows = (self.limits.band_bytes as u64 / surface.bytes(&row).max(1)).max(1);
         let rows = i32::try_from(rows).unwrap_or(i32::MAX);
         band.bottom = band.bottom.min(band.top.saturating_add(rows));
         surface.repaired_to = band.bottom;
-        surface.dirty.subtract_rect(&band);
-        surface.unseen.subtract_rect(&band);
-        let (bitmap, flags) = reader.read_image(id, &band).filter(|(bitmap, _)| {
-            Rect::from_size(band.left, band.top, bitmap.width, bitmap.height) == band
+        self.send_pixels(id, &band, reader, images)
+    }
+
+    /// One rectangle of a surface, which is clean then, come what may.
+    fn send_pixels(
+        &mut self,
+        id: u32,
+        rect: &Rect,
+        reader: &dyn SurfaceReader,
+        images: &mut dyn ImageEncoder,
+    ) -> Option<Message> {
+        let surface = self.surfaces.get_mut(&id)?;
+        surface.dirty.subtract_rect(rect);
+        surface.unseen.subtract_rect(rect);
+        let (bitmap, flags) = reader.read_image(id, rect).filter(|(bitmap, _)| {
+            Rect::from_size(rect.left, rect.top, bitmap.width, bitmap.height) == *rect
         })?;
-        encode_image_copy(id, &band, bitmap, flags, self.ids.next_id(), images)
+        encode_image_copy(id, rect, bitmap, flags, self.ids.next_id(), images)
             .inspect_err(|error| tracing::debug!(%error, surface = id, "pixels are not sent"))
             .ok()
     }

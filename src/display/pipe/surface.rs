@@ -87,6 +87,12 @@ impl Surface {
         self.info.format
     }
 
+    /// Bytes of the pixels of `rect` in a message, each row rounded up to whole bytes.
+    pub fn bytes(&self, rect: &Rect) -> u64 {
+        let row = (u64::from(rect.width()) * u64::from(self.info.format.bits())).div_ceil(8);
+        row * u64::from(rect.height())
+    }
+
     pub fn is_primary(&self) -> bool {
         self.info.primary
     }

@@ -215,7 +215,8 @@ fn surface_image(id: u32) -> Image {
     Image { id: 0, flags: 0, width: 0, height: 0, kind: ImageKind::Surface(id) }
 }
 
-const ROOMY: Limits = Limits { bytes: 1 << 20, items: 100, band_bytes: 200, dirty_rects: 9 };
+const ROOMY: Limits =
+    Limits { bytes: 1 << 20, items: 100, band_bytes: 200, first_bytes: 0, dirty_rects: 9 };
 
 #[test]
 fn a_late_client_sees_the_picture_before_the_mark() {
@@ -238,6 +239,24 @@ fn a_late_client_sees_the_picture_before_the_mark() {
 }
 
 #[test]
+fn the_first_picture_is_one_message_up_to_its_limit() {
+    // 12x10 pixels of 4 bytes, and bands of 4 rows.
+    for (first_bytes, bottom) in [(480, 10), (479, 4)] {
+        let mut session = Session::new(Limits { first_bytes, ..ROOMY });
+        session.draw(fill(rect(0, 0, 12, 10), 7, 8));
+        session.reconnect();
+        assert!(!session.read(1));
+        // Commands that come before the picture has left do not change that it is whole.
+        session.draw(fill(rect(3, 5, 9, 9), 9, 8));
+        session.draw(fill(rect(2, 4, 8, 10), 5, 64));
+        let message = session.pipe.next(&session.server, &mut RawImages).unwrap();
+        assert_eq!(decode(&message).bbox, rect(0, 0, 12, bottom));
+        session.client.take(&message);
+        session.drain();
+    }
+}
+
+#[test]
 fn covered_drawables_die_in_the_pipe() {
     let mut session = Session::new(ROOMY);
     session.drain();
@@ -253,8 +272,7 @@ fn covered_drawables_die_in_the_pipe() {
 
 #[test]
 fn a_sleeping_client_is_owed_no_more_than_its_screen() {
-    let mut session =
-        Session::new(Limits { bytes: 1 << 20, items: 100, band_bytes: 1 << 20, dirty_rects: 9 });
+    let mut session = Session::new(Limits { band_bytes: 1 << 20, ..ROOMY });
     session.drain();
     let start = session.client.messages.len();
     for n in 0..10_000i32 {
@@ -268,8 +286,7 @@ fn a_sleeping_client_is_owed_no_more_than_its_screen() {
 
 #[test]
 fn surfaces_that_come_and_go_leave_nothing_behind() {
-    let mut session =
-        Session::new(Limits { bytes: 1 << 20, items: 100, band_bytes: 1 << 20, dirty_rects: 9 });
+    let mut session = Session::new(Limits { band_bytes: 1 << 20, ..ROOMY });
     session.drain();
     let area = rect(0, 0, 4, 4);
     for n in 0..20_000 {
@@ -292,8 +309,7 @@ fn surfaces_that_come_and_go_leave_nothing_behind() {
 
 #[test]
 fn pixels_that_get_dirty_again_and_again_keep_nobody_waiting() {
-    let mut session =
-        Session::new(Limits { bytes: 1 << 20, items: 0, band_bytes: 48, dirty_rects: 9 });
+    let mut session = Session::new(Limits { items: 0, band_bytes: 48, ..ROOMY });
     session.draw(fill(rect(0, 0, 12, 10), 5, 8));
     session.reconnect();
     let mut rows = BTreeSet::new();

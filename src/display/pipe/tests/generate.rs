@@ -171,11 +171,15 @@ pub(super) fn any_step() -> impl Strategy<Value = Step> {
 }
 
 pub(super) fn any_limits() -> impl Strategy<Value = Limits> {
-    (0..12usize, prop_oneof![Just(600usize), Just(2000), Just(1 << 20)], 1..300usize, 1..8usize)
-        .prop_map(|(items, bytes, band_bytes, dirty_rects)| Limits {
+    let bytes = prop_oneof![Just(600usize), Just(2000), Just(1 << 20)];
+    let first_bytes = prop_oneof![Just(0usize), Just(1 << 20)];
+    (0..12usize, bytes, 1..300usize, first_bytes, 1..8usize).prop_map(
+        |(items, bytes, band_bytes, first_bytes, dirty_rects)| Limits {
             items,
             bytes,
             band_bytes,
+            first_bytes,
             dirty_rects,
-        })
+        },
+    )
 }

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Stock clients (spice-glib) on C hosts that run on stage/lib (`make lib` first): pictures, keys and mouse, pointers,
+# and clients that are slow, late, replaced or many. About a minute.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/env.sh
+
+# Programs of tests/clients/ with their C host and arguments, one run per line.
+RUNS=(
+    "compare_draws random_draws --level 1 --seed 3 --count 1000"
+    "compare_draws random_draws --level 3 --seed 4 --count 1000 --bottom-up"
+    "compare_draws odd_draws --seed 5 --count 1000"
+    "compare_draws odd_draws --seed 6 --count 1000 --bottom-up"
+    "check_inputs serve_inputs"
+    "check_cursor serve_cursors"
+    "check_pace random_draws --draws 5000 --joins 3 --stop 2"
+)
+
+build_hosts random_draws odd_draws serve_inputs serve_cursors
+failed=0
+
+for run in "${RUNS[@]}"; do
+    read -r check host arguments <<<"$run"
+    read -ra words <<<"$arguments"
+    if timeout 300 /usr/bin/python3 "tests/clients/$check.py" --lib "$STAGE_LIB" --program "$HOSTS/$host" "${words[@]}"; then
+        echo "PASS $run"
+    else
+        echo "FAIL $run"
+        failed=1
+    fi
+done
+exit $failed
