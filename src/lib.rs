@@ -9,15 +9,19 @@
 //! - [`channel`]: one thread per channel, its clients and their queues.
 //! - [`qxl`]: guest memory and commands.
 //! - [`display`]: surfaces, regions, canvas; what a client has to be told.
+//! - [`pool`]: where images are encoded and decoded, by
+//! - [`codec`]: QUIC and LZ, bytes in and bytes out.
 //!
 //! Below all of them, knowing none of them: [`protocol`], [`sys`], [`sync`], [`observe`].
 //! `docs/architecture.md` has the directions of use; `tests/architecture.rs` holds them.
 
 pub mod abi;
 pub mod channel;
+pub mod codec;
 pub mod display;
 pub mod link;
 pub mod observe;
+pub mod pool;
 pub mod protocol;
 pub mod qxl;
 pub mod server;

@@ -8,6 +8,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use spice_server::display::guest_image::decode_quic;
 use spice_server::protocol::geometry::Rect;
 use spice_server::qxl::command::CommandExt;
 use spice_server::qxl::memslot::{MemSlot, MemSlots};
@@ -17,7 +18,13 @@ use spice_server::qxl::parse::{
 };
 
 const GROUP: u32 = 1;
-const LIMITS: Limits = Limits { bytes: 1 << 20, chunks: 4096, clip_rects: 4096, surfaces: 64 };
+const LIMITS: Limits = Limits {
+    bytes: 1 << 20,
+    chunks: 4096,
+    clip_rects: 4096,
+    surfaces: 64,
+    quic: Some(decode_quic),
+};
 
 fuzz_target!(|input: &[u8]| {
     let Some((&[kind, flags, a, b, c, slot], ram)) = input.split_first_chunk::<6>() else { return };

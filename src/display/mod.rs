@@ -2,6 +2,7 @@
 
 pub mod canvas;
 pub mod encode;
+pub mod guest_image;
 pub mod pipe;
 pub mod region;
 pub mod scene;

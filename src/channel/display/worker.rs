@@ -10,6 +10,7 @@ use crate::channel::clients::{Client, Clients};
 use crate::channel::cursor::CursorOrder;
 use crate::channel::engine::{Channel, Turn};
 use crate::channel::{Handle, Upward};
+use crate::display::guest_image::decode_quic;
 use crate::display::scene::Scene;
 use crate::observe::RateLimit;
 use crate::protocol::caps::{ChannelType, display as cap};
@@ -123,7 +124,7 @@ impl Display {
             id: setup.id,
             device: setup.device,
             slots: setup.slots,
-            limits: Limits { surfaces, ..Limits::default() },
+            limits: Limits { surfaces, quic: Some(decode_quic), ..Limits::default() },
             scene: Scene::new(),
             peers: Peers::default(),
             upward: setup.upward,

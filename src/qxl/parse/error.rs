@@ -130,6 +130,24 @@ pub enum Reason {
     /// Legal, and not implemented yet.
     #[error("{0} is not implemented yet")]
     NotYet(&'static str),
+    /// A compressed image that cannot be decoded.
+    #[error("{part}: {why}")]
+    Compressed {
+        /// What the image is for.
+        part: &'static str,
+        /// What the decoder says.
+        why: String,
+    },
+    /// A compressed image that has another size than its descriptor says.
+    #[error("{part}: stream of {}x{}, descriptor of {}x{}", .stream.0, .stream.1, .descriptor.0, .descriptor.1)]
+    CompressedSize {
+        /// What the image is for.
+        part: &'static str,
+        /// Width and height of the stream.
+        stream: (u32, u32),
+        /// Width and height that were announced.
+        descriptor: (u32, u32),
+    },
     /// The image is a surface that the command does not say it reads.
     #[error("{part}: surface {id} is not among the command's dependencies")]
     UndeclaredSurface {

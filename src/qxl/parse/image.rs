@@ -81,7 +81,15 @@ impl Images<'_, '_> {
                 // Seen with Xspice: the flags of a surface are whatever lay in memory.
                 Ok(Image { id, flags: 0, width, height, kind: ImageKind::Surface(surface) })
             }
-            TYPE_QUIC => Err(Reason::NotYet("a QUIC image from the guest")),
+            TYPE_QUIC if role == Role::Color => {
+                let bitmap = self.quic(part, addr)?;
+                let (stream, descriptor) = ((bitmap.width, bitmap.height), (width, height));
+                if stream != descriptor {
+                    return Err(Reason::CompressedSize { part, stream, descriptor });
+                }
+                let kind = ImageKind::Bitmap(bitmap);
+                Ok(Image { id, flags: flags & IMAGE_FLAGS, width, height, kind })
+            }
             kind => Err(Reason::ImageType { part, kind }),
         }
     }
@@ -129,6 +137,23 @@ impl Images<'_, '_> {
         let top_down = flags & TOP_DOWN != 0;
         let data = Arc::new(data);
         Ok(Bitmap { format, top_down, width, height, stride, palette, data })
+    }
+
+    /// A compressed image, as the bitmap that it is of.
+    ///
+    /// Its pixels count like those that a guest sends as they are: few bytes may stand for many.
+    fn quic(&mut self, part: &'static str, addr: u64) -> Result<Bitmap, Reason> {
+        const HEADER: usize = 4 /* data size */ + CHUNK_HEADER;
+        let decode = self.source.limits().quic.ok_or(Reason::NotYet("a QUIC image"))?;
+        let header = self.source.fetch::<HEADER>(part, addr, DESCRIPTOR as u64)?;
+        let mut fields = Reader::new(&header);
+        let size = fields.u32()?;
+        let chunks = self.source.chunks(part, addr, DESCRIPTOR + HEADER, &mut fields)?;
+        let stream = self.source.copy_all(&chunks, size.into())?;
+        let bitmap = decode(&stream, self.source.bytes_left())
+            .map_err(|why| Reason::Compressed { part, why })?;
+        self.source.spend(part, bitmap.data.len() as u64)?;
+        Ok(bitmap)
     }
 
     /// A palette, with zeros for the colours that the guest left out.

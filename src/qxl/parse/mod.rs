@@ -29,7 +29,7 @@ pub use monitors::{Head, MonitorsConfig, MonitorsError, parse_monitors_config};
 use super::command::{CommandExt, FLAG_COMPAT, ReleaseInfo};
 use super::guest::GuestRange;
 use super::memslot::MemSlots;
-use super::model::Drawable;
+use super::model::{Bitmap, Drawable};
 use super::surface::SurfaceGeometry;
 use crate::protocol::geometry::Rect;
 use crate::protocol::wire::Reader;
@@ -55,8 +55,13 @@ const KEEP_DATA: u32 = 1;
 /// Most bytes of a message, its zero included.
 const MAX_MESSAGE: u64 = 100_000;
 
+/// Decodes a QUIC stream of a guest into rows without padding, of at most so many bytes.
+///
+/// This room knows no codec: whoever parses commands brings it along. The error is a sentence.
+pub type DecodeQuic = fn(stream: &[u8], limit: usize) -> Result<Bitmap, String>;
+
 /// What one command may bring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes of pixels, masks and clips together; the device's own rule says 0x7fffffff.
     pub bytes: usize,
@@ -66,12 +71,15 @@ pub struct Limits {
     pub clip_rects: u32,
     /// Number of surfaces of the device: ids lie below it.
     pub surfaces: u32,
+    /// For compressed images; `None`: they are refused.
+    pub quic: Option<DecodeQuic>,
 }
 
 impl Default for Limits {
-    /// 256 MiB (an 8192×8192 picture), 65 536 chunks and clip rectangles, 1 024 surfaces.
+    /// 256 MiB (an 8192×8192 picture), 65 536 chunks and clip rectangles, 1 024 surfaces,
+    /// no compressed images.
     fn default() -> Self {
-        Self { bytes: 256 << 20, chunks: 65_536, clip_rects: 65_536, surfaces: 1024 }
+        Self { bytes: 256 << 20, chunks: 65_536, clip_rects: 65_536, surfaces: 1024, quic: None }
     }
 }
 

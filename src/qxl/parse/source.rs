@@ -41,6 +41,11 @@ impl<'a> Source<'a> {
         self.limits
     }
 
+    /// Bytes that the command may still bring.
+    pub fn bytes_left(&self) -> usize {
+        self.bytes_left
+    }
+
     /// A surface id, if the device has so many surfaces.
     pub fn surface_id(&self, part: &'static str, id: u32) -> Result<u32, Reason> {
         let surfaces = self.limits.surfaces;
@@ -166,8 +171,8 @@ impl<'a> Source<'a> {
         Ok(out)
     }
 
-    /// Counts bytes that are about to be copied.
-    fn spend(&mut self, part: &'static str, bytes: u64) -> Result<(), Reason> {
+    /// Counts bytes that are about to be copied, or that stand for others.
+    pub fn spend(&mut self, part: &'static str, bytes: u64) -> Result<(), Reason> {
         self.affordable(part, bytes)?;
         self.bytes_left -= usize::try_from(bytes).unwrap_or(self.bytes_left);
         Ok(())

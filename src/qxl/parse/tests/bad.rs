@@ -348,7 +348,7 @@ fn images_of_other_types_are_released() {
     let mut of_type = |kind| copy_of(ram.put(&[descriptor(kind, 0), vec![0; 30]].concat()));
     let kind = |kind| Exactly(Reason::ImageType { part, kind });
     let table = vec![
-        ("quic", of_type(1), Exactly(Reason::NotYet("a QUIC image from the guest"))),
+        ("quic", of_type(1), Exactly(Reason::NotYet("a QUIC image"))),
         ("lz", of_type(100), kind(100)),
         ("from cache", of_type(103), kind(103)),
         ("type 255", of_type(255), kind(255)),
@@ -606,4 +606,41 @@ fn bad_monitor_layouts_are_ignored_and_say_whether_the_driver_spoke() {
     assert!(error.driver_spoke());
     let error = parse(&ram, cut + 40).unwrap_err();
     assert!(matches!(error, MonitorsError::NotMapped(_)) && !error.driver_spoke());
+}
+
+#[test]
+fn compressed_images_must_be_what_they_are_announced_as() {
+    let part = "source";
+    let size = |width, height, data_size: u32, stream: &[u8]| {
+        let mut image = descriptor(1, 0).with_u32(10, width).with_u32(14, height);
+        image.put_u32(data_size).put_bytes(&chunk(stream, 0));
+        image
+    };
+    let limits = Limits { bytes: 3 + 32, quic: Some(fake_quic), ..Limits::default() };
+    for (name, image, reason) in [
+        (
+            "another size",
+            size(4, 8, 3, &[8, 4, 0]),
+            Reason::CompressedSize { part, stream: (8, 4), descriptor: (4, 8) },
+        ),
+        ("fewer bytes", size(8, 4, 4, &[8, 4, 0]), Reason::DataSize { part, have: 3, need: 4 }),
+        ("more bytes", size(8, 4, 2, &[8, 4, 0]), Reason::DataSize { part, have: 3, need: 2 }),
+        (
+            "more pixels than allowed",
+            size(11, 3, 3, &[11, 3, 0]),
+            Reason::Compressed { part, why: "33 bytes, limit 32".into() },
+        ),
+        ("no stream", size(8, 4, 1, &[8]), Reason::Compressed { part, why: "short".into() }),
+    ] {
+        let mut ram = TestRam::new(4096);
+        let payload = drawable(3, &copy(ram.put(&image), rect(0, 0, 4, 4)));
+        let command = command(&mut ram, CMD_DRAW, &payload);
+        check(&ram, name, &command, &limits, &Exactly(reason));
+    }
+    let mut ram = TestRam::new(4096);
+    let image = ram.put(&size(8, 4, 3, &[8, 4, 0]));
+    let payload = drawable(1, &fill(&brush(1, 0), &mask(0, image)));
+    let command = command(&mut ram, CMD_DRAW, &payload);
+    let as_mask = Reason::ImageType { part: "mask", kind: 1 };
+    check(&ram, "as mask", &command, &limits, &Exactly(as_mask));
 }

@@ -323,8 +323,27 @@ fn a_command_may_bring_exactly_its_limits() {
     let image = TestBitmap { flags: 0, data, ..RGB }.put(&mut ram);
     let payload = drawable(3, &copy(image, rect(0, 0, 8, 4)));
     let command = command(&mut ram, CMD_DRAW, &payload);
-    let limits = Limits { bytes: 128, chunks: 4, clip_rects: 0, surfaces: 1 };
+    let limits = Limits { bytes: 128, chunks: 4, clip_rects: 0, surfaces: 1, quic: None };
     assert!(display(&ram, &command, &limits).is_ok());
+}
+
+#[test]
+fn a_compressed_image_is_a_bitmap_from_here_on() {
+    let mut ram = TestRam::new(4096);
+    let stream = [8, 4, 9, 9, 9];
+    let rest = ram.put(&chunk(&stream[2..], 0));
+    let mut image = descriptor(1, 5).with_u32(10, 8).with_u32(14, 4);
+    image.put_u32(5).put_bytes(&chunk(&stream[..2], rest));
+    let payload = drawable(3, &copy(ram.put(&image), rect(0, 0, 8, 4)));
+    let command = command(&mut ram, CMD_DRAW, &payload);
+    // The stream and what it stands for are counted.
+    let limits = Limits { bytes: 5 + 32, quic: Some(fake_quic), ..Limits::default() };
+    let parsed = display(&ram, &command, &limits).unwrap();
+    let DisplayCommand::Draw(Drawable { op: DrawOp::Copy { src, .. }, .. }, _) = parsed else {
+        panic!("{parsed:?}")
+    };
+    assert_eq!((src.id, src.flags, src.width, src.height), (77, 1, 8, 4));
+    assert_eq!(*bitmap(&src).data, [9; 32]);
 }
 
 #[test]

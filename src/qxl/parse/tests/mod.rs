@@ -3,11 +3,13 @@
 mod bad;
 mod good;
 
+use std::sync::Arc;
+
 use super::*;
 use crate::protocol::wire::WireWrite;
 use crate::qxl::command::{CommandExt, HostAddress};
 use crate::qxl::memslot::testing::{GUEST, TestRam};
-use crate::qxl::model::CursorCommand;
+use crate::qxl::model::{BitmapFormat, CursorCommand};
 
 /// An address in a slot that nobody registered.
 const NOWHERE: u64 = 5 << 56;
@@ -147,6 +149,18 @@ fn descriptor(kind: u8, flags: u8) -> Vec<u8> {
     let mut out = Vec::new();
     out.put_u64(77).put_u8(kind).put_u8(flags).put_u32(1000).put_u32(2000);
     out
+}
+
+/// Stands for the decoder: a width, a height, and a byte that all pixels of one byte are.
+fn fake_quic(stream: &[u8], limit: usize) -> Result<Bitmap, String> {
+    let &[width, height, value, ..] = stream else { return Err("short".into()) };
+    let size = usize::from(width) * usize::from(height);
+    if size > limit {
+        return Err(format!("{size} bytes, limit {limit}"));
+    }
+    let (width, height, stride) = (width.into(), height.into(), width.into());
+    let (format, data) = (BitmapFormat::Alpha8, Arc::new(vec![value; size]));
+    Ok(Bitmap { format, top_down: true, width, height, stride, palette: None, data })
 }
 
 /// A surface image, with garbage for flags as Xspice has it.

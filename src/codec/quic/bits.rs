@@ -1,0 +1,177 @@
+//! Bits in words of 32: the first bit is a word's highest one, words are stored little-endian.
+
+/// Writes behind what a vector already has.
+pub(super) struct BitWriter<'a> {
+    /// Longer than what was written: bytes behind `at` are zeros or will be overwritten.
+    out: &'a mut Vec<u8>,
+    /// Where the next 64 bits go.
+    at: usize,
+    /// Bits that were not stored yet, highest first; the rest is zero.
+    pending: u64,
+    /// Number of pending bits, 0..=63.
+    count: u32,
+}
+
+impl<'a> BitWriter<'a> {
+    pub fn new(out: &'a mut Vec<u8>) -> Self {
+        let at = out.len();
+        Self { out, at, pending: 0, count: 0 }
+    }
+
+    /// Room for `bytes` more than what was written; to be called before [`Self::put`].
+    #[inline]
+    pub fn make_room(&mut self, bytes: usize) {
+        // `put` always stores eight bytes, and up to 63 bits wait.
+        let need = self.at + bytes + 16;
+        if need > self.out.len() {
+            self.grow(need);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, need: usize) {
+        // In steps: growing by little zeroes little, but costs a call.
+        self.out.resize(need + 4096, 0);
+    }
+
+    /// Bytes in the vector if the stream ended here, without the closing word.
+    pub fn position(&self) -> usize {
+        self.at + self.count.div_ceil(32) as usize * 4
+    }
+
+    /// Appends the low `length` bits of `bits`, 1..=63; the bits above them must be zero.
+    #[inline(always)]
+    pub fn put(&mut self, bits: u64, length: u32) {
+        debug_assert!((1..64).contains(&length) && bits >> length == 0);
+        let top = bits << (64 - length);
+        let joined = self.pending | top >> self.count;
+        self.out[self.at..self.at + 8].copy_from_slice(&joined.rotate_left(32).to_le_bytes());
+        let total = self.count + length;
+        // If it was full, then `count` was at least 1 and the shift is in range.
+        let over = top.wrapping_shl(64 - self.count);
+        let full = total >= 64;
+        self.pending = if full { over } else { joined };
+        self.at += usize::from(full) * 8;
+        self.count = total & 63;
+    }
+
+    /// Pads the last word and appends the closing one.
+    pub fn finish(mut self) {
+        self.make_room(16);
+        let end = self.position();
+        self.out[self.at..self.at + 8].copy_from_slice(&self.pending.rotate_left(32).to_le_bytes());
+        self.out[end..end + 4].fill(0);
+        self.out.truncate(end + 4);
+    }
+}
+
+/// Reads bits; behind the end come zeros, which [`BitReader::overrun`] tells afterwards.
+pub(super) struct BitReader<'a> {
+    words: &'a [[u8; 4]],
+    /// The next word to fetch; goes on behind the end.
+    next: usize,
+    /// Bits that were fetched and not passed, highest first; the rest is zero.
+    window: u64,
+    /// Number of bits in the window that count.
+    count: u32,
+}
+
+impl<'a> BitReader<'a> {
+    pub fn new(words: &'a [[u8; 4]]) -> Self {
+        Self { words, next: 0, window: 0, count: 0 }
+    }
+
+    /// True if more was passed than there is.
+    pub fn overrun(&self) -> bool {
+        // What lies in the window was fetched last.
+        let beyond = self.next.saturating_sub(self.words.len()) as u64 * 32;
+        beyond > u64::from(self.count)
+    }
+
+    /// The next bits, at least 32 of them, highest first.
+    #[inline(always)]
+    pub fn peek(&mut self) -> u64 {
+        // Without a branch: whether a word is due is as random as the data.
+        let due = self.count < 32;
+        let word = self.words.get(self.next).map_or(0, |word| u32::from_le_bytes(*word));
+        let fetched = u64::from(word) << (32u32.wrapping_sub(self.count) & 63);
+        self.window |= fetched & u64::from(due).wrapping_neg();
+        self.next += usize::from(due);
+        self.count += u32::from(due) * 32;
+        self.window
+    }
+
+    /// Passes `length` bits that [`Self::peek`] showed: at most 32.
+    #[inline(always)]
+    pub fn skip(&mut self, length: u32) {
+        self.window <<= length;
+        self.count -= length;
+    }
+
+    /// The next `length` bits, at most 31.
+    #[inline]
+    pub fn take(&mut self, length: u32) -> u32 {
+        let bits = (self.peek() >> 33 >> (31 - length)) & 0xffff_ffff;
+        self.skip(length);
+        bits as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_come_back_in_order() {
+        let pieces: Vec<(u64, u32)> = (0..2000u32)
+            .map(|i| (u64::from(i.wrapping_mul(2_654_435_761) >> 3), i % 31 + 1))
+            .collect();
+        let mut bytes = vec![7];
+        let mut writer = BitWriter::new(&mut bytes);
+        for &(bits, length) in &pieces {
+            writer.make_room(8);
+            writer.put(bits & ((1 << length) - 1), length);
+        }
+        writer.finish();
+        assert_eq!(bytes[0], 7);
+        let (words, rest) = bytes[1..].as_chunks::<4>();
+        assert!(rest.is_empty());
+        let mut reader = BitReader::new(words);
+        for &(bits, length) in &pieces {
+            assert_eq!(u64::from(reader.take(length)), bits & ((1 << length) - 1));
+        }
+        assert!(!reader.overrun());
+        let total: u32 = pieces.iter().map(|&(_, length)| length).sum();
+        assert_eq!(words.len(), total.div_ceil(32) as usize + 1);
+    }
+
+    #[test]
+    fn the_end_is_a_full_word_and_an_empty_one() {
+        for bits in 0..=130u32 {
+            let mut bytes = Vec::new();
+            let mut writer = BitWriter::new(&mut bytes);
+            for _ in 0..bits {
+                writer.make_room(1);
+                writer.put(1, 1);
+            }
+            writer.finish();
+            assert_eq!(bytes.len(), 4 * (bits.div_ceil(32) as usize + 1));
+            let ones: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
+            assert_eq!(ones, bits);
+        }
+    }
+
+    #[test]
+    fn reading_beyond_the_end_gives_zeros_and_is_told() {
+        let mut reader = BitReader::new(&[[0xff; 4]]);
+        assert_eq!(reader.take(31), (1 << 31) - 1);
+        assert_eq!(reader.take(1), 1);
+        assert!(!reader.overrun());
+        assert_eq!(reader.take(1), 0);
+        assert!(reader.overrun());
+        for _ in 0..100 {
+            assert_eq!(reader.take(31), 0);
+        }
+        assert!(reader.overrun());
+    }
+}
