@@ -6,7 +6,10 @@
  *       serves as well and obeys lines on stdin: "draw N", "dump FILE", "quit"
  *
  * Levels: 1 fills, copies, opaques, copy_bits, clips, off-screen surfaces and copies from them;
- * 2 (default) adds raster operations and pattern brushes; 3 adds blend, blackness, whiteness, invers.
+ * 2 (default) adds raster operations and pattern brushes; 3 adds blend, blackness, whiteness, invers;
+ * 4 adds rop3, transparent and alpha blend.
+ * Where spice-server aborts or reads beyond an image (rop3 codes that it lacks, sources smaller than the box,
+ * patterns that begin right of or below the box), nothing is drawn.
  */
 #include "host/host.h"
 
@@ -92,6 +95,29 @@ static uint32_t *random_picture(struct drawing *drawing, int width, int height)
     return pixels;
 }
 
+/* Gives opaque pixels some alpha of every kind. */
+static void premultiplied_picture(struct drawing *drawing, uint32_t *pixels, int count)
+{
+    for (int i = 0; i < count; i++) {
+        uint32_t alpha = (uint32_t)range(drawing, 0, 3) ? rng_next(&drawing->rng) & 255 : 255;
+        uint32_t red = pixels[i] >> 16 & 255, green = pixels[i] >> 8 & 255, blue = pixels[i] & 255;
+
+        pixels[i] = alpha << 24 | red * alpha / 255 << 16 | green * alpha / 255 << 8 | blue * alpha / 255;
+    }
+}
+
+/* Spice-server aborts on codes that ignore one of the three operands. */
+static uint8_t random_rop3(struct drawing *drawing)
+{
+    for (;;) {
+        unsigned code = (unsigned)range(drawing, 0, 255);
+
+        if ((code >> 4 & 0x0f) != (code & 0x0f) && (code >> 2 & 0x33) != (code & 0x33) &&
+            (code >> 1 & 0x55) != (code & 0x55))
+            return (uint8_t)code;
+    }
+}
+
 static struct qxl_source surface_source(struct drawing *drawing, uint32_t surface)
 {
     struct qxl_source source = { .surface_id = surface };
@@ -138,6 +164,73 @@ static struct qxl_item *draw_picture(struct drawing *drawing, uint32_t surface, 
         item = qxl_draw_blend(surface, bbox, source, area, random_rop(drawing));
     else
         item = qxl_draw_copy(surface, bbox, source, area, random_rop(drawing));
+    free(pixels);
+    return item;
+}
+
+/* The part of a source that fills the box, or a part of another size when that may be scaled. */
+static QXLRect random_area(struct drawing *drawing, struct qxl_source source, QXLRect bbox, bool scaled)
+{
+    int width = bbox.right - bbox.left, height = bbox.bottom - bbox.top, x, y;
+
+    if (scaled) {
+        width = range(drawing, 1, source.width);
+        height = range(drawing, 1, source.height);
+    }
+    x = range(drawing, 0, source.width - width);
+    y = range(drawing, 0, source.height - height);
+    return qxl_rect(x, y, x + width, y + height);
+}
+
+/* Rop3, transparent or alpha blend from a fresh picture or from another surface. */
+static struct qxl_item *draw_mixed(struct drawing *drawing, uint32_t surface)
+{
+    QXLRect bbox = random_rect(drawing, surface, 120);
+    int width = bbox.right - bbox.left, height = bbox.bottom - bbox.top;
+    uint32_t from = (uint32_t)range(drawing, 0, OFFSCREEN * 2);
+    uint32_t *pixels = NULL;
+    struct qxl_source source;
+    struct qxl_item *item;
+    int kind = range(drawing, 0, 2);
+
+    if (from <= OFFSCREEN && from != surface && drawing->exists[from]) {
+        source = surface_source(drawing, from);
+        width = width < source.width ? width : source.width;
+        height = height < source.height ? height : source.height;
+        bbox = qxl_rect(bbox.left, bbox.top, bbox.left + width, bbox.top + height);
+    } else {
+        width += range(drawing, 0, 9);
+        height += range(drawing, 0, 9);
+        pixels = random_picture(drawing, width, height);
+        source = (struct qxl_source){ .pixels = pixels, .width = width, .height = height };
+    }
+    if (kind == 0) {
+        QXLRect area = random_area(drawing, source, bbox, false);
+
+        item = qxl_draw_rop3(surface, bbox, source, area, rng_next(&drawing->rng) & 0xffffff,
+                             random_rop3(drawing));
+        if (range(drawing, 0, 2) == 0) {
+            int side = range(drawing, 1, 32);
+            uint32_t *tile = random_picture(drawing, side, side);
+            QXLPoint origin = { .x = range(drawing, 0, bbox.left), .y = range(drawing, 0, bbox.top) };
+
+            qxl_draw_rop3_pattern(item, (struct qxl_source){ .pixels = tile, .width = side, .height = side },
+                                  origin);
+            free(tile);
+        }
+    } else if (kind == 1) {
+        QXLRect area = random_area(drawing, source, bbox, range(drawing, 0, 2) == 0);
+        uint32_t key = pixels ? pixels[range(drawing, 0, width * height - 1)] : 0;
+
+        item = qxl_draw_transparent(surface, bbox, source, area, key);
+    } else {
+        QXLRect area = random_area(drawing, source, bbox, range(drawing, 0, 2) == 0);
+        bool has_alpha = pixels && range(drawing, 0, 1);
+
+        if (has_alpha)
+            premultiplied_picture(drawing, pixels, width * height);
+        item = qxl_draw_alpha_blend(surface, bbox, source, area, (uint8_t)range(drawing, 0, 255), has_alpha);
+    }
     free(pixels);
     return item;
 }
@@ -216,7 +309,9 @@ static void draw_one(struct drawing *drawing)
         change_surface(drawing);
         return;
     }
-    if (kind < 30)
+    if (drawing->level >= 4 && range(drawing, 0, 2) == 0)
+        item = draw_mixed(drawing, surface);
+    else if (kind < 30)
         item = draw_fill(drawing, surface);
     else if (kind < 55)
         item = draw_picture(drawing, surface, QXL_DRAW_COPY);

@@ -214,6 +214,15 @@ struct qxl_item *qxl_draw_blend(uint32_t surface_id, QXLRect bbox, struct qxl_so
                                 uint16_t rop);
 struct qxl_item *qxl_draw_opaque(uint32_t surface_id, QXLRect bbox, struct qxl_source source, QXLRect src_area,
                                  uint32_t color, uint16_t rop);
+struct qxl_item *qxl_draw_rop3(uint32_t surface_id, QXLRect bbox, struct qxl_source source, QXLRect src_area,
+                               uint32_t color, uint8_t code);
+/* Gives a rop3 a pattern instead of its colour. */
+void qxl_draw_rop3_pattern(struct qxl_item *item, struct qxl_source pattern, QXLPoint origin);
+struct qxl_item *qxl_draw_transparent(uint32_t surface_id, QXLRect bbox, struct qxl_source source,
+                                      QXLRect src_area, uint32_t key);
+/* has_alpha: the picture is RGBA, premultiplied. */
+struct qxl_item *qxl_draw_alpha_blend(uint32_t surface_id, QXLRect bbox, struct qxl_source source,
+                                      QXLRect src_area, uint8_t alpha, bool has_alpha);
 struct qxl_item *qxl_draw_copy_bits(uint32_t surface_id, QXLRect bbox, int src_x, int src_y);
 /* QXL_DRAW_BLACKNESS, _WHITENESS or _INVERS. */
 struct qxl_item *qxl_draw_plain(uint32_t surface_id, uint8_t type, QXLRect bbox);

@@ -150,6 +150,63 @@ struct qxl_item *qxl_draw_opaque(uint32_t surface_id, QXLRect bbox, struct qxl_s
     return item;
 }
 
+struct qxl_item *qxl_draw_rop3(uint32_t surface_id, QXLRect bbox, struct qxl_source source, QXLRect src_area,
+                               uint32_t color, uint8_t code)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_ROP3, bbox);
+    QXLDrawable *draw = drawable(item);
+
+    draw->effect = QXL_EFFECT_BLEND;
+    draw->u.rop3.src_area = src_area;
+    draw->u.rop3.brush.type = SPICE_BRUSH_TYPE_SOLID;
+    draw->u.rop3.brush.u.color = color;
+    draw->u.rop3.rop3 = code;
+    draw->u.rop3.scale_mode = SPICE_IMAGE_SCALE_MODE_NEAREST;
+    draw->u.rop3.src_bitmap = attach_source(item, source, src_area);
+    return item;
+}
+
+void qxl_draw_rop3_pattern(struct qxl_item *item, struct qxl_source pattern, QXLPoint origin)
+{
+    QXLBrush *brush = &drawable(item)->u.rop3.brush;
+
+    brush->type = SPICE_BRUSH_TYPE_PATTERN;
+    brush->u.pattern.pos = origin;
+    brush->u.pattern.pat = qxl_address(qxl_draw_image(item, pattern));
+}
+
+struct qxl_item *qxl_draw_transparent(uint32_t surface_id, QXLRect bbox, struct qxl_source source,
+                                      QXLRect src_area, uint32_t key)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_TRANSPARENT, bbox);
+    QXLDrawable *draw = drawable(item);
+
+    draw->effect = QXL_EFFECT_BLEND;
+    draw->u.transparent.src_area = src_area;
+    draw->u.transparent.src_color = key;
+    draw->u.transparent.true_color = key;
+    draw->u.transparent.src_bitmap = attach_source(item, source, src_area);
+    return item;
+}
+
+struct qxl_item *qxl_draw_alpha_blend(uint32_t surface_id, QXLRect bbox, struct qxl_source source,
+                                      QXLRect src_area, uint8_t alpha, bool has_alpha)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_ALPHA_BLEND, bbox);
+    QXLDrawable *draw = drawable(item);
+    QXLImage *image;
+
+    draw->effect = QXL_EFFECT_BLEND;
+    draw->u.alpha_blend.alpha = alpha;
+    draw->u.alpha_blend.src_area = src_area;
+    draw->u.alpha_blend.src_bitmap = attach_source(item, source, src_area);
+    if (has_alpha) {
+        image = (QXLImage *)(uintptr_t)draw->u.alpha_blend.src_bitmap;
+        image->bitmap.format = SPICE_BITMAP_FMT_RGBA;
+    }
+    return item;
+}
+
 struct qxl_item *qxl_draw_copy_bits(uint32_t surface_id, QXLRect bbox, int src_x, int src_y)
 {
     struct qxl_item *item = qxl_draw_new(surface_id, QXL_COPY_BITS, bbox);

@@ -123,17 +123,14 @@ fn drawable(command: &Drawable) {
             painted(command, brush);
             masked(command, mask);
         }
-        DrawOp::Opaque { src, src_area, brush, mask, .. } => {
-            solid(src_area);
-            match (src, command.self_bitmap_area) {
-                (Some(src), None) => source(command, src, src_area),
-                (None, Some(area)) => {
-                    solid(&area);
-                    assert!(src_area.right.unsigned_abs() <= area.width());
-                    assert!(src_area.bottom.unsigned_abs() <= area.height());
-                }
-                other => panic!("{other:?}"),
-            }
+        DrawOp::Transparent { src, src_area, .. } => optional(command, src.as_ref(), src_area),
+        DrawOp::AlphaBlend { src, src_area, flags, .. } => {
+            assert!(*flags < 4);
+            optional(command, src.as_ref(), src_area);
+        }
+        DrawOp::Opaque { src, src_area, brush, mask, .. }
+        | DrawOp::Rop3 { src, src_area, brush, mask, .. } => {
+            optional(command, src.as_ref(), src_area);
             painted(command, brush);
             masked(command, mask);
         }
@@ -150,6 +147,20 @@ fn drawable(command: &Drawable) {
         DrawOp::Blackness { mask } | DrawOp::Whiteness { mask } | DrawOp::Invers { mask } => {
             masked(command, mask);
         }
+    }
+}
+
+/// A source that may be the destination itself.
+fn optional(command: &Drawable, src: Option<&Image>, src_area: &Rect) {
+    solid(src_area);
+    match (src, command.self_bitmap_area) {
+        (Some(src), None) => source(command, src, src_area),
+        (None, Some(area)) => {
+            solid(&area);
+            assert!(src_area.right.unsigned_abs() <= area.width());
+            assert!(src_area.bottom.unsigned_abs() <= area.height());
+        }
+        other => panic!("{other:?}"),
     }
 }
 

@@ -7,6 +7,8 @@
 
 pub mod image;
 
+use std::borrow::Cow;
+
 use crate::protocol::geometry::{Point, Rect};
 use crate::protocol::message::{Bulk, Message};
 use crate::protocol::wire::WireWrite;
@@ -30,6 +32,13 @@ pub const DRAW_BLACKNESS: u16 = 306;
 pub const DRAW_WHITENESS: u16 = 307;
 /// `SPICE_MSG_DISPLAY_DRAW_INVERS`.
 pub const DRAW_INVERS: u16 = 308;
+
+/// `SPICE_MSG_DISPLAY_DRAW_ROP3`.
+pub const DRAW_ROP3: u16 = 309;
+/// `SPICE_MSG_DISPLAY_DRAW_TRANSPARENT`.
+pub const DRAW_TRANSPARENT: u16 = 312;
+/// `SPICE_MSG_DISPLAY_DRAW_ALPHA_BLEND`.
+pub const DRAW_ALPHA_BLEND: u16 = 313;
 
 /// `SPICE_ROPD_OP_PUT`: the source as it is.
 pub const ROP_PUT: u16 = 8;
@@ -95,8 +104,7 @@ pub fn encode_drawable(
             DRAW_FILL
         }
         DrawOp::Opaque { src, src_area, brush, rop, nearest, mask } => {
-            let src = src.as_ref().ok_or(EncodeError::NullSource)?;
-            body.image(src, images)?;
+            body.source(src.as_ref(), images)?;
             body.bytes.put_rect(src_area);
             body.brush(brush, images)?;
             body.bytes.put_u16(*rop).put_u8(u8::from(*nearest));
@@ -124,6 +132,26 @@ pub fn encode_drawable(
         DrawOp::Invers { mask } => {
             body.mask(mask)?;
             DRAW_INVERS
+        }
+        DrawOp::Rop3 { src, src_area, brush, code, nearest, mask } => {
+            body.source(src.as_ref(), images)?;
+            body.bytes.put_rect(src_area);
+            let brush = near_pattern(brush, &drawable.bbox, surface_size)?;
+            body.brush(&brush, images)?;
+            body.bytes.put_u8(*code).put_u8(u8::from(*nearest));
+            body.mask(mask)?;
+            DRAW_ROP3
+        }
+        DrawOp::Transparent { src, src_area, src_color, true_color } => {
+            body.source(src.as_ref(), images)?;
+            body.bytes.put_rect(src_area).put_u32(*src_color).put_u32(*true_color);
+            DRAW_TRANSPARENT
+        }
+        DrawOp::AlphaBlend { src, src_area, flags, alpha } => {
+            body.bytes.put_u8(*flags).put_u8(*alpha);
+            body.source(src.as_ref(), images)?;
+            body.bytes.put_rect(src_area);
+            DRAW_ALPHA_BLEND
         }
     };
     body.finish(kind)
@@ -153,6 +181,26 @@ pub fn encode_image_copy(
     body.bytes.put_rect(&Rect::from_size(0, 0, width, height)).put_u16(ROP_PUT).put_u8(0);
     body.mask(&Mask::default())?;
     body.finish(DRAW_COPY)
+}
+
+/// The same brush with a corner of a tile at most one tile left of and above the box: stock clients count
+/// ROP3 patterns from there without a thought for negative distances or long ones.
+fn near_pattern<'a>(
+    brush: &'a Brush,
+    bbox: &Rect,
+    surface_size: SurfaceSize<'_>,
+) -> Result<Cow<'a, Brush>, EncodeError> {
+    let Brush::Pattern { image, pos } = brush else { return Ok(Cow::Borrowed(brush)) };
+    let (width, height) = match &image.kind {
+        ImageKind::Bitmap(bitmap) => (bitmap.width, bitmap.height),
+        ImageKind::Surface(id) => surface_size(*id).ok_or(EncodeError::UnknownSurface(*id))?,
+    };
+    let near = |pos: i32, corner: i32, size: u32| {
+        let into = (i64::from(corner) - i64::from(pos)).rem_euclid(i64::from(size.max(1)));
+        i32::try_from(i64::from(corner) - into).unwrap_or(corner)
+    };
+    let pos = Point { x: near(pos.x, bbox.left, width), y: near(pos.y, bbox.top, height) };
+    Ok(Cow::Owned(Brush::Pattern { image: image.clone(), pos }))
 }
 
 /// A body under construction.
@@ -207,6 +255,15 @@ impl Body<'_> {
             bitmap.palette = None;
         }
         self.image(&plain, &mut RawImages)
+    }
+
+    /// A source that the scene should have filled in if it was the destination.
+    fn source(
+        &mut self,
+        image: Option<&Image>,
+        images: &mut dyn ImageEncoder,
+    ) -> Result<(), EncodeError> {
+        self.image(image.ok_or(EncodeError::NullSource)?, images)
     }
 
     /// Writes a pointer to an image; the image itself follows in `finish`.

@@ -99,6 +99,56 @@ pub enum DrawOp {
         /// Where.
         mask: Mask,
     },
+    /// Any function of brush, image and destination, bit by bit.
+    Rop3 {
+        /// Source; `None` means the destination itself.
+        src: Option<Image>,
+        /// Part of the source that is used.
+        src_area: Rect,
+        /// What is painted.
+        brush: Brush,
+        /// Truth table: bit `brush << 2 | source << 1 | destination` is the result.
+        code: u8,
+        /// True: nearest pixel; false: interpolated.
+        nearest: bool,
+        /// Where it is painted.
+        mask: Mask,
+    },
+    /// Image over destination except where it has one colour.
+    Transparent {
+        /// Source; `None` means the destination itself.
+        src: Option<Image>,
+        /// Part of the source that is used.
+        src_area: Rect,
+        /// Means nothing; clients get it as it is.
+        src_color: u32,
+        /// The colour that is not drawn, x8r8g8b8 whatever the surface is.
+        true_color: u32,
+    },
+    /// Image blended over the destination.
+    AlphaBlend {
+        /// Source; `None` means the destination itself.
+        src: Option<Image>,
+        /// Part of the source that is used.
+        src_area: Rect,
+        /// `SPICE_ALPHA_FLAGS_*`: destination has alpha 1, source surface has alpha 2.
+        flags: u8,
+        /// Opacity of the whole, of 255.
+        alpha: u8,
+    },
+}
+
+impl DrawOp {
+    /// The place of the source image, for operations whose source may be the destination itself.
+    pub fn optional_source(&mut self) -> Option<&mut Option<Image>> {
+        match self {
+            Self::Opaque { src, .. }
+            | Self::Rop3 { src, .. }
+            | Self::Transparent { src, .. }
+            | Self::AlphaBlend { src, .. } => Some(src),
+            _ => None,
+        }
+    }
 }
 
 /// What a fill paints with.

@@ -184,6 +184,8 @@ fn short(kind: Kind) -> bool {
 
 struct Stretch {
     plain: bool,
+    /// Scaled from its corner on, the area's corner rounded to a pixel of the box.
+    snapped: bool,
     nearest: bool,
     to: SurfaceFormat,
 }
@@ -197,6 +199,18 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
     let j = y - i64::from(d.bbox.top);
     let sx = i64::from(area.width()) * 65536 / i64::from(d.bbox.width());
     let sy = i64::from(area.height()) * 65536 / i64::from(d.bbox.height());
+    let (mut left, mut top, mut i, mut j) = (area.left, area.top, i, j);
+    if how.snapped {
+        let round = |corner: i32, from: u32, to: u32| {
+            let exact = f64::from(corner) / (f64::from(from) / f64::from(to));
+            #[expect(clippy::cast_possible_truncation, reason = "small numbers in tests")]
+            let rounded = (exact + 0.5).floor() as i64;
+            rounded
+        };
+        i += round(area.left, area.width(), d.bbox.width());
+        j += round(area.top, area.height(), d.bbox.height());
+        (left, top) = (0, 0);
+    }
     // An image without alpha is opaque to whatever has alpha, if the whole is one pixman call.
     let opaque =
         to == SurfaceFormat::Argb && how.plain && (no_alpha(p.kind) || p.kind == Kind::Color)
@@ -205,7 +219,7 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
         let at = |i: i64, s: i64, o: i32| {
             i64::from(o) + ((i * s + ((s * 0x8000 + 0x8000) >> 16) - 1) >> 16)
         };
-        let v = p.get(at(i, sx, area.left), at(j, sy, area.top));
+        let v = p.get(at(i, sx, left), at(j, sy, top));
         let high = if opaque && to == SurfaceFormat::Argb { 0xff00_0000 } else { 0 };
         let unused = if to == SurfaceFormat::Rgb555 { 0x8000 } else { 0 };
         return v.map_or(0, |v| (convert(p.kind, v, to) | high) & !unused);
@@ -214,8 +228,8 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
         let v = ((s * (2 * i + 1) * 0x8000 + 0x8000) >> 16) + i64::from(o) * 65536 - 0x8000;
         (v >> 16, u32::try_from(((v & 0xffff) >> 9) * 2).unwrap())
     };
-    let (px, wx) = at(i, sx, area.left);
-    let (py, wy) = at(j, sy, area.top);
+    let (px, wx) = at(i, sx, left);
+    let (py, wy) = at(j, sy, top);
     let tap = |x: i64, y: i64| {
         let Some(v) = p.get(x, y) else { return [0; 4] };
         let mut c = if p.surface {
@@ -236,6 +250,45 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
     ];
     let sum = |n: usize| taps.iter().map(|(c, w)| c[n] * w).sum::<u32>() >> 16;
     from_channels([sum(0), sum(1), sum(2), sum(3)], to)
+}
+
+fn product(x: u32, y: u32) -> u32 {
+    let t = x * y + 128;
+    (t + t / 256) / 256
+}
+
+/// The pixel of an image that is blended, with its alpha; `None` outside of the image.
+fn blended(
+    p: &Picture,
+    d: &Drawable,
+    area: &Rect,
+    flags: u8,
+    (x, y): (i64, i64),
+    to: SurfaceFormat,
+) -> Option<[u32; 4]> {
+    let bbox = &d.bbox;
+    let same = area.width() == bbox.width() && area.height() == bbox.height();
+    let at = |i: i64, from: u32, to: u32, corner: i32| {
+        let s = i64::from(from) * 65536 / i64::from(to);
+        let scaled = (i * s + ((s * 0x8000 + 0x8000) >> 16) - 1) >> 16;
+        i64::from(corner) + if same { i } else { scaled }
+    };
+    let sx = at(x - i64::from(bbox.left), area.width(), bbox.width(), area.left);
+    let sy = at(y - i64::from(bbox.top), area.height(), bbox.height(), area.top);
+    let v = p.get(sx, sy)?;
+    let mut c = match p.kind {
+        Kind::Color => channels(Kind::As(to), v & all_ones(to)),
+        kind => channels(kind, v),
+    };
+    let has_alpha = match p.kind {
+        Kind::As(SurfaceFormat::Argb | SurfaceFormat::A8 | SurfaceFormat::A1) => true,
+        Kind::As(SurfaceFormat::Xrgb) => p.surface && flags & 2 != 0,
+        _ => false,
+    };
+    if !has_alpha {
+        c[0] = 255;
+    }
+    Some(c)
 }
 
 fn rop(rop: u16, a: u32, b: u32, flag_a: u16, flag_b: u16) -> u32 {
@@ -312,7 +365,10 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
     let same = |a: &Rect| a.width() == d.bbox.width() && a.height() == d.bbox.height();
     let image = match &d.op {
         DrawOp::Copy { src, .. } => Some(picture(src, &before)),
-        DrawOp::Opaque { src, .. } => {
+        DrawOp::Opaque { src, .. }
+        | DrawOp::Rop3 { src, .. }
+        | DrawOp::Transparent { src, .. }
+        | DrawOp::AlphaBlend { src, .. } => {
             Some(src.as_ref().map_or_else(own, |src| picture(src, &before)))
         }
         _ => None,
@@ -330,7 +386,8 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
             if same(area) {
                 unscaled(image, d, area, x, y, to)
             } else {
-                Some(scaled(image, d, area, x, y, &Stretch { plain, nearest, to }))
+                let snapped = matches!(d.op, DrawOp::Rop3 { .. });
+                Some(scaled(image, d, area, x, y, &Stretch { plain, snapped, nearest, to }))
             }
         };
         let none = Mask::default();
@@ -353,6 +410,37 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
             DrawOp::Blackness { mask } => (Some(0), mask),
             DrawOp::Whiteness { mask } => (Some(!0), mask),
             DrawOp::Invers { mask } => (Some(!old), mask),
+            DrawOp::Rop3 { src_area, brush: b, code, nearest, mask, .. } => {
+                let pattern = brush(b, x, y, to, &before);
+                let bit = |s: u32, n: u32| {
+                    let index = (pattern >> n & 1) << 2 | (s >> n & 1) << 1 | (old >> n & 1);
+                    u32::from(*code) >> index & 1
+                };
+                let s = source(src_area, *nearest, false);
+                (s.map(|s| (0..32).map(|n| bit(s, n) << n).sum()), mask)
+            }
+            DrawOp::Transparent { src_area, true_color, .. } => {
+                let [_, r, g, b] = channels(Kind::As(SurfaceFormat::Xrgb), *true_color);
+                let key = from_channels([0, r, g, b], to);
+                let compared = if to.bits() == 32 { 0xff_ffff } else { 0xffff };
+                (source(src_area, true, false).filter(|s| s & compared != key), &none)
+            }
+            DrawOp::AlphaBlend { src_area, flags, alpha, .. } => {
+                let image = image.as_ref().unwrap();
+                let above = blended(image, d, src_area, *flags, (x, y), to);
+                let new = above.filter(|_| *alpha != 0).map(|above| {
+                    let above = above.map(|c| product(c, u32::from(*alpha)));
+                    let mut below = channels(Kind::As(to), old);
+                    for n in [3, 2, 1, 0] {
+                        below[n] = (above[n] + product(below[n], 255 - above[0])).min(255);
+                    }
+                    if flags & 1 == 0 && to.bits() == 32 {
+                        below[0] = 0;
+                    }
+                    from_channels(below, to)
+                });
+                (new, &none)
+            }
         };
         if let Some(new) = new
             && masked(mask, d, x, y, &before)

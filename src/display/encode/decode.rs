@@ -56,6 +56,25 @@ pub fn decode(message: &Message) -> Drawable {
         306 => DrawOp::Blackness { mask: d.mask() },
         307 => DrawOp::Whiteness { mask: d.mask() },
         308 => DrawOp::Invers { mask: d.mask() },
+        309 => DrawOp::Rop3 {
+            src: Some(d.image().unwrap()),
+            src_area: d.r.rect().unwrap(),
+            brush: d.brush(),
+            code: d.r.u8().unwrap(),
+            nearest: d.scale_mode(),
+            mask: d.mask(),
+        },
+        312 => DrawOp::Transparent {
+            src: Some(d.image().unwrap()),
+            src_area: d.r.rect().unwrap(),
+            src_color: d.r.u32().unwrap(),
+            true_color: d.r.u32().unwrap(),
+        },
+        313 => {
+            let (flags, alpha) = (d.r.u8().unwrap(), d.r.u8().unwrap());
+            let src = Some(d.image().unwrap());
+            DrawOp::AlphaBlend { src, src_area: d.r.rect().unwrap(), flags, alpha }
+        }
         other => panic!("message {other}"),
     };
     d.check_layout();

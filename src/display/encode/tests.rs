@@ -96,6 +96,15 @@ fn as_sent(mut drawable: Drawable) -> Drawable {
             mask
         }
         DrawOp::Blackness { mask } | DrawOp::Whiteness { mask } | DrawOp::Invers { mask } => mask,
+        DrawOp::Rop3 { src, brush, mask, .. } => {
+            fix(src.as_mut().unwrap(), false);
+            fix_brush(brush);
+            mask
+        }
+        DrawOp::Transparent { src, .. } | DrawOp::AlphaBlend { src, .. } => {
+            fix(src.as_mut().unwrap(), false);
+            return drawable;
+        }
         DrawOp::CopyBits { .. } => return drawable,
     };
     if let Some(image) = &mut mask.image {
@@ -112,9 +121,9 @@ fn every_operation_survives_the_wire() {
             Brush::Solid(0x0012_3456),
             Brush::Pattern {
                 image: image(bitmap(BitmapFormat::Bit8, 9, 4, 256)),
-                pos: point(-1, 7),
+                pos: point(-7, 1),
             },
-            Brush::Pattern { image: surface(5), pos: point(2, 3) },
+            Brush::Pattern { image: surface(5), pos: point(-2, -3) },
         ]
     };
     let masks = || {
@@ -150,6 +159,16 @@ fn every_operation_survives_the_wire() {
                     mask: mask.clone(),
                 });
             }
+            for src in sources() {
+                ops.push(DrawOp::Rop3 {
+                    src: Some(src),
+                    src_area: area,
+                    brush: brush.clone(),
+                    code: 0xe2,
+                    nearest: false,
+                    mask: mask.clone(),
+                });
+            }
         }
         for (n, src) in sources().into_iter().enumerate() {
             ops.push(DrawOp::Copy {
@@ -162,10 +181,46 @@ fn every_operation_survives_the_wire() {
             });
         }
     }
+    for src in sources() {
+        ops.push(DrawOp::Transparent {
+            src: Some(src.clone()),
+            src_area: area,
+            src_color: 0x0102_0304,
+            true_color: 0x0506_0708,
+        });
+        ops.push(DrawOp::AlphaBlend { src: Some(src), src_area: area, flags: 3, alpha: 0x7e });
+    }
     for op in ops {
         let drawable = drawable(op);
         let message = encode(&drawable).unwrap();
         assert_eq!(text(&decode(&message)), text(&as_sent(drawable)));
+    }
+}
+
+#[test]
+fn patterns_of_rop3_begin_within_a_tile_of_the_box() {
+    // The box begins at 1,2; the tile has 9 by 4 pixels.
+    let cases = [(-1, -1, -1, -1), (1, 2, 1, 2), (2, 3, -7, -1), (900, 400, 0, 0)];
+    let far = [(i32::MIN, i32::MAX), (i32::MAX, i32::MIN)].map(|(x, y)| (x, y, i32::MIN, 0));
+    for (x, y, near_x, near_y) in cases.into_iter().chain(far) {
+        let tile = image(bitmap(BitmapFormat::Bit32, 9, 4, 0));
+        let op = DrawOp::Rop3 {
+            src: Some(image(bitmap(BitmapFormat::Bit32, 29, 38, 0))),
+            src_area: rect(0, 0, 29, 38),
+            brush: Brush::Pattern { image: tile, pos: point(x, y) },
+            code: 0xe2,
+            nearest: false,
+            mask: Mask::default(),
+        };
+        let DrawOp::Rop3 { brush: Brush::Pattern { pos, .. }, .. } =
+            decode(&encode(&drawable(op)).unwrap()).op
+        else {
+            panic!("not a pattern")
+        };
+        assert!((-8..=1).contains(&pos.x) && (-1..=2).contains(&pos.y), "{pos:?}");
+        let whole = |a: i32, b: i32, size: i64| (i64::from(a) - i64::from(b)) % size == 0;
+        assert!(whole(pos.x, x, 9) && whole(pos.y, y, 4), "{pos:?}");
+        assert!(near_x == i32::MIN || pos == point(near_x, near_y), "{pos:?}");
     }
 }
 

@@ -75,6 +75,7 @@ pub(super) fn footprint(
         return None;
     }
     let (bounds, format) = surface(drawable.surface_id)?;
+    let bbox = &drawable.bbox;
     let mut out = Footprint { reads: Vec::new(), reads_dest: !draw.exact };
     let mut add = |id: u32, area: Rect| -> Option<()> {
         let (bounds, _) = surface(id)?;
@@ -93,6 +94,10 @@ pub(super) fn footprint(
             add(read.surface_id, read.area)?;
         }
     }
+    let same_depth = |image: &Image| match &image.kind {
+        ImageKind::Surface(id) => (surface(*id)?.1.bits() == format.bits()).then_some(()),
+        ImageKind::Bitmap(_) => Some(()),
+    };
     let mut whole = |image: &Image| match &image.kind {
         ImageKind::Surface(id) => add(*id, everything()),
         ImageKind::Bitmap(_) => Some(()),
@@ -134,6 +139,47 @@ pub(super) fn footprint(
         DrawOp::Invers { mask } => {
             partial = true;
             mask.image.as_ref().map_or(Some(()), whole)?;
+        }
+        DrawOp::Rop3 { src, src_area, brush, code, mask, .. } => {
+            // Stock clients abort on the codes that they lack and on sources smaller than the box, and take
+            // surfaces of any depth for one of the destination's.
+            let src = src.as_ref().filter(|_| clients_have(*code) && format.bits() >= 16)?;
+            if (src_area.width(), src_area.height()) != (bbox.width(), bbox.height()) {
+                return None;
+            }
+            drawable_source(src, format)?;
+            same_depth(src)?;
+            if let Brush::Pattern { image, .. } = brush {
+                drawable_source(image, format)?;
+                same_depth(image)?;
+                whole(image)?;
+            }
+            mask.image.as_ref().map_or(Some(()), whole)?;
+            partial = true;
+            if source(src, src_area, bbox, surface, &mut add)? {
+                return None;
+            }
+        }
+        DrawOp::Transparent { src, src_area, .. } => {
+            let src = src.as_ref().filter(|_| format.bits() >= 16)?;
+            drawable_source(src, format)?;
+            same_depth(src)?;
+            partial = true;
+            if source(src, src_area, bbox, surface, &mut add)? {
+                return None;
+            }
+        }
+        DrawOp::AlphaBlend { src, src_area, flags, .. } => {
+            const DEST_HAS_ALPHA: u8 = 1;
+            // Without alpha the high bytes of the result are anybody's guess, and off the screen somebody
+            // may read them as alpha later.
+            let known = flags & DEST_HAS_ALPHA != 0 || drawable.surface_id == 0;
+            let src = src.as_ref().filter(|_| known || format.bits() == 16)?;
+            drawable_source(src, format)?;
+            partial = true;
+            if source(src, src_area, bbox, surface, &mut add)? {
+                return None;
+            }
         }
     }
     out.reads_dest |= partial;
@@ -186,6 +232,12 @@ fn rop_reads_dest(rop: u16) -> bool {
     OPS.iter().find(|(bit, _)| rop & bit != 0).is_some_and(|(_, reads)| *reads)
 }
 
+/// True for the ROP3 codes of stock clients: those that depend on all three operands. They abort on any other.
+fn clients_have(code: u8) -> bool {
+    let depends = |shift: u8, low: u8| code >> shift & low != code & low;
+    depends(4, 0x0f) && depends(2, 0x33) && depends(1, 0x55)
+}
+
 fn has(mask: &Mask) -> bool {
     mask.image.is_some()
 }
@@ -199,6 +251,10 @@ fn each_image(op: &DrawOp, mut visit: impl FnMut(&Image)) {
         DrawOp::Fill { brush, mask, .. } => (None, Some(brush), Some(mask)),
         DrawOp::Opaque { src, brush, mask, .. } => (src.as_ref(), Some(brush), Some(mask)),
         DrawOp::Copy { src, mask, .. } => (Some(src), None, Some(mask)),
+        DrawOp::Rop3 { src, brush, mask, .. } => (src.as_ref(), Some(brush), Some(mask)),
+        DrawOp::Transparent { src, .. } | DrawOp::AlphaBlend { src, .. } => {
+            (src.as_ref(), None, None)
+        }
         DrawOp::CopyBits { .. } => (None, None, None),
         DrawOp::Blackness { mask } | DrawOp::Whiteness { mask } | DrawOp::Invers { mask } => {
             (None, None, Some(mask))
@@ -209,4 +265,18 @@ fn each_image(op: &DrawOp, mut visit: impl FnMut(&Image)) {
         _ => None,
     };
     src.into_iter().chain(pattern).chain(mask.and_then(|m| m.image.as_ref())).for_each(&mut visit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stock_clients_lack_the_codes_of_the_list() {
+        let lacking: Vec<u8> = (0..=255).filter(|code| !clients_have(*code)).collect();
+        let list = "00 03 05 0a 0c 0f 11 22 30 33 3c 3f 44 50 55 5a 5f 66 77 88 99 a0 a5 aa af bb c0 c3 \
+                    cc cf dd ee f0 f3 f5 fa fc ff";
+        let list: Vec<u8> = list.split(' ').map(|n| u8::from_str_radix(n, 16).unwrap()).collect();
+        assert_eq!(lacking, list);
+    }
 }

@@ -25,6 +25,9 @@ const COMPAT: usize = 8 /* release */ + 1 /* effect */ + 1 /* type */ + 2 /* bit
 /// Highest of `QXL_EFFECT_*`.
 const MAX_EFFECT: u8 = 7;
 
+/// `SPICE_ALPHA_FLAGS_*` that mean something.
+const ALPHA_FLAGS: u8 = 3;
+
 /// `QXL_DRAW_*`.
 mod draw {
     pub const NOP: u8 = 0;
@@ -37,6 +40,9 @@ mod draw {
     pub const WHITENESS: u8 = 7;
     pub const INVERS: u8 = 8;
     pub const ROP3: u8 = 9;
+    pub const STROKE: u8 = 10;
+    pub const TRANSPARENT: u8 = 12;
+    pub const ALPHA_BLEND: u8 = 13;
     pub const COMPOSITE: u8 = 14;
 }
 
@@ -117,9 +123,9 @@ fn drawable(
 ) -> Result<Drawable, Reason> {
     let compat = flags & FLAG_COMPAT != 0;
     match head.kind {
-        draw::FILL..=draw::INVERS => {}
+        draw::FILL..=draw::ROP3 | draw::TRANSPARENT | draw::ALPHA_BLEND => {}
         draw::COMPOSITE if compat => return Err(Reason::DrawType(head.kind)),
-        draw::NOP | draw::ROP3..=draw::COMPOSITE => {
+        draw::NOP | draw::STROKE..=draw::COMPOSITE => {
             return Err(Reason::UnsupportedDraw(head.kind));
         }
         kind => return Err(Reason::DrawType(kind)),
@@ -135,7 +141,8 @@ fn drawable(
         head.reads.push(SurfaceRead { surface_id: 0, area });
     }
     let images = Images { source, reads: &head.reads, rgb555: flags & FLAG_COMPAT_16BPP != 0 };
-    let (op, self_bitmap_area) = operation(images, head.kind, bbox, head.self_bitmap, body)?;
+    let kind = Kind { draw: head.kind, compat };
+    let (op, self_bitmap_area) = operation(images, kind, bbox, head.self_bitmap, body)?;
     Ok(Drawable {
         surface_id: head.surface_id,
         effect: head.effect,
@@ -148,38 +155,59 @@ fn drawable(
     })
 }
 
+/// Which layout a body has.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// `QXL_DRAW_*`.
+    draw: u8,
+    /// In compatibility mode.
+    compat: bool,
+}
+
 /// The operation, and the part of the destination that is its source if it has no other.
 fn operation(
     mut images: Images<'_, '_>,
-    kind: u8,
+    kind: Kind,
     bbox: Rect,
     self_bitmap: Option<Rect>,
     body: &mut Reader<'_>,
 ) -> Result<(DrawOp, Option<Rect>), Reason> {
-    let op = match kind {
+    let op = match kind.draw {
         draw::FILL => {
             let brush = brush(&mut images, body)?;
             let rop = body.u16()?;
             DrawOp::Fill { brush, rop, mask: mask(&mut images, body)? }
         }
         draw::OPAQUE => {
-            let addr = body.u64()?;
-            let src_area = solid_area("source area", body.rect()?)?;
-            let (src, self_area) = match self_bitmap {
-                Some(area) if addr == 0 => {
-                    let area = solid_area("self bitmap", area)?;
-                    inside(src_area, area.width(), area.height())?;
-                    (None, Some(area))
-                }
-                _ => (Some(source_image(&mut images, addr, src_area)?), None),
-            };
+            let (src, src_area, self_area) = source(&mut images, self_bitmap, body)?;
             let brush = brush(&mut images, body)?;
             let rop = body.u16()?;
             let nearest = scale_mode(body)?;
             let mask = mask(&mut images, body)?;
             return Ok((DrawOp::Opaque { src, src_area, brush, rop, nearest, mask }, self_area));
         }
-        draw::COPY | draw::BLEND => {
+        draw::ROP3 => {
+            let (src, src_area, self_area) = source(&mut images, self_bitmap, body)?;
+            let brush = brush(&mut images, body)?;
+            let code = body.u8()?;
+            let nearest = scale_mode(body)?;
+            let mask = mask(&mut images, body)?;
+            return Ok((DrawOp::Rop3 { src, src_area, brush, code, nearest, mask }, self_area));
+        }
+        draw::TRANSPARENT => {
+            let (src, src_area, self_area) = source(&mut images, self_bitmap, body)?;
+            let (src_color, true_color) = (body.u32()?, body.u32()?);
+            return Ok((DrawOp::Transparent { src, src_area, src_color, true_color }, self_area));
+        }
+        draw::ALPHA_BLEND => {
+            // The old layout has no flags: neither side has alpha then.
+            let [flags, _] = if kind.compat { [0; 2] } else { body.u16()?.to_le_bytes() };
+            let flags = flags & ALPHA_FLAGS;
+            let alpha = body.u8()?;
+            let (src, src_area, self_area) = source(&mut images, self_bitmap, body)?;
+            return Ok((DrawOp::AlphaBlend { src, src_area, flags, alpha }, self_area));
+        }
+        copy @ (draw::COPY | draw::BLEND) => {
             // `self_bitmap` means nothing here, although some drivers set it.
             let addr = body.u64()?;
             let src_area = solid_area("source area", body.rect()?)?;
@@ -187,7 +215,7 @@ fn operation(
             let rop = body.u16()?;
             let nearest = scale_mode(body)?;
             let mask = mask(&mut images, body)?;
-            DrawOp::Copy { src, src_area, rop, nearest, mask, blend: kind == draw::BLEND }
+            DrawOp::Copy { src, src_area, rop, nearest, mask, blend: copy == draw::BLEND }
         }
         draw::COPY_BITS => {
             let src = body.point()?;
@@ -200,6 +228,25 @@ fn operation(
         other => return Err(Reason::DrawType(other)),
     };
     Ok((op, None))
+}
+
+/// A source that may be the destination itself: image or none, its part that is used, and the part
+/// of the destination that is the image if there is none.
+fn source(
+    images: &mut Images<'_, '_>,
+    self_bitmap: Option<Rect>,
+    body: &mut Reader<'_>,
+) -> Result<(Option<Image>, Rect, Option<Rect>), Reason> {
+    let addr = body.u64()?;
+    let src_area = solid_area("source area", body.rect()?)?;
+    match self_bitmap {
+        Some(area) if addr == 0 => {
+            let area = solid_area("self bitmap", area)?;
+            inside(src_area, area.width(), area.height())?;
+            Ok((None, src_area, Some(area)))
+        }
+        _ => Ok((Some(source_image(images, addr, src_area)?), src_area, None)),
+    }
 }
 
 /// The source of a copying operation, with the part that is used inside it.

@@ -129,11 +129,8 @@ fn drawables_with_bad_heads_are_released() {
             ("type 15", typed(15), Exactly(Reason::DrawType(15))),
             ("type 255", typed(255), Exactly(Reason::DrawType(255))),
             ("nop", typed(0), Exactly(Reason::UnsupportedDraw(0))),
-            ("rop3", typed(9), Exactly(Reason::UnsupportedDraw(9))),
             ("stroke", typed(10), Exactly(Reason::UnsupportedDraw(10))),
             ("text", typed(11), Exactly(Reason::UnsupportedDraw(11))),
-            ("transparent", typed(12), Exactly(Reason::UnsupportedDraw(12))),
-            ("alpha blend", typed(13), Exactly(Reason::UnsupportedDraw(13))),
             ("composite", typed(14), Exactly(Reason::UnsupportedDraw(14))),
             ("left of the surface", boxed(rect(-1, 0, 8, 4)), area(rect(-1, 0, 8, 4))),
             ("above the surface", boxed(rect(0, -1, 8, 4)), area(rect(0, -1, 8, 4))),
@@ -141,6 +138,75 @@ fn drawables_with_bad_heads_are_released() {
             ("inverted rows", boxed(rect(0, 5, 8, i32::MIN)), area(rect(0, 5, 8, i32::MIN))),
             ("no column", boxed(rect(8, 0, 8, 4)), empty(rect(8, 0, 8, 4))),
             ("no row", boxed(rect(0, 4, 8, 4)), empty(rect(0, 4, 8, 4))),
+        ],
+    );
+}
+
+#[test]
+fn bad_sources_of_ternary_transparent_and_blended_draws_are_released() {
+    let mut ram = TestRam::new(65_536);
+    let image = rgb(&mut ram);
+    let whole = rect(0, 0, 8, 4);
+    let bodies: [(u8, usize, Vec<u8>); 3] = [
+        (9, 0, rop3(image, whole, &brush(1, 7), &mask(0, 0))),
+        (12, 0, transparent(image, whole)),
+        (13, 3, alpha_blend(image, whole)),
+    ];
+    for (kind, source, body) in bodies {
+        let with = |addr: u64, area: Rect| {
+            let payload = drawable(kind, &body).with_u64(at::BODY + source, addr);
+            payload.with_rect(at::BODY + source + 8, area)
+        };
+        let itself = |self_area: Rect, area: Rect| {
+            with(0, area).with_u8(at::SELF_BITMAP, 1).with_rect(at::SELF_AREA, self_area)
+        };
+        let area = |part, rect| Exactly(Reason::Area { part, rect });
+        let outside = |rect| Exactly(Reason::OutsideImage { rect, width: 8, height: 4 });
+        let empty = rect(3, 0, 3, 4);
+        refused_draws(
+            &mut ram,
+            vec![
+                ("no source", with(0, whole), Exactly(Reason::NoImage("source"))),
+                ("source nowhere", with(NOWHERE, whole), NotMapped("source")),
+                ("left", with(image, rect(-1, 0, 8, 4)), area("source area", rect(-1, 0, 8, 4))),
+                ("above", with(image, rect(0, -1, 8, 4)), area("source area", rect(0, -1, 8, 4))),
+                ("inverted", with(image, rect(0, 3, 8, 2)), area("source area", rect(0, 3, 8, 2))),
+                ("too wide", with(image, rect(0, 0, 9, 4)), outside(rect(0, 0, 9, 4))),
+                ("too high", with(image, rect(0, 0, 8, 5)), outside(rect(0, 0, 8, 5))),
+                (
+                    "empty",
+                    with(image, empty),
+                    Exactly(Reason::EmptyArea { part: "source area", rect: empty }),
+                ),
+                (
+                    "negative self bitmap",
+                    itself(rect(-8, 0, 0, 4), whole),
+                    area("self bitmap", rect(-8, 0, 0, 4)),
+                ),
+                (
+                    "more than the self bitmap",
+                    itself(rect(10, 10, 18, 14), rect(0, 0, 9, 4)),
+                    outside(rect(0, 0, 9, 4)),
+                ),
+            ],
+        );
+    }
+    let ternary = |brush: &[u8], mask: &[u8]| drawable(9, &rop3(image, whole, brush, mask));
+    refused_draws(
+        &mut ram,
+        vec![
+            (
+                "scale mode of rop3",
+                ternary(&brush(1, 0), &mask(0, 0)).with_u8(at::BODY + 45, 2),
+                Exactly(Reason::ScaleMode(2)),
+            ),
+            (
+                "brush type of rop3",
+                ternary(&brush(9, 0), &mask(0, 0)),
+                Exactly(Reason::BrushType(9)),
+            ),
+            ("pattern of rop3", ternary(&brush(2, NOWHERE), &mask(0, 0)), NotMapped("pattern")),
+            ("mask of rop3", ternary(&brush(1, 0), &mask(0, NOWHERE)), NotMapped("mask")),
         ],
     );
 }

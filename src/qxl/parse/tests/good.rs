@@ -134,6 +134,39 @@ fn opaque_takes_an_image_or_the_destination_itself() {
 }
 
 #[test]
+fn ternary_transparent_and_blended_draws_have_their_numbers() {
+    let mut ram = TestRam::new(8192);
+    let image = rgb(&mut ram);
+    let area = rect(1, 0, 8, 4);
+    let op = drawn(&mut ram, &drawable(9, &rop3(image, area, &brush(1, 7), &mask(0, 0))), 0).op;
+    let DrawOp::Rop3 { src: Some(src), src_area, brush, code: 0xe2, nearest: true, mask } = op
+    else {
+        panic!("{op:?}")
+    };
+    assert_eq!(*bitmap(&src).data, pixels());
+    assert!(matches!(brush, Brush::Solid(7)) && src_area == area && mask.image.is_none());
+
+    let op = drawn(&mut ram, &drawable(12, &transparent(image, area)), 0).op;
+    let DrawOp::Transparent { src: Some(_), src_area, src_color: 11, true_color: 22 } = op else {
+        panic!("{op:?}")
+    };
+    assert_eq!(src_area, area);
+
+    let op = drawn(&mut ram, &drawable(13, &alpha_blend(image, area)), 0).op;
+    let DrawOp::AlphaBlend { src: Some(_), src_area, flags: 2, alpha: 99 } = op else {
+        panic!("{op:?}")
+    };
+    assert_eq!(src_area, area);
+
+    // The old layout has no flags.
+    let op = drawn(&mut ram, &compat_drawable(13, &alpha_blend(image, area)[2..]), FLAG_COMPAT).op;
+    let DrawOp::AlphaBlend { src: Some(_), src_area, flags: 0, alpha: 99 } = op else {
+        panic!("{op:?}")
+    };
+    assert_eq!(src_area, area);
+}
+
+#[test]
 fn copy_bits_and_the_plain_operations_are_known() {
     let mut ram = TestRam::new(8192);
     let point = [7i32, 9].map(i32::to_le_bytes).concat();

@@ -115,6 +115,27 @@ fn opaque(image: u64, src_area: Rect) -> Vec<u8> {
     out
 }
 
+/// Body of ROP3.
+fn rop3(image: u64, src_area: Rect, brush: &[u8], mask: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u64(image).put_rect(&src_area).put_bytes(brush).put_u8(0xe2).put_u8(1).put_bytes(mask);
+    out
+}
+
+/// Body of TRANSPARENT.
+fn transparent(image: u64, src_area: Rect) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u64(image).put_rect(&src_area).put_u32(11).put_u32(22);
+    out
+}
+
+/// Body of ALPHA_BLEND, with bits among its flags that mean nothing.
+fn alpha_blend(image: u64, src_area: Rect) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u16(0xff02).put_u8(99).put_u64(image).put_rect(&src_area);
+    out
+}
+
 /// A bitmap image: id 77, flags 1, a descriptor that lies about its size.
 struct TestBitmap {
     format: u8,
