@@ -7,7 +7,7 @@
  *
  * Levels: 1 fills, copies, opaques, copy_bits, clips, off-screen surfaces and copies from them;
  * 2 (default) adds raster operations and pattern brushes; 3 adds blend, blackness, whiteness, invers;
- * 4 adds rop3, transparent and alpha blend.
+ * 4 adds rop3, transparent and alpha blend; 5 adds composite.
  * Where spice-server aborts or reads beyond an image (rop3 codes that it lacks, sources smaller than the box,
  * patterns that begin right of or below the box), nothing is drawn.
  */
@@ -235,6 +235,48 @@ static struct qxl_item *draw_mixed(struct drawing *drawing, uint32_t surface)
     return item;
 }
 
+/* Composite from a fresh picture, half of them through a mask, some of them transformed. */
+static struct qxl_item *draw_composite(struct drawing *drawing, uint32_t surface)
+{
+    static const int32_t scales[] = { 0x8000, 0x10000, 0x18000, 0x20000, 0x2aaaa, -0x10000 };
+    QXLRect bbox = random_rect(drawing, surface, 120);
+    int width = range(drawing, 1, 130), height = range(drawing, 1, 130);
+    uint32_t *pixels = random_picture(drawing, width, height);
+    uint32_t *cover = NULL;
+    struct qxl_source source = { .pixels = pixels, .width = width, .height = height }, mask = { 0 };
+    /* CLEAR to ADD; fast and nearest or bilinear filters; any repeat mode. */
+    uint32_t flags = (uint32_t)range(drawing, 0, 12) | (uint32_t)range(drawing, 3, 4) << 8 |
+                     (uint32_t)range(drawing, 3, 4) << 11 | (uint32_t)range(drawing, 0, 15) << 14;
+    int32_t transforms[2][6];
+    int transformed = range(drawing, 0, 5);
+    struct qxl_item *item;
+
+    premultiplied_picture(drawing, pixels, width * height);
+    if (range(drawing, 0, 1)) {
+        mask.width = range(drawing, 1, 130);
+        mask.height = range(drawing, 1, 130);
+        cover = random_picture(drawing, mask.width, mask.height);
+        premultiplied_picture(drawing, cover, mask.width * mask.height);
+        mask.pixels = cover;
+        flags |= (uint32_t)range(drawing, 0, 1) << 18;
+    }
+    for (int i = 0; i < 2; i++) {
+        memset(transforms[i], 0, sizeof(transforms[i]));
+        transforms[i][0] = scales[range(drawing, 0, 5)];
+        transforms[i][4] = scales[range(drawing, 0, 5)];
+        transforms[i][1] = range(drawing, 0, 2) ? 0 : range(drawing, -60000, 60000);
+        transforms[i][2] = range(drawing, -20, 20) * 65536;
+        transforms[i][5] = range(drawing, -20, 20) * 65536;
+    }
+    item = qxl_draw_composite(surface, bbox, flags, source, mask, transformed == 1 || transformed == 2 ? transforms[0] : NULL,
+                              cover && transformed >= 2 && transformed <= 3 ? transforms[1] : NULL);
+    qxl_draw_composite_from(item, (int16_t)range(drawing, -20, 60), (int16_t)range(drawing, -20, 60),
+                            (int16_t)range(drawing, -20, 60), (int16_t)range(drawing, -20, 60));
+    free(pixels);
+    free(cover);
+    return item;
+}
+
 static struct qxl_item *draw_from_surface(struct drawing *drawing, uint32_t surface)
 {
     uint32_t from = (uint32_t)range(drawing, 0, OFFSCREEN);
@@ -309,7 +351,9 @@ static void draw_one(struct drawing *drawing)
         change_surface(drawing);
         return;
     }
-    if (drawing->level >= 4 && range(drawing, 0, 2) == 0)
+    if (drawing->level >= 5 && range(drawing, 0, 3) == 0)
+        item = draw_composite(drawing, surface);
+    else if (drawing->level >= 4 && range(drawing, 0, 2) == 0)
         item = draw_mixed(drawing, surface);
     else if (kind < 30)
         item = draw_fill(drawing, surface);

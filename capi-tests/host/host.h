@@ -223,6 +223,13 @@ struct qxl_item *qxl_draw_transparent(uint32_t surface_id, QXLRect bbox, struct 
 /* has_alpha: the picture is RGBA, premultiplied. */
 struct qxl_item *qxl_draw_alpha_blend(uint32_t surface_id, QXLRect bbox, struct qxl_source source,
                                       QXLRect src_area, uint8_t alpha, bool has_alpha);
+/* Pictures are RGBA; a mask without pixels is none; transforms have six numbers 16.16 or are NULL. */
+struct qxl_item *qxl_draw_composite(uint32_t surface_id, QXLRect bbox, uint32_t flags, struct qxl_source source,
+                                    struct qxl_source mask, const int32_t *source_transform,
+                                    const int32_t *mask_transform);
+/* Pixels of source and mask that lie on the corner of the box. */
+void qxl_draw_composite_from(struct qxl_item *item, int16_t source_x, int16_t source_y, int16_t mask_x,
+                             int16_t mask_y);
 struct qxl_item *qxl_draw_copy_bits(uint32_t surface_id, QXLRect bbox, int src_x, int src_y);
 /* QXL_DRAW_BLACKNESS, _WHITENESS or _INVERS. */
 struct qxl_item *qxl_draw_plain(uint32_t surface_id, uint8_t type, QXLRect bbox);

@@ -207,6 +207,50 @@ struct qxl_item *qxl_draw_alpha_blend(uint32_t surface_id, QXLRect bbox, struct 
     return item;
 }
 
+static QXLPHYSICAL attach_transform(struct qxl_item *item, const int32_t *transform)
+{
+    int32_t *copy;
+
+    if (!transform)
+        return 0;
+    copy = qxl_item_alloc(item, sizeof(QXLTransform));
+    memcpy(copy, transform, sizeof(QXLTransform));
+    return qxl_address(copy);
+}
+
+struct qxl_item *qxl_draw_composite(uint32_t surface_id, QXLRect bbox, uint32_t flags, struct qxl_source source,
+                                    struct qxl_source mask, const int32_t *source_transform,
+                                    const int32_t *mask_transform)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_COMPOSITE, bbox);
+    QXLDrawable *draw = drawable(item);
+    QXLImage *image = qxl_draw_image(item, source);
+
+    draw->effect = QXL_EFFECT_BLEND;
+    image->bitmap.format = SPICE_BITMAP_FMT_RGBA;
+    draw->u.composite.flags = flags;
+    draw->u.composite.src = qxl_address(image);
+    draw->u.composite.src_transform = attach_transform(item, source_transform);
+    if (mask.pixels) {
+        image = qxl_draw_image(item, mask);
+        image->bitmap.format = SPICE_BITMAP_FMT_RGBA;
+        draw->u.composite.mask = qxl_address(image);
+        draw->u.composite.mask_transform = attach_transform(item, mask_transform);
+    }
+    return item;
+}
+
+void qxl_draw_composite_from(struct qxl_item *item, int16_t source_x, int16_t source_y, int16_t mask_x,
+                             int16_t mask_y)
+{
+    QXLComposite *composite = &drawable(item)->u.composite;
+
+    composite->src_origin.x = source_x;
+    composite->src_origin.y = source_y;
+    composite->mask_origin.x = mask_x;
+    composite->mask_origin.y = mask_y;
+}
+
 struct qxl_item *qxl_draw_copy_bits(uint32_t surface_id, QXLRect bbox, int src_x, int src_y)
 {
     struct qxl_item *item = qxl_draw_new(surface_id, QXL_COPY_BITS, bbox);

@@ -11,7 +11,9 @@ use libfuzzer_sys::fuzz_target;
 use spice_server::protocol::geometry::Rect;
 use spice_server::qxl::command::CommandExt;
 use spice_server::qxl::memslot::{MemSlot, MemSlots};
-use spice_server::qxl::model::{Brush, CursorCommand, DrawOp, Drawable, Image, ImageKind, Mask};
+use spice_server::qxl::model::{
+    Brush, Composite, CursorCommand, DrawOp, Drawable, Image, ImageKind, Mask,
+};
 use spice_server::qxl::parse::{
     DisplayCommand, Limits, parse_cursor_command, parse_display_command, parse_monitors_config,
 };
@@ -124,6 +126,17 @@ fn drawable(command: &Drawable) {
             masked(command, mask);
         }
         DrawOp::Transparent { src, src_area, .. } => optional(command, src.as_ref(), src_area),
+        DrawOp::Composite(op) => {
+            assert_eq!(op.src.is_none(), command.self_bitmap_area.is_some());
+            assert_eq!(op.flags & Composite::HAS_MASK != 0, op.mask.is_some());
+            let transforms = [op.src_transform.is_some(), op.mask_transform.is_some()];
+            let flags = [Composite::HAS_SRC_TRANSFORM, Composite::HAS_MASK_TRANSFORM];
+            assert_eq!(transforms, flags.map(|bit| op.flags & bit != 0));
+            assert!(op.src_filter() <= 4 && op.mask_filter() <= 4 && op.operator() < 0x3f);
+            for image in op.src.iter().chain(&op.mask) {
+                pixels(command, image);
+            }
+        }
         DrawOp::AlphaBlend { src, src_area, flags, .. } => {
             assert!(*flags < 4);
             optional(command, src.as_ref(), src_area);

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use crate::protocol::geometry::{Point, Rect};
 use crate::protocol::message::{Bulk, Message};
 use crate::protocol::wire::WireWrite;
-use crate::qxl::model::{Bitmap, Brush, DrawOp, Drawable, Image, ImageKind, Mask};
+use crate::qxl::model::{Bitmap, Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask};
 
 use image::{ImageBlock, ImageEncoder, RawImages, SurfaceSize};
 
@@ -39,6 +39,9 @@ pub const DRAW_ROP3: u16 = 309;
 pub const DRAW_TRANSPARENT: u16 = 312;
 /// `SPICE_MSG_DISPLAY_DRAW_ALPHA_BLEND`.
 pub const DRAW_ALPHA_BLEND: u16 = 313;
+
+/// `SPICE_MSG_DISPLAY_DRAW_COMPOSITE`.
+pub const DRAW_COMPOSITE: u16 = 318;
 
 /// `SPICE_ROPD_OP_PUT`: the source as it is.
 pub const ROP_PUT: u16 = 8;
@@ -153,6 +156,10 @@ pub fn encode_drawable(
             body.bytes.put_rect(src_area);
             DRAW_ALPHA_BLEND
         }
+        DrawOp::Composite(composite) => {
+            body.composite(composite, images)?;
+            DRAW_COMPOSITE
+        }
     };
     body.finish(kind)
 }
@@ -255,6 +262,27 @@ impl Body<'_> {
             bitmap.palette = None;
         }
         self.image(&plain, &mut RawImages)
+    }
+
+    fn composite(
+        &mut self,
+        composite: &Composite,
+        images: &mut dyn ImageEncoder,
+    ) -> Result<(), EncodeError> {
+        self.bytes.put_u32(composite.flags);
+        self.source(composite.src.as_ref(), images)?;
+        if let Some(mask) = &composite.mask {
+            self.image(mask, images)?;
+        }
+        for transform in composite.src_transform.iter().chain(&composite.mask_transform) {
+            for value in transform {
+                self.bytes.put_i32(*value);
+            }
+        }
+        for origin in [composite.src_origin, composite.mask_origin] {
+            self.bytes.put_i16(origin.x).put_i16(origin.y);
+        }
+        Ok(())
     }
 
     /// A source that the scene should have filled in if it was the destination.

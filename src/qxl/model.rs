@@ -136,6 +136,8 @@ pub enum DrawOp {
         /// Opacity of the whole, of 255.
         alpha: u8,
     },
+    /// Image through a mask over the destination, as the RENDER extension has it.
+    Composite(Box<Composite>),
 }
 
 impl DrawOp {
@@ -146,8 +148,98 @@ impl DrawOp {
             | Self::Rop3 { src, .. }
             | Self::Transparent { src, .. }
             | Self::AlphaBlend { src, .. } => Some(src),
+            Self::Composite(composite) => Some(&mut composite.src),
             _ => None,
         }
+    }
+}
+
+/// A composition; operator, filters and repeat modes were checked to be some that pixman has.
+#[derive(Debug, Clone)]
+pub struct Composite {
+    /// `SPICE_COMPOSITE_*` with the operator in the low byte, as clients get it: the bits that say what follows
+    /// agree with the fields below.
+    pub flags: u32,
+    /// Source; `None` means the destination itself.
+    pub src: Option<Image>,
+    /// Destination to source.
+    pub src_transform: Option<Transform>,
+    /// Limits the source pixel by pixel.
+    pub mask: Option<Image>,
+    /// Destination to mask.
+    pub mask_transform: Option<Transform>,
+    /// Source pixel that lies on the left upper corner of the box, before it is transformed.
+    pub src_origin: Point16,
+    /// The same of the mask.
+    pub mask_origin: Point16,
+}
+
+/// Two rows of a matrix whose third is 0 0 1, 16.16.
+pub type Transform = [i32; 6];
+
+impl Composite {
+    /// There is a mask.
+    pub const HAS_MASK: u32 = 1 << 19;
+    /// There is a transform of the source.
+    pub const HAS_SRC_TRANSFORM: u32 = 1 << 20;
+    /// There is a transform of the mask.
+    pub const HAS_MASK_TRANSFORM: u32 = 1 << 21;
+
+    /// The numbers that a guest may send.
+    pub const GUEST_FLAGS: u32 = 0x01c7_ffff;
+    /// Those that mean nothing without a mask.
+    pub const MASK_FLAGS: u32 = 0x7 << 11 | 0x3 << 16 | 1 << 18 | 1 << 23;
+
+    /// `pixman_op_t`.
+    #[must_use]
+    pub fn operator(&self) -> u8 {
+        self.flags.to_le_bytes()[0]
+    }
+
+    fn bits(&self, shift: u32, mask: u8) -> u8 {
+        (self.flags >> shift).to_le_bytes()[0] & mask
+    }
+
+    /// `pixman_filter_t` of the source.
+    #[must_use]
+    pub fn src_filter(&self) -> u8 {
+        self.bits(8, 7)
+    }
+
+    /// `pixman_filter_t` of the mask.
+    #[must_use]
+    pub fn mask_filter(&self) -> u8 {
+        self.bits(11, 7)
+    }
+
+    /// `pixman_repeat_t` of the source.
+    #[must_use]
+    pub fn src_repeat(&self) -> u8 {
+        self.bits(14, 3)
+    }
+
+    /// `pixman_repeat_t` of the mask.
+    #[must_use]
+    pub fn mask_repeat(&self) -> u8 {
+        self.bits(16, 3)
+    }
+
+    /// The mask limits each channel on its own.
+    #[must_use]
+    pub fn component_alpha(&self) -> bool {
+        self.bits(18, 1) != 0
+    }
+
+    /// A source surface with alpha is taken for one without.
+    #[must_use]
+    pub fn source_opaque(&self) -> bool {
+        self.bits(22, 1) != 0
+    }
+
+    /// The destination is taken for one without alpha.
+    #[must_use]
+    pub fn dest_opaque(&self) -> bool {
+        self.bits(24, 1) != 0
     }
 }
 

@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 mod blend;
+mod composite;
 mod convert;
 mod mask;
 #[cfg(test)]
@@ -183,6 +184,11 @@ impl<'a> Job<'a> {
                 blend.draw(dest.target_mut(), self.rects);
                 Ok(())
             }
+            DrawOp::Composite(op) => {
+                let id = self.drawable.surface_id;
+                let own = self.own_source(surfaces)?;
+                composite::draw(op, own, surfaces, id, &self.drawable.bbox, self.rects)
+            }
         }
     }
 
@@ -255,10 +261,15 @@ impl<'a> Job<'a> {
             };
             return load(image, surfaces, &window);
         }
-        let part = self.drawable.self_bitmap_area.ok_or(DrawError::NoSource)?;
+        self.own_source(surfaces)?.ok_or(DrawError::NoSource)
+    }
+
+    /// The part of the destination that stands for a source that the command has not.
+    fn own_source(&self, surfaces: &dyn SurfaceStore) -> Result<Option<Raster<'a>>, DrawError> {
+        let Some(part) = self.drawable.self_bitmap_area else { return Ok(None) };
         let id = self.drawable.surface_id;
         let dest = surfaces.surface(id).ok_or(DrawError::NoSurface(id))?;
-        Raster::of_surface(dest.target(), &part)?.cropped()
+        Raster::of_surface(dest.target(), &part)?.cropped().map(Some)
     }
 
     fn is_scaled(&self, area: &Rect) -> bool {

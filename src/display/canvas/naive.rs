@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::protocol::geometry::Rect;
+use crate::protocol::geometry::{Point16, Rect};
 use crate::qxl::model::{
     Bitmap, BitmapFormat, Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat,
 };
@@ -252,6 +252,83 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
     from_channels([sum(0), sum(1), sum(2), sum(3)], to)
 }
 
+/// Position in the image, repeated; `None` outside.
+fn position(
+    p: &Picture,
+    at: (i64, i64),
+    origin: Point16,
+    t: Option<[i32; 6]>,
+    repeat: u8,
+) -> Option<(i64, i64)> {
+    let (mut x, mut y) = (at.0 + i64::from(origin.x), at.1 + i64::from(origin.y));
+    if let Some(t) = t {
+        let centre = [x * 65536 + 32768, y * 65536 + 32768, 65536];
+        let row = |n: usize| {
+            let part = |i: usize| (i64::from(t[n + i]) * centre[i] + 32768) >> 16;
+            part(0) + part(1) + part(2)
+        };
+        (x, y) = ((row(0) - 1) >> 16, (row(3) - 1) >> 16);
+    }
+    let repeated = |v: i64, size: i64| match repeat {
+        0 => (0..size).contains(&v).then_some(v),
+        1 => Some(v.rem_euclid(size)),
+        2 => Some(v.clamp(0, size - 1)),
+        _ => {
+            let v = v.rem_euclid(2 * size);
+            Some(if v < size { v } else { 2 * size - 1 - v })
+        }
+    };
+    Some((repeated(x, p.width)?, repeated(y, p.height)?))
+}
+
+fn inside_of(p: &Picture, at: (i64, i64), o: Point16, t: Option<[i32; 6]>, repeat: u8) -> bool {
+    position(p, at, o, t, repeat).is_some()
+}
+
+fn sampled(
+    p: &Picture,
+    at: (i64, i64),
+    origin: Point16,
+    t: Option<[i32; 6]>,
+    repeat: u8,
+    to: SurfaceFormat,
+) -> [u32; 4] {
+    let Some((x, y)) = position(p, at, origin, t, repeat) else { return [0; 4] };
+    let v = p.get(x, y).unwrap();
+    let kind = if p.kind == Kind::Color { Kind::As(to) } else { p.kind };
+    let mut c = channels(kind, if p.kind == Kind::Color { v & all_ones(to) } else { v });
+    let alpha = [SurfaceFormat::Argb, SurfaceFormat::A8, SurfaceFormat::A1].map(Kind::As);
+    if !alpha.contains(&kind) {
+        c[0] = 255;
+    }
+    c
+}
+
+/// The first thirteen operators, channel by channel.
+fn composed(op: u8, src: [u32; 4], mask: [u32; 4], below: [u32; 4]) -> [u32; 4] {
+    std::array::from_fn(|n| {
+        let s = product(src[n], mask[n]);
+        let (sa, da) = (product(src[0], mask[n]), below[0]);
+        let (fa, fb) = match op {
+            0 => (0, 0),
+            1 => (255, 0),
+            2 => (0, 255),
+            3 => (255, 255 - sa),
+            4 => (255 - da, 255),
+            5 => (da, 0),
+            6 => (0, sa),
+            7 => (255 - da, 0),
+            8 => (0, 255 - sa),
+            9 => (da, 255 - sa),
+            10 => (255 - da, sa),
+            11 => (255 - da, 255 - sa),
+            12 => (255, 255),
+            other => panic!("operator {other}"),
+        };
+        (product(s, fa) + product(below[n], fb)).min(255)
+    })
+}
+
 fn product(x: u32, y: u32) -> u32 {
     let t = x * y + 128;
     (t + t / 256) / 256
@@ -362,6 +439,10 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
             .collect();
         surface_picture(plane)
     };
+    let picture_of_mask = match &d.op {
+        DrawOp::Composite(op) => op.mask.as_ref().map(|mask| picture(mask, &before)),
+        _ => None,
+    };
     let same = |a: &Rect| a.width() == d.bbox.width() && a.height() == d.bbox.height();
     let image = match &d.op {
         DrawOp::Copy { src, .. } => Some(picture(src, &before)),
@@ -370,6 +451,9 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
         | DrawOp::Transparent { src, .. }
         | DrawOp::AlphaBlend { src, .. } => {
             Some(src.as_ref().map_or_else(own, |src| picture(src, &before)))
+        }
+        DrawOp::Composite(op) => {
+            Some(op.src.as_ref().map_or_else(own, |src| picture(src, &before)))
         }
         _ => None,
     };
@@ -440,6 +524,32 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
                     from_channels(below, to)
                 });
                 (new, &none)
+            }
+            DrawOp::Composite(op) => {
+                let at = (x - i64::from(d.bbox.left), y - i64::from(d.bbox.top));
+                let src = image.as_ref().unwrap();
+                let (t, repeat) = (op.src_transform, op.src_repeat());
+                let mut above = sampled(src, at, op.src_origin, t, repeat, to);
+                if src.surface && op.source_opaque() && src.kind == Kind::As(SurfaceFormat::Argb) {
+                    above = sampled(src, at, op.src_origin, t, repeat, to);
+                    let there = inside_of(src, at, op.src_origin, t, repeat);
+                    above[0] = if there { 255 } else { 0 };
+                }
+                let mask = picture_of_mask.as_ref().map(|mask| {
+                    let (t, repeat) = (op.mask_transform, op.mask_repeat());
+                    let m = sampled(mask, at, op.mask_origin, t, repeat, to);
+                    let colors =
+                        !matches!(mask.kind, Kind::As(SurfaceFormat::A8 | SurfaceFormat::A1));
+                    if op.component_alpha() && colors { m } else { [m[0]; 4] }
+                });
+                let mut below = channels(Kind::As(to), old);
+                let opaque =
+                    to == SurfaceFormat::Xrgb || op.dest_opaque() && to == SurfaceFormat::Argb;
+                if opaque {
+                    below[0] = 255;
+                }
+                let new = composed(op.operator(), above, mask.unwrap_or([255; 4]), below);
+                (Some(from_channels(new, to)), &none)
             }
         };
         if let Some(new) = new

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::protocol::geometry::{Point, Rect};
+use crate::protocol::geometry::{Point, Point16, Rect};
 use crate::protocol::message::Message;
 use crate::protocol::wire::Reader;
 use crate::qxl::model::{
-    Bitmap, BitmapFormat, Brush, DrawOp, Drawable, Image, ImageKind, Mask, Palette,
+    Bitmap, BitmapFormat, Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask, Palette,
 };
 
 /// All bytes of a message as the client gets them.
@@ -70,6 +70,28 @@ pub fn decode(message: &Message) -> Drawable {
             src_color: d.r.u32().unwrap(),
             true_color: d.r.u32().unwrap(),
         },
+        318 => {
+            let flags = d.r.u32().unwrap();
+            let has = |bit: u32| flags >> bit & 1 == 1;
+            let src = Some(d.image().unwrap());
+            let mask = has(19).then(|| d.image().unwrap());
+            let mut transform = |bit| has(bit).then(|| std::array::from_fn(|_| d.r.i32().unwrap()));
+            let (src_transform, mask_transform) = (transform(20), transform(21));
+            let mut origin = || {
+                let (x, y) = (d.r.i16().unwrap(), d.r.i16().unwrap());
+                Point16 { x, y }
+            };
+            let (src_origin, mask_origin) = (origin(), origin());
+            DrawOp::Composite(Box::new(Composite {
+                flags,
+                src,
+                src_transform,
+                mask,
+                mask_transform,
+                src_origin,
+                mask_origin,
+            }))
+        }
         313 => {
             let (flags, alpha) = (d.r.u8().unwrap(), d.r.u8().unwrap());
             let src = Some(d.image().unwrap());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::decode::{decode, flatten, point, rect};
 use super::*;
+use crate::protocol::geometry::Point16;
 use crate::qxl::model::{BitmapFormat, Palette};
 
 fn bitmap(format: BitmapFormat, width: u32, height: u32, palette: usize) -> Bitmap {
@@ -105,6 +106,10 @@ fn as_sent(mut drawable: Drawable) -> Drawable {
             fix(src.as_mut().unwrap(), false);
             return drawable;
         }
+        DrawOp::Composite(composite) => {
+            composite.src.iter_mut().chain(&mut composite.mask).for_each(|i| fix(i, false));
+            return drawable;
+        }
         DrawOp::CopyBits { .. } => return drawable,
     };
     if let Some(image) = &mut mask.image {
@@ -188,6 +193,18 @@ fn every_operation_survives_the_wire() {
             src_color: 0x0102_0304,
             true_color: 0x0506_0708,
         });
+        for bits in 0..8u32 {
+            let transform = |bit: u32| (bits & bit != 0).then_some([1, -2, 3, -4, 5, i32::MIN]);
+            ops.push(DrawOp::Composite(Box::new(Composite {
+                flags: 0x0145_4203 | bits << 19,
+                src: Some(src.clone()),
+                src_transform: transform(2),
+                mask: (bits & 1 != 0).then(|| image(bitmap(BitmapFormat::Alpha8, 5, 3, 0))),
+                mask_transform: transform(4),
+                src_origin: Point16 { x: -1, y: i16::MAX },
+                mask_origin: Point16 { x: 2, y: i16::MIN },
+            })));
+        }
         ops.push(DrawOp::AlphaBlend { src: Some(src), src_area: area, flags: 3, alpha: 0x7e });
     }
     for op in ops {

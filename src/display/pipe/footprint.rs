@@ -7,7 +7,9 @@
 
 use crate::display::region::Region;
 use crate::protocol::geometry::{Point, Rect};
-use crate::qxl::model::{Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat};
+use crate::qxl::model::{
+    Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat, Transform,
+};
 
 /// Most rectangles of a region that is followed exactly; beyond, its bounds stand for it.
 const MAX_REGION_RECTS: usize = 1024;
@@ -66,8 +68,10 @@ pub(super) struct Footprint {
 /// The footprint of a drawable; `None` if the client must get pixels instead.
 ///
 /// `surface` tells the bounds and the format of a surface that exists now.
+/// `composite`: the client has the capability for compositions.
 pub(super) fn footprint(
     draw: &PipedDraw,
+    composite: bool,
     surface: &dyn Fn(u32) -> Option<(Rect, SurfaceFormat)>,
 ) -> Option<Footprint> {
     let drawable = &draw.drawable;
@@ -169,6 +173,18 @@ pub(super) fn footprint(
                 return None;
             }
         }
+        DrawOp::Composite(op) => {
+            // The high bytes of an xRGB result are anybody's guess; see below.
+            let known = drawable.surface_id == 0 || format != SurfaceFormat::Xrgb;
+            if !composite || !known || !composed_alike(op) {
+                return None;
+            }
+            for image in [op.src.as_ref()?].into_iter().chain(&op.mask) {
+                drawable_source(image, format)?;
+                whole(image)?;
+            }
+            partial = true;
+        }
         DrawOp::AlphaBlend { src, src_area, flags, .. } => {
             const DEST_HAS_ALPHA: u8 = 1;
             // Without alpha the high bytes of the result are anybody's guess, and off the screen somebody
@@ -232,6 +248,18 @@ fn rop_reads_dest(rop: u16) -> bool {
     OPS.iter().find(|(bit, _)| rop & bit != 0).is_some_and(|(_, reads)| *reads)
 }
 
+/// True for compositions that every build of pixman does alike: operators that are exact on 8 bits, and no
+/// pixels between pixels.
+fn composed_alike(op: &Composite) -> bool {
+    const LAST_EXACT: u8 = 12; // ADD
+    let on_pixels = |transform: &Option<Transform>, filter: u8| {
+        transform.is_none() || matches!(filter, 0 | 3 /* fast, nearest */)
+    };
+    op.operator() <= LAST_EXACT
+        && on_pixels(&op.src_transform, op.src_filter())
+        && on_pixels(&op.mask_transform, op.mask_filter())
+}
+
 /// True for the ROP3 codes of stock clients: those that depend on all three operands. They abort on any other.
 fn clients_have(code: u8) -> bool {
     let depends = |shift: u8, low: u8| code >> shift & low != code & low;
@@ -254,6 +282,10 @@ fn each_image(op: &DrawOp, mut visit: impl FnMut(&Image)) {
         DrawOp::Rop3 { src, brush, mask, .. } => (src.as_ref(), Some(brush), Some(mask)),
         DrawOp::Transparent { src, .. } | DrawOp::AlphaBlend { src, .. } => {
             (src.as_ref(), None, None)
+        }
+        DrawOp::Composite(op) => {
+            op.src.iter().chain(&op.mask).for_each(&mut visit);
+            (None, None, None)
         }
         DrawOp::CopyBits { .. } => (None, None, None),
         DrawOp::Blackness { mask } | DrawOp::Whiteness { mask } | DrawOp::Invers { mask } => {

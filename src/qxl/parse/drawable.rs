@@ -6,11 +6,14 @@ use super::error::{CommandError, Reason};
 use super::image::{Images, Role};
 use super::source::{CHUNK_HEADER, Source};
 use super::{DisplayCommand, payload, solid_area, with_release};
-use crate::protocol::geometry::{Point, Rect};
+use crate::protocol::geometry::{Point, Point16, Rect};
 use crate::protocol::wire::Reader;
 use crate::qxl::command::{CommandExt, FLAG_COMPAT, FLAG_COMPAT_16BPP};
 use crate::qxl::guest::GuestError;
-use crate::qxl::model::{Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceRead};
+use crate::qxl::model::{
+    Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceRead, Transform,
+};
+use crate::sys::pixman;
 
 /// Bytes of the part that depends on the draw type.
 const BODY: usize = 68;
@@ -41,6 +44,7 @@ mod draw {
     pub const INVERS: u8 = 8;
     pub const ROP3: u8 = 9;
     pub const STROKE: u8 = 10;
+    pub const TEXT: u8 = 11;
     pub const TRANSPARENT: u8 = 12;
     pub const ALPHA_BLEND: u8 = 13;
     pub const COMPOSITE: u8 = 14;
@@ -125,7 +129,8 @@ fn drawable(
     match head.kind {
         draw::FILL..=draw::ROP3 | draw::TRANSPARENT | draw::ALPHA_BLEND => {}
         draw::COMPOSITE if compat => return Err(Reason::DrawType(head.kind)),
-        draw::NOP | draw::STROKE..=draw::COMPOSITE => {
+        draw::COMPOSITE => {}
+        draw::NOP | draw::STROKE | draw::TEXT => {
             return Err(Reason::UnsupportedDraw(head.kind));
         }
         kind => return Err(Reason::DrawType(kind)),
@@ -225,9 +230,74 @@ fn operation(
         draw::BLACKNESS => DrawOp::Blackness { mask: mask(&mut images, body)? },
         draw::WHITENESS => DrawOp::Whiteness { mask: mask(&mut images, body)? },
         draw::INVERS => DrawOp::Invers { mask: mask(&mut images, body)? },
+        draw::COMPOSITE => return composite(&mut images, self_bitmap, body),
         other => return Err(Reason::DrawType(other)),
     };
     Ok((op, None))
+}
+
+/// `QXLComposite`.
+fn composite(
+    images: &mut Images<'_, '_>,
+    self_bitmap: Option<Rect>,
+    body: &mut Reader<'_>,
+) -> Result<(DrawOp, Option<Rect>), Reason> {
+    let flags = body.u32()? & Composite::GUEST_FLAGS;
+    let (src, src_transform) = (body.u64()?, body.u64()?);
+    let (mask, mask_transform) = (body.u64()?, body.u64()?);
+    let mut origin = || -> Result<Point16, Reason> {
+        let (x, y) = (body.i16()?, body.i16()?);
+        Ok(Point16 { x, y })
+    };
+    let (src_origin, mask_origin) = (origin()?, origin()?);
+    let mut out = Composite {
+        flags: if mask == 0 { flags & !Composite::MASK_FLAGS } else { flags },
+        src: None,
+        src_transform: None,
+        mask: None,
+        mask_transform: None,
+        src_origin,
+        mask_origin,
+    };
+    if !pixman::is_operator(out.operator()) {
+        return Err(Reason::CompositeOperator(out.operator()));
+    }
+    for (part, filter) in [("source", out.src_filter()), ("mask", out.mask_filter())] {
+        if !pixman::is_filter(filter) {
+            return Err(Reason::CompositeFilter { part, filter });
+        }
+    }
+    let self_area = match self_bitmap {
+        Some(area) if src == 0 => Some(solid_area("self bitmap", area)?),
+        _ => {
+            out.src = Some(images.parse("source", src, Role::Color)?);
+            None
+        }
+    };
+    if src_transform != 0 {
+        out.src_transform = Some(transform(images.source, src_transform)?);
+        out.flags |= Composite::HAS_SRC_TRANSFORM;
+    }
+    if mask != 0 {
+        out.mask = Some(images.parse("mask", mask, Role::Color)?);
+        out.flags |= Composite::HAS_MASK;
+        if mask_transform != 0 {
+            out.mask_transform = Some(transform(images.source, mask_transform)?);
+            out.flags |= Composite::HAS_MASK_TRANSFORM;
+        }
+    }
+    Ok((DrawOp::Composite(Box::new(out)), self_area))
+}
+
+/// `QXLTransform`.
+fn transform(source: &Source<'_>, addr: u64) -> Result<Transform, Reason> {
+    let bytes = source.fetch::<{ 6 * 4 }>("transform", addr, 0)?;
+    let mut fields = Reader::new(&bytes);
+    let mut out = [0; 6];
+    for value in &mut out {
+        *value = fields.i32()?;
+    }
+    Ok(out)
 }
 
 /// A source that may be the destination itself: image or none, its part that is used, and the part

@@ -113,6 +113,17 @@ pub enum Reason {
     /// Not one of `SPICE_BRUSH_TYPE_*`.
     #[error("brush type {0}")]
     BrushType(u32),
+    /// Clients hand this number to pixman, which has no such operator.
+    #[error("composite operator {0:#x}")]
+    CompositeOperator(u8),
+    /// Clients hand this number to pixman, which has no such filter or needs parameters for it.
+    #[error("{part}: filter {filter}")]
+    CompositeFilter {
+        /// Source or mask.
+        part: &'static str,
+        /// The filter.
+        filter: u8,
+    },
     /// Neither of the two scale modes.
     #[error("scale mode {0}")]
     ScaleMode(u8),

@@ -75,6 +75,7 @@ impl World {
                 (Some(mask), None, 8)
             }
             DrawOp::CopyBits { .. } => (None, None, 8),
+            DrawOp::Composite(_) => panic!("not in the model"),
         };
         let masked = mask.and_then(|m| Some((m, self.load(m.image.as_ref()?))));
         let tile = match brush {
@@ -143,6 +144,7 @@ impl World {
                     DrawOp::Blackness { .. } => 0,
                     DrawOp::Whiteness { .. } => u32::MAX,
                     DrawOp::Invers { .. } => !old,
+                    DrawOp::Composite(_) => unreachable!(),
                     DrawOp::Rop3 { code, .. } => {
                         let bit = |n: u32| {
                             let of = |v: u32| v >> n & 1;

@@ -131,7 +131,6 @@ fn drawables_with_bad_heads_are_released() {
             ("nop", typed(0), Exactly(Reason::UnsupportedDraw(0))),
             ("stroke", typed(10), Exactly(Reason::UnsupportedDraw(10))),
             ("text", typed(11), Exactly(Reason::UnsupportedDraw(11))),
-            ("composite", typed(14), Exactly(Reason::UnsupportedDraw(14))),
             ("left of the surface", boxed(rect(-1, 0, 8, 4)), area(rect(-1, 0, 8, 4))),
             ("above the surface", boxed(rect(0, -1, 8, 4)), area(rect(0, -1, 8, 4))),
             ("inverted columns", boxed(rect(9, 0, 8, 4)), area(rect(9, 0, 8, 4))),
@@ -209,6 +208,49 @@ fn bad_sources_of_ternary_transparent_and_blended_draws_are_released() {
             ("mask of rop3", ternary(&brush(1, 0), &mask(0, NOWHERE)), NotMapped("mask")),
         ],
     );
+}
+
+#[test]
+fn bad_compositions_are_released() {
+    let mut ram = TestRam::new(65_536);
+    let image = rgb(&mut ram);
+    let surface = surface_image(&mut ram, 12);
+    let with = |flags, src, turn, mask, mask_turn| {
+        drawable(14, &composite(flags, src, turn, mask, mask_turn))
+    };
+    let operator = |op| Exactly(Reason::CompositeOperator(op));
+    let filter = |part, filter| Exactly(Reason::CompositeFilter { part, filter });
+    let mut table = vec![
+        ("source filter 5", with(0x503, image, 0, 0, 0), filter("source", 5)),
+        ("source filter 7", with(0x703, image, 0, 0, 0), filter("source", 7)),
+        ("mask filter 6", with(0x3003, image, 0, image, 0), filter("mask", 6)),
+        ("no source", with(3, 0, 0, 0, 0), Exactly(Reason::NoImage("source"))),
+        ("source nowhere", with(3, NOWHERE, 0, 0, 0), NotMapped("source")),
+        ("mask nowhere", with(3, image, 0, NOWHERE, 0), NotMapped("mask")),
+        ("transform nowhere", with(3, image, NOWHERE, 0, 0), NotMapped("transform")),
+        ("mask transform nowhere", with(3, image, 0, image, NOWHERE), NotMapped("transform")),
+        (
+            "undeclared source",
+            with(3, surface, 0, 0, 0),
+            Exactly(Reason::UndeclaredSurface { part: "source", id: 12 }),
+        ),
+        (
+            "undeclared mask",
+            with(3, image, 0, surface, 0),
+            Exactly(Reason::UndeclaredSurface { part: "mask", id: 12 }),
+        ),
+        (
+            "negative self bitmap",
+            with(3, 0, 0, 0, 0)
+                .with_u8(at::SELF_BITMAP, 1)
+                .with_rect(at::SELF_AREA, rect(-8, 0, 0, 4)),
+            Exactly(Reason::Area { part: "self bitmap", rect: rect(-8, 0, 0, 4) }),
+        ),
+    ];
+    for op in [0x0e, 0x0f, 0x1c, 0x1f, 0x2c, 0x2f, 0x3f, 0x40, 0x80, 0xff] {
+        table.push(("operator", with(u32::from(op), image, 0, 0, 0), operator(op)));
+    }
+    refused_draws(&mut ram, table);
 }
 
 #[test]

@@ -167,6 +167,36 @@ fn ternary_transparent_and_blended_draws_have_their_numbers() {
 }
 
 #[test]
+fn compositions_have_the_flags_of_what_follows() {
+    let mut ram = TestRam::new(8192);
+    let image = rgb(&mut ram);
+    let data = ram.put(&[7; 32]);
+    let alpha = TestBitmap { format: 10, stride: 8, data, ..RGB }.put(&mut ram);
+    let turn = ram.put(&[1i32, -2, 3, -4, 5, i32::MIN].map(i32::to_le_bytes).concat());
+    let all = 0xffff_ff03 & !(0x24 << 8);
+    let cases = [
+        ((turn, alpha, turn), 0x01ff_db03),
+        ((0, alpha, 0), 0x01cf_db03),
+        // Whatever was said of the mask goes with it, its transform too.
+        ((turn, 0, turn), 0x0150_c303),
+    ];
+    for ((src_turn, mask, mask_turn), flags) in cases {
+        let payload = drawable(14, &composite(all, image, src_turn, mask, mask_turn));
+        let DrawOp::Composite(op) = drawn(&mut ram, &payload, 0).op else { panic!() };
+        assert_eq!(op.flags, flags, "{:#x}", op.flags);
+        assert_eq!(op.operator(), 3);
+        assert_eq!((op.src_filter(), op.src_repeat()), (3, 3));
+        assert!(op.src.is_some() && op.mask.is_some() == (mask != 0));
+        assert_eq!(op.src_transform, (src_turn != 0).then_some([1, -2, 3, -4, 5, i32::MIN]));
+        assert_eq!(op.mask_transform.is_some(), mask != 0 && mask_turn != 0);
+        assert_eq!(
+            (op.src_origin, op.mask_origin),
+            (Point16 { x: -1, y: 2 }, Point16 { x: 3, y: -4 })
+        );
+    }
+}
+
+#[test]
 fn copy_bits_and_the_plain_operations_are_known() {
     let mut ram = TestRam::new(8192);
     let point = [7i32, 9].map(i32::to_le_bytes).concat();

@@ -136,6 +136,14 @@ fn alpha_blend(image: u64, src_area: Rect) -> Vec<u8> {
     out
 }
 
+/// Body of COMPOSITE with transforms: flags, source, its transform, mask, its transform.
+fn composite(flags: u32, src: u64, src_transform: u64, mask: u64, mask_transform: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u32(flags).put_u64(src).put_u64(src_transform).put_u64(mask).put_u64(mask_transform);
+    out.put_i16(-1).put_i16(2).put_i16(3).put_i16(-4);
+    out
+}
+
 /// A bitmap image: id 77, flags 1, a descriptor that lies about its size.
 struct TestBitmap {
     format: u8,
