@@ -7,7 +7,8 @@
  *
  * Levels: 1 fills, copies, opaques, copy_bits, clips, off-screen surfaces and copies from them;
  * 2 (default) adds raster operations and pattern brushes; 3 adds blend, blackness, whiteness, invers;
- * 4 adds rop3, transparent and alpha blend; 5 adds composite.
+ * 4 adds rop3, transparent and alpha blend; 5 adds composite; 6 adds solid
+ * strokes of lines and curves and dashed ones along the axes; 7 adds text of 1 and 4 bits.
  * Where spice-server aborts or reads beyond an image (rop3 codes that it lacks, sources smaller than the box,
  * patterns that begin right of or below the box), nothing is drawn.
  */
@@ -277,6 +278,77 @@ static struct qxl_item *draw_composite(struct drawing *drawing, uint32_t surface
     return item;
 }
 
+/* Solid lines and curves anywhere, or one dashed line along an axis: other dashed lines are floating-point polygons. */
+static struct qxl_item *draw_stroke(struct drawing *drawing, uint32_t surface)
+{
+    int32_t words[64], style[4];
+    size_t used = 0;
+    QXLRect bbox = random_rect(drawing, surface, 250);
+    uint32_t color = rng_next(&drawing->rng) & 0xffffff;
+    bool dashed = range(drawing, 0, 4) == 0;
+    uint8_t flags = 0, count = 0;
+
+    if (dashed) {
+        int x = range(drawing, -50, 300) * 16, y = range(drawing, -50, 300) * 16;
+        int length = range(drawing, -200, 200) * 16;
+        bool across = range(drawing, 0, 1);
+
+        words[used++] = SPICE_PATH_BEGIN | SPICE_PATH_END;
+        words[used++] = 2;
+        words[used++] = x;
+        words[used++] = y;
+        words[used++] = across ? x + length : x;
+        words[used++] = across ? y : y + length;
+        flags = SPICE_LINE_FLAGS_STYLED | (range(drawing, 0, 1) ? SPICE_LINE_FLAGS_START_WITH_GAP : 0);
+        count = (uint8_t)(range(drawing, 1, 2) * 2);
+        for (int i = 0; i < count; i++)
+            style[i] = range(drawing, 1, 20) * 16;
+    } else {
+        int segments = range(drawing, 1, 4);
+
+        for (int i = 0; i < segments; i++) {
+            bool begin = i == 0 || range(drawing, 0, 2) == 0, curve = !begin && range(drawing, 0, 1);
+            int points = curve ? 3 : range(drawing, 1, 4);
+
+            words[used++] = (begin ? SPICE_PATH_BEGIN : 0) | (curve ? SPICE_PATH_BEZIER : 0) |
+                            (i == segments - 1 ? SPICE_PATH_END : 0) |
+                            (i == segments - 1 && range(drawing, 0, 1) ? SPICE_PATH_CLOSE : 0);
+            words[used++] = points;
+            for (int j = 0; j < 2 * points; j++)
+                words[used++] = range(drawing, -100 * 16, 400 * 16);
+        }
+    }
+    return qxl_draw_stroke(surface, bbox, words, used, flags, style, count, color,
+                           dashed ? SPICE_ROPD_OP_PUT : random_rop(drawing));
+}
+
+/* A string of glyphs of any shape, half of them on a background. */
+static struct qxl_item *draw_text(struct drawing *drawing, uint32_t surface)
+{
+    uint8_t data[4096];
+    size_t used = 0;
+    QXLRect bbox = random_rect(drawing, surface, 200);
+    QXLRect back = range(drawing, 0, 1) ? bbox : qxl_rect(0, 0, 0, 0);
+    int length = range(drawing, 1, 8), x = bbox.left + range(drawing, -10, 60), y = bbox.top + range(drawing, -5, 90);
+    uint16_t depth = range(drawing, 0, 1) ? SPICE_STRING_FLAGS_RASTER_A1 : SPICE_STRING_FLAGS_RASTER_A4;
+    uint32_t fore = rng_next(&drawing->rng) & 0xffffff, ground = rng_next(&drawing->rng) & 0xffffff;
+
+    for (int i = 0; i < length; i++) {
+        QXLRasterGlyph glyph = { .render_pos = { x, y }, .glyph_origin = { range(drawing, -3, 3), range(drawing, -12, 0) } };
+        size_t rows;
+
+        glyph.width = (uint16_t)range(drawing, 1, 17);
+        glyph.height = (uint16_t)range(drawing, 1, 17);
+        rows = (size_t)glyph.height * (depth == SPICE_STRING_FLAGS_RASTER_A1 ? (glyph.width + 7u) / 8 : (glyph.width + 1u) / 2);
+        memcpy(data + used, &glyph, sizeof(glyph));
+        used += sizeof(glyph);
+        for (size_t j = 0; j < rows; j++)
+            data[used++] = (uint8_t)rng_next(&drawing->rng);
+        x += range(drawing, 2, 15);
+    }
+    return qxl_draw_text(surface, bbox, depth, (uint16_t)length, data, used, back, fore, ground);
+}
+
 static struct qxl_item *draw_from_surface(struct drawing *drawing, uint32_t surface)
 {
     uint32_t from = (uint32_t)range(drawing, 0, OFFSCREEN);
@@ -351,7 +423,11 @@ static void draw_one(struct drawing *drawing)
         change_surface(drawing);
         return;
     }
-    if (drawing->level >= 5 && range(drawing, 0, 3) == 0)
+    if (drawing->level >= 7 && range(drawing, 0, 4) == 0)
+        item = draw_text(drawing, surface);
+    else if (drawing->level >= 6 && range(drawing, 0, 4) == 0)
+        item = draw_stroke(drawing, surface);
+    else if (drawing->level >= 5 && range(drawing, 0, 3) == 0)
         item = draw_composite(drawing, surface);
     else if (drawing->level >= 4 && range(drawing, 0, 2) == 0)
         item = draw_mixed(drawing, surface);

@@ -5,24 +5,30 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
 
-# Programs whose output is the same on both libraries.
-SAME=(startup)
+# Command lines whose output is the same on both libraries.
+SAME=(
+    "startup"
+    "random_draws --seed 5 --count 1000 --level 7"
+)
 # Arguments of compare_draws.py, one run per line.
 DRAWS=(
     "--seed 1 --count 1000"
     "--seed 2 --count 1000 --bottom-up"
+    "--seed 3 --count 1000 --level 7"
 )
 
-build_hosts "${SAME[@]}" random_draws
+build_hosts startup random_draws
 failed=0
 
-for name in "${SAME[@]}"; do
-    LD_LIBRARY_PATH=$STAGE_LIB timeout 120 "$HOSTS/$name" >"$HOSTS/$name.ours" || { echo "FAIL $name: status $?"; failed=1; }
+for line in "${SAME[@]}"; do
+    read -ra words <<<"$line"
+    name=${words[0]}
+    LD_LIBRARY_PATH=$STAGE_LIB timeout 120 "$HOSTS/$name" "${words[@]:1}" >"$HOSTS/$name.ours" || { echo "FAIL $name: status $?"; failed=1; }
     if ! /sbin/ldconfig -p | grep -q 'libspice-server\.so\.1 '; then
         echo "SKIPPED 1: $name is not compared, libspice-server1 is not installed"
         continue
     fi
-    env -u LD_LIBRARY_PATH timeout 120 "$HOSTS/$name" >"$HOSTS/$name.reference"
+    env -u LD_LIBRARY_PATH timeout 120 "$HOSTS/$name" "${words[@]:1}" >"$HOSTS/$name.reference"
     if diff -u "$HOSTS/$name.reference" "$HOSTS/$name.ours"; then
         echo "PASS $name: $(wc -l <"$HOSTS/$name.ours") lines equal"
     else

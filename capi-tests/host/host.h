@@ -230,6 +230,12 @@ struct qxl_item *qxl_draw_composite(uint32_t surface_id, QXLRect bbox, uint32_t 
 /* Pixels of source and mask that lie on the corner of the box. */
 void qxl_draw_composite_from(struct qxl_item *item, int16_t source_x, int16_t source_y, int16_t mask_x,
                              int16_t mask_y);
+/* path: words of segments as a driver writes them; style: count lengths 28.4 if flags say so. */
+struct qxl_item *qxl_draw_stroke(uint32_t surface_id, QXLRect bbox, const int32_t *path, size_t words, uint8_t flags,
+                                 const int32_t *style, uint8_t count, uint32_t color, uint16_t rop);
+/* glyphs: size bytes of QXLRasterGlyph, length of them; an empty back_area is none. */
+struct qxl_item *qxl_draw_text(uint32_t surface_id, QXLRect bbox, uint16_t flags, uint16_t length, const void *glyphs,
+                               size_t size, QXLRect back_area, uint32_t fore, uint32_t back);
 struct qxl_item *qxl_draw_copy_bits(uint32_t surface_id, QXLRect bbox, int src_x, int src_y);
 /* QXL_DRAW_BLACKNESS, _WHITENESS or _INVERS. */
 struct qxl_item *qxl_draw_plain(uint32_t surface_id, uint8_t type, QXLRect bbox);

@@ -251,6 +251,57 @@ void qxl_draw_composite_from(struct qxl_item *item, int16_t source_x, int16_t so
     composite->mask_origin.y = mask_y;
 }
 
+struct qxl_item *qxl_draw_stroke(uint32_t surface_id, QXLRect bbox, const int32_t *path, size_t words, uint8_t flags,
+                                 const int32_t *style, uint8_t count, uint32_t color, uint16_t rop)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_STROKE, bbox);
+    QXLDrawable *draw = drawable(item);
+    QXLPath *copy = qxl_item_alloc(item, sizeof(*copy) + words * sizeof(*path));
+
+    copy->data_size = (uint32_t)(words * sizeof(*path));
+    copy->chunk.data_size = copy->data_size;
+    memcpy(copy->chunk.data, path, copy->data_size);
+    draw->effect = QXL_EFFECT_BLEND;
+    draw->u.stroke.path = qxl_address(copy);
+    draw->u.stroke.attr.flags = flags;
+    draw->u.stroke.attr.style_nseg = count;
+    if (count) {
+        int32_t *lengths = qxl_item_alloc(item, count * sizeof(*style));
+
+        memcpy(lengths, style, count * sizeof(*style));
+        draw->u.stroke.attr.style = qxl_address(lengths);
+    }
+    draw->u.stroke.brush.type = SPICE_BRUSH_TYPE_SOLID;
+    draw->u.stroke.brush.u.color = color;
+    draw->u.stroke.fore_mode = rop;
+    draw->u.stroke.back_mode = SPICE_ROPD_OP_PUT;
+    return item;
+}
+
+struct qxl_item *qxl_draw_text(uint32_t surface_id, QXLRect bbox, uint16_t flags, uint16_t length, const void *glyphs,
+                               size_t size, QXLRect back_area, uint32_t fore, uint32_t back)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_TEXT, bbox);
+    QXLDrawable *draw = drawable(item);
+    QXLString *string = qxl_item_alloc(item, sizeof(*string) + size);
+
+    string->data_size = (uint32_t)size;
+    string->length = length;
+    string->flags = flags;
+    string->chunk.data_size = (uint32_t)size;
+    memcpy(string->chunk.data, glyphs, size);
+    draw->effect = QXL_EFFECT_BLEND;
+    draw->u.text.str = qxl_address(string);
+    draw->u.text.back_area = back_area;
+    draw->u.text.fore_brush.type = SPICE_BRUSH_TYPE_SOLID;
+    draw->u.text.fore_brush.u.color = fore;
+    draw->u.text.back_brush.type = SPICE_BRUSH_TYPE_SOLID;
+    draw->u.text.back_brush.u.color = back;
+    draw->u.text.fore_mode = SPICE_ROPD_OP_PUT;
+    draw->u.text.back_mode = SPICE_ROPD_OP_PUT;
+    return item;
+}
+
 struct qxl_item *qxl_draw_copy_bits(uint32_t surface_id, QXLRect bbox, int src_x, int src_y)
 {
     struct qxl_item *item = qxl_draw_new(surface_id, QXL_COPY_BITS, bbox);

@@ -126,6 +126,20 @@ fn drawable(command: &Drawable) {
             masked(command, mask);
         }
         DrawOp::Transparent { src, src_area, .. } => optional(command, src.as_ref(), src_area),
+        DrawOp::Stroke(op) => {
+            painted(command, &op.brush);
+            assert!(op.style.as_ref().is_none_or(|style| !style.is_empty()));
+            let mut points = op.path.iter().flat_map(|s| &s.points);
+            assert!(points.all(|p| p.x.abs() <= 1 << 27 && p.y.abs() <= 1 << 27));
+        }
+        DrawOp::Text(op) => {
+            painted(command, &op.fore_brush);
+            painted(command, &op.back_brush);
+            for glyph in op.glyphs.iter() {
+                let rows = op.depth.row_bytes(glyph.width) * usize::from(glyph.height);
+                assert_eq!(op.data[glyph.data.clone()].len(), rows);
+            }
+        }
         DrawOp::Composite(op) => {
             assert_eq!(op.src.is_none(), command.self_bitmap_area.is_some());
             assert_eq!(op.flags & Composite::HAS_MASK != 0, op.mask.is_some());

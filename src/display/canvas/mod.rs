@@ -10,6 +10,7 @@
 mod blend;
 mod composite;
 mod convert;
+mod line;
 mod mask;
 #[cfg(test)]
 mod naive;
@@ -17,7 +18,9 @@ mod paint;
 mod raster;
 pub mod rop;
 mod scale;
+mod stroke;
 pub mod target;
+mod text;
 #[cfg(test)]
 mod twin_tests;
 
@@ -31,9 +34,10 @@ pub use self::raster::FLAG_HIGH_BITS_SET;
 use self::raster::{Raster, bounds};
 use self::rop::{Rop, descriptor};
 use self::scale::{Scaled, Stretch, Use};
+use self::text::Coverage;
 use super::surface::Surface;
 use crate::protocol::geometry::{Point, Rect};
-use crate::qxl::model::{Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat};
+use crate::qxl::model::{Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat, Text};
 
 /// The surfaces that commands draw on and read from.
 pub trait SurfaceStore {
@@ -68,6 +72,12 @@ pub enum DrawError {
     /// The operation means nothing on a surface that has only alpha.
     #[error("surface without colours")]
     NoColors,
+    /// A dashed line without the length of a pixel.
+    #[error("dashes without a pixel")]
+    NoDashes,
+    /// A path of so many points or so many pixels that drawing it would take too long.
+    #[error("path of more than {0} steps")]
+    TooManyPoints(usize),
     /// The mask is no image of single bits.
     #[error("mask is not a one-bit image")]
     NotAMask,
@@ -184,6 +194,23 @@ impl<'a> Job<'a> {
                 blend.draw(dest.target_mut(), self.rects);
                 Ok(())
             }
+            DrawOp::Stroke(op) => {
+                let rop = Rop::from_descriptor(op.fore_mode, INVERS_BRUSH, INVERS_DEST);
+                let ink = self.brush(&op.brush, surfaces)?;
+                let mut painter = Painter::new(ink, Mix::Rop(rop), self.format);
+                let id = self.drawable.surface_id;
+                let dest = surfaces.surface_mut(id).ok_or(DrawError::NoSurface(id))?;
+                let mut pieces = Vec::new();
+                stroke::spans(op, &self.extents, self.rects.len(), |spans| {
+                    for span in spans {
+                        pieces.clear();
+                        let rects = self.rects.iter().map(|r| r.intersect(span));
+                        pieces.extend(rects.filter(|r| !r.is_empty()));
+                        painter.paint(dest.target_mut(), &pieces, None);
+                    }
+                })
+            }
+            DrawOp::Text(op) => self.text(op, surfaces),
             DrawOp::Composite(op) => {
                 let id = self.drawable.surface_id;
                 let own = self.own_source(surfaces)?;
@@ -204,6 +231,26 @@ impl<'a> Job<'a> {
         let mut mask = PlacedMask::load(mask, &self.drawable.bbox, &self.extents, surfaces)?;
         let dest = surfaces.surface_mut(id).ok_or(DrawError::NoSurface(id))?;
         Painter::new(ink, mix, self.format).paint(dest.target_mut(), rects, mask.as_mut());
+        Ok(())
+    }
+
+    /// The background, then the glyphs.
+    fn text(&self, op: &'a Text, surfaces: &mut dyn SurfaceStore) -> Result<(), DrawError> {
+        let back = self.rects.iter().map(|r| r.intersect(&op.back_area));
+        let back: Vec<Rect> = back.filter(|r| !r.is_empty()).collect();
+        let fore_ink = match &op.fore_brush {
+            Brush::None => None,
+            brush => Some(self.brush(brush, surfaces)?),
+        };
+        let coverage = Coverage::new(op, &self.extents)?;
+        if !back.is_empty() {
+            let ink = self.brush(&op.back_brush, surfaces)?;
+            self.paint(surfaces, ink, Mix::Rop(Rop::Copy), &back, &Mask::default())?;
+        }
+        let (Some(ink), Some(coverage)) = (fore_ink, coverage) else { return Ok(()) };
+        let id = self.drawable.surface_id;
+        let dest = surfaces.surface_mut(id).ok_or(DrawError::NoSurface(id))?;
+        coverage.paint(dest.target_mut(), self.rects, &ink);
         Ok(())
     }
 

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::protocol::geometry::{Point16, Rect};
+use crate::protocol::geometry::{Point, Point16, Rect};
 use crate::qxl::model::{
-    Bitmap, BitmapFormat, Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat,
+    Bitmap, BitmapFormat, Brush, DrawOp, Drawable, GlyphDepth, Image, ImageKind, Mask, Stroke,
+    SurfaceFormat, Text,
 };
 
 /// A surface as raw pixel values.
@@ -250,6 +251,126 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
     ];
     let sum = |n: usize| taps.iter().map(|(c, w)| c[n] * w).sum::<u32>() >> 16;
     from_channels([sum(0), sum(1), sum(2), sum(3)], to)
+}
+
+/// Pixels of a solid stroke without curves, in order.
+fn walked(op: &Stroke) -> Vec<(i64, i64)> {
+    let mut out = Vec::new();
+    let mut line: Vec<(i64, i64)> = Vec::new();
+    let whole = |v: i32| i64::from(v).div_euclid(16) + i64::from(i64::from(v).rem_euclid(16) > 8);
+    let mut draw = |line: &mut Vec<(i64, i64)>| {
+        for pair in line.windows(2) {
+            let ((mut x, mut y), (tx, ty)) = (pair[0], pair[1]);
+            let (dx, dy) = (tx - x, ty - y);
+            let x_major = dx.abs() > dy.abs();
+            let (long, short) = if x_major { (dx, dy) } else { (dy, dx) };
+            let mut e = -long.abs() - i64::from(long < 0);
+            for _ in 0..long.abs() {
+                out.push((x, y));
+                e += 2 * short.abs();
+                let turn = e >= 0;
+                e -= if turn { 2 * long.abs() } else { 0 };
+                let aside = if turn { short.signum() } else { 0 };
+                let (step_x, step_y) =
+                    if x_major { (long.signum(), aside) } else { (aside, long.signum()) };
+                (x, y) = (x + step_x, y + step_y);
+            }
+        }
+        line.clear();
+    };
+    for segment in op.path.iter() {
+        if segment.flags & 1 != 0 {
+            draw(&mut line);
+        }
+        line.extend(segment.points.iter().map(|p| (whole(p.x), whole(p.y))));
+        if segment.flags & 2 != 0 {
+            if segment.flags & 8 != 0 {
+                line.push(line[0]);
+            }
+            draw(&mut line);
+        }
+    }
+    draw(&mut line);
+    out
+}
+
+fn text_pixel(
+    op: &Text,
+    x: i64,
+    y: i64,
+    to: SurfaceFormat,
+    old: u32,
+    world: &World,
+) -> Option<u32> {
+    let inside = |r: &Rect| {
+        (i64::from(r.left)..i64::from(r.right)).contains(&x)
+            && (i64::from(r.top)..i64::from(r.bottom)).contains(&y)
+    };
+    let back = inside(&op.back_area).then(|| brush(&op.back_brush, x, y, to, world));
+    let left = op.glyphs.iter().map(|g| g.corner().0).min()?;
+    let top = op.glyphs.iter().map(|g| g.corner().1).min()?;
+    let values = op.glyphs.iter().map(|g| {
+        let (column, row) = (x - g.corner().0, y - g.corner().1);
+        if !(0..i64::from(g.width)).contains(&column) || !(0..i64::from(g.height)).contains(&row) {
+            return (0, 0);
+        }
+        let data = &op.data[g.data.clone()];
+        let row = usize::from(g.height) - 1 - usize::try_from(row).unwrap();
+        let column = usize::try_from(column).unwrap();
+        let bits = match op.depth {
+            GlyphDepth::A1 => 1,
+            GlyphDepth::A4 => 4,
+            GlyphDepth::A8 => 8,
+        };
+        let stride = (usize::from(g.width) * bits).div_ceil(8);
+        let at = column * bits;
+        let byte = u32::from(data[row * stride + at / 8]);
+        let v = byte >> (8 - bits - at % 8);
+        match bits {
+            1 => (v % 2 * 255, v % 2 * 255),
+            4 if at % 8 == 4 => (byte * 16, v % 16 * 16),
+            4 => (v % 16 * 16, v % 16 * 16),
+            _ => (v % 256, v % 256),
+        }
+    });
+    let heavier = |old, (weight, value)| if weight > old { value } else { old };
+    let cover = values.fold(0, heavier);
+    let below = back.unwrap_or(old) & all_ones(to);
+    let color = match &op.fore_brush {
+        Brush::None => return back,
+        Brush::Solid(c) => {
+            let mut c = channels(Kind::As(to), *c & all_ones(to));
+            if alpha_only(to) {
+                c = channels(Kind::As(SurfaceFormat::Xrgb), 0);
+            }
+            c[0] = 255;
+            c
+        }
+        Brush::Pattern { image, pos } => {
+            let moved = Point {
+                x: i32::try_from(left).unwrap() + pos.x,
+                y: i32::try_from(top).unwrap() + pos.y,
+            };
+            let tile = Brush::Pattern { image: image.clone(), pos: moved };
+            let mut c = channels(Kind::As(to), brush(&tile, x, y, to, world) & all_ones(to));
+            if to == SurfaceFormat::Xrgb {
+                c[0] = 255;
+            }
+            c
+        }
+    };
+    if cover == 0 {
+        return back;
+    }
+    let above = color.map(|c| product(c, cover));
+    let mut d = channels(Kind::As(to), below);
+    for n in [3, 2, 1, 0] {
+        d[n] = (above[n] + product(d[n], 255 - above[0])).min(255);
+    }
+    if to == SurfaceFormat::Xrgb {
+        d[0] = 0;
+    }
+    Some(from_channels(d, to))
 }
 
 /// Position in the image, repeated; `None` outside.
@@ -525,6 +646,13 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
                 });
                 (new, &none)
             }
+            DrawOp::Stroke(op) => {
+                let visits = walked(op).iter().filter(|p| **p == (x, y)).count();
+                let paint = brush(&op.brush, x, y, to, &before);
+                let all = (0..visits).fold(old, |v, _| rop(op.fore_mode, paint, v, 2, 4));
+                ((visits > 0).then_some(all), &none)
+            }
+            DrawOp::Text(op) => (text_pixel(op, x, y, to, old, &before), &none),
             DrawOp::Composite(op) => {
                 let at = (x - i64::from(d.bbox.left), y - i64::from(d.bbox.top));
                 let src = image.as_ref().unwrap();

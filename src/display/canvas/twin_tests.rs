@@ -10,8 +10,8 @@ use super::{DrawError, draw};
 use crate::display::surface::Surface;
 use crate::protocol::geometry::{Point, Point16, Rect};
 use crate::qxl::model::{
-    Bitmap, BitmapFormat, Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask, Palette,
-    SurfaceFormat,
+    Bitmap, BitmapFormat, Brush, Composite, DrawOp, Drawable, Glyph, GlyphDepth, Image, ImageKind,
+    Mask, Palette, PathPoint, Segment, Stroke, SurfaceFormat, Text,
 };
 
 const FORMATS: [SurfaceFormat; 6] = [
@@ -188,6 +188,51 @@ impl Dice {
         None
     }
 
+    /// Solid lines.
+    fn stroke(&mut self) -> Stroke {
+        let mut path = Vec::new();
+        let mut begun = false;
+        for _ in 0..self.size(4) {
+            let flags = (self.byte() & 11) | u8::from(!begun);
+            let points = (0..self.size(4))
+                .map(|_| PathPoint { x: self.within(-200, 900), y: self.within(-200, 500) })
+                .collect();
+            begun = flags & 2 == 0;
+            path.push(Segment { flags, points });
+        }
+        let (brush, fore_mode) = (self.brush(), self.rop());
+        Stroke { path: Arc::new(path), style: None, flags: 0, brush, fore_mode, back_mode: 0 }
+    }
+
+    fn text(&mut self) -> Text {
+        let depth = self.pick(&[GlyphDepth::A1, GlyphDepth::A4, GlyphDepth::A8]);
+        let (mut data, mut glyphs) = (Vec::new(), Vec::new());
+        for _ in 0..self.size(5) {
+            let (width, height) = (self.word() % 14, self.word() % 9);
+            let (width, height) = (u16::try_from(width).unwrap(), u16::try_from(height).unwrap());
+            let start = data.len();
+            data.extend(self.bytes(depth.row_bytes(width) * usize::from(height)));
+            glyphs.push(Glyph {
+                render_pos: Point { x: self.within(-5, 45), y: self.within(-5, 20) },
+                origin: Point { x: self.within(-5, 5), y: self.within(-5, 5) },
+                width,
+                height,
+                data: start..data.len(),
+            });
+        }
+        Text {
+            depth,
+            top_down: self.one_in(2),
+            glyphs: Arc::new(glyphs),
+            data: Arc::new(data),
+            back_area: if self.one_in(2) { self.rect() } else { Rect::default() },
+            fore_brush: self.brush(),
+            back_brush: self.brush(),
+            fore_mode: self.rop(),
+            back_mode: 0,
+        }
+    }
+
     /// With operators and filters that are the same in every build of pixman.
     fn composite(&mut self, src: Option<Image>) -> Composite {
         let mask = self.one_in(2).then(|| self.image());
@@ -212,7 +257,7 @@ impl Dice {
         let src_area = self.area(&bbox);
         let nearest = self.one_in(2);
         let mut self_bitmap_area = None;
-        let op = match self.byte() % 18 {
+        let op = match self.byte() % 24 {
             0 | 1 => DrawOp::Fill { brush: self.brush(), rop: self.rop(), mask: self.mask() },
             2..=4 => DrawOp::Copy {
                 src: self.image(),
@@ -248,6 +293,8 @@ impl Dice {
                 let alpha = self.pick(&[0, alpha, alpha, 255]);
                 DrawOp::AlphaBlend { src, src_area, flags: self.byte() % 4, alpha }
             }
+            18..=20 => DrawOp::Stroke(Box::new(self.stroke())),
+            21..=23 => DrawOp::Text(Box::new(self.text())),
             15..=17 => {
                 let src = self.optional_image(width, height, &mut self_bitmap_area);
                 DrawOp::Composite(Box::new(self.composite(src)))
@@ -431,6 +478,20 @@ fn no_number_makes_the_canvas_panic() {
             p.y = dice.pick(&edge);
         };
         match &mut d.op {
+            DrawOp::Text(text) => {
+                for glyph in Arc::make_mut(&mut text.glyphs) {
+                    spoil(&mut glyph.render_pos);
+                    glyph.data.end = glyph.data.end / 2 + 900;
+                }
+            }
+            DrawOp::Stroke(stroke) => {
+                stroke.style = dice.one_in(2).then(|| vec![dice.within(0, 300), 0, 17]);
+                for segment in Arc::make_mut(&mut stroke.path) {
+                    segment.flags = dice.byte();
+                    let mut far = || dice.pick(&[-(1 << 27), -1, 0, 160, 1 << 27]);
+                    segment.points.iter_mut().for_each(|p| (p.x, p.y) = (far(), far()));
+                }
+            }
             DrawOp::CopyBits { src } => spoil(src),
             DrawOp::Fill { brush: Brush::Pattern { pos, .. }, .. } => spoil(pos),
             DrawOp::Invers { mask } | DrawOp::Copy { mask, .. } => spoil(&mut mask.pos),

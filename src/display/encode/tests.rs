@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::decode::{decode, flatten, point, rect};
 use super::*;
 use crate::protocol::geometry::Point16;
-use crate::qxl::model::{BitmapFormat, Palette};
+use crate::qxl::model::{BitmapFormat, Glyph, GlyphDepth, Palette, PathPoint, Segment};
 
 fn bitmap(format: BitmapFormat, width: u32, height: u32, palette: usize) -> Bitmap {
     let stride = (width * format.bits()).div_ceil(8).next_multiple_of(4);
@@ -106,6 +106,16 @@ fn as_sent(mut drawable: Drawable) -> Drawable {
             fix(src.as_mut().unwrap(), false);
             return drawable;
         }
+        DrawOp::Stroke(stroke) => {
+            fix_brush(&mut stroke.brush);
+            return drawable;
+        }
+        DrawOp::Text(text) => {
+            fix_brush(&mut text.fore_brush);
+            fix_brush(&mut text.back_brush);
+            text.fore_mode = ROP_PUT;
+            return drawable;
+        }
         DrawOp::Composite(composite) => {
             composite.src.iter_mut().chain(&mut composite.mask).for_each(|i| fix(i, false));
             return drawable;
@@ -184,6 +194,51 @@ fn every_operation_survives_the_wire() {
                 mask: mask.clone(),
                 blend: n % 2 == 0,
             });
+        }
+    }
+    for brush in brushes() {
+        let at = |x, y| PathPoint { x, y };
+        let segment = |flags, points: &[PathPoint]| Segment { flags, points: points.to_vec() };
+        let path = [
+            segment(1, &[at(1, -2), at(i32::MAX, 3)]),
+            segment(2 | 8 | 16, &[at(1, 2), at(3, 4), at(5, 6)]),
+            segment(2, &[]),
+        ];
+        for style in [None, Some(vec![16, -3, i32::MAX])] {
+            ops.push(DrawOp::Stroke(Box::new(Stroke {
+                path: Arc::new(path.to_vec()),
+                flags: if style.is_some() { 12 } else { 0 },
+                style,
+                brush: brush.clone(),
+                fore_mode: 64,
+                back_mode: 7,
+            })));
+        }
+        for (depth, rows) in [(GlyphDepth::A1, 6), (GlyphDepth::A4, 15), (GlyphDepth::A8, 27)] {
+            let (mut data, mut glyphs) = (Vec::new(), Vec::new());
+            for _ in 0..2 {
+                data.put_point(point(-1, 5)).put_point(point(2, i32::MIN)).put_u16(9).put_u16(3);
+                let start = data.len();
+                data.extend((0..rows).map(|n| n ^ 0x5a));
+                glyphs.push(Glyph {
+                    render_pos: point(-1, 5),
+                    origin: point(2, i32::MIN),
+                    width: 9,
+                    height: 3,
+                    data: start..data.len(),
+                });
+            }
+            ops.push(DrawOp::Text(Box::new(Text {
+                depth,
+                top_down: rows == 15,
+                glyphs: Arc::new(glyphs),
+                data: Arc::new(data),
+                back_area: rect(1, 2, 3, 4),
+                fore_brush: brush.clone(),
+                back_brush: Brush::Solid(rows.into()),
+                fore_mode: 16,
+                back_mode: 32,
+            })));
         }
     }
     for src in sources() {

@@ -8,7 +8,8 @@
 use crate::display::region::Region;
 use crate::protocol::geometry::{Point, Rect};
 use crate::qxl::model::{
-    Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat, Transform,
+    Brush, Composite, DrawOp, Drawable, Glyph, GlyphDepth, Image, ImageKind, Mask, Segment, Stroke,
+    SurfaceFormat, Text, Transform,
 };
 
 /// Most rectangles of a region that is followed exactly; beyond, its bounds stand for it.
@@ -52,6 +53,15 @@ impl PipedDraw {
                 bytes = bytes.saturating_add(bitmap.data.len());
             }
         });
+        match &drawable.op {
+            DrawOp::Stroke(op) => {
+                let points: usize = op.path.iter().map(|s| 32 + 8 * s.points.len()).sum();
+                bytes = bytes.saturating_add(points);
+            }
+            // Glyphs are kept twice: as they came, and where they lie.
+            DrawOp::Text(op) => bytes = bytes.saturating_add(op.data.len() + 40 * op.glyphs.len()),
+            _ => {}
+        }
         Self { drawable, region, exact, pixels_only: false, bytes }
     }
 }
@@ -173,6 +183,24 @@ pub(super) fn footprint(
                 return None;
             }
         }
+        DrawOp::Stroke(op) => {
+            partial = drawn_alike(op).then_some(true)?;
+            if let Brush::Pattern { image, .. } = &op.brush {
+                drawable_source(image, format)?;
+                whole(image)?;
+            }
+        }
+        DrawOp::Text(op) => {
+            // Stock clients read 5-6-5 colours wrongly and 8-bit glyphs from the wrong row. High bytes of xRGB
+            // are as with alpha blends, see below.
+            let known = drawable.surface_id == 0 || format == SurfaceFormat::Argb;
+            let solid = |brush: &Brush| !matches!(brush, Brush::Pattern { .. });
+            let good = matches!(format, SurfaceFormat::Rgb555) || known && format.bits() == 32;
+            if !good || !solid(&op.fore_brush) || !solid(&op.back_brush) || !is_near(op) {
+                return None;
+            }
+            partial = true;
+        }
         DrawOp::Composite(op) => {
             // The high bytes of an xRGB result are anybody's guess; see below.
             let known = drawable.surface_id == 0 || format != SurfaceFormat::Xrgb;
@@ -248,6 +276,32 @@ fn rop_reads_dest(rop: u16) -> bool {
     OPS.iter().find(|(bit, _)| rop & bit != 0).is_some_and(|(_, reads)| *reads)
 }
 
+/// True for strokes that stock clients draw as the canvas does: solid lines of numbers that their arithmetic
+/// can take.
+fn drawn_alike(op: &Stroke) -> bool {
+    // 28.4. Products of four distances along a curve have to fit 64 bits.
+    const CURVE: i32 = 1 << 16;
+    const LINE: i32 = 1 << 19;
+    let curves = op.path.iter().any(Segment::is_bezier);
+    let far = if curves { CURVE } else { LINE };
+    let mut points = op.path.iter().flat_map(|s| &s.points);
+    let near = |v: i32| (-far..=far).contains(&v);
+    op.style.is_none() && !op.path.is_empty() && points.all(|p| near(p.x) && near(p.y))
+}
+
+/// True for text that stock clients can put together: they make one mask of all glyphs, however far apart.
+fn is_near(op: &Text) -> bool {
+    const FAR: i64 = 1 << 13;
+    let near = |v: i64| (-FAR..=FAR).contains(&v);
+    let good = |glyph: &Glyph| {
+        let (x, y) = glyph.corner();
+        let parts = [glyph.render_pos.x, glyph.render_pos.y, glyph.origin.x, glyph.origin.y];
+        let size = glyph.width.min(glyph.height) > 0 && glyph.width.max(glyph.height) < 1 << 12;
+        size && near(x) && near(y) && parts.iter().all(|v| near(i64::from(*v)))
+    };
+    op.depth != GlyphDepth::A8 && !op.glyphs.is_empty() && op.glyphs.iter().all(good)
+}
+
 /// True for compositions that every build of pixman does alike: operators that are exact on 8 bits, and no
 /// pixels between pixels.
 fn composed_alike(op: &Composite) -> bool {
@@ -282,6 +336,13 @@ fn each_image(op: &DrawOp, mut visit: impl FnMut(&Image)) {
         DrawOp::Rop3 { src, brush, mask, .. } => (src.as_ref(), Some(brush), Some(mask)),
         DrawOp::Transparent { src, .. } | DrawOp::AlphaBlend { src, .. } => {
             (src.as_ref(), None, None)
+        }
+        DrawOp::Stroke(op) => (None, Some(&op.brush), None),
+        DrawOp::Text(op) => {
+            if let Brush::Pattern { image, .. } = &op.back_brush {
+                visit(image);
+            }
+            (None, Some(&op.fore_brush), None)
         }
         DrawOp::Composite(op) => {
             op.src.iter().chain(&op.mask).for_each(&mut visit);

@@ -6,6 +6,7 @@ use super::error::{CommandError, Reason};
 use super::image::{Images, Role};
 use super::source::{CHUNK_HEADER, Source};
 use super::{DisplayCommand, payload, solid_area, with_release};
+use super::{path, text};
 use crate::protocol::geometry::{Point, Point16, Rect};
 use crate::protocol::wire::Reader;
 use crate::qxl::command::{CommandExt, FLAG_COMPAT, FLAG_COMPAT_16BPP};
@@ -127,12 +128,10 @@ fn drawable(
 ) -> Result<Drawable, Reason> {
     let compat = flags & FLAG_COMPAT != 0;
     match head.kind {
-        draw::FILL..=draw::ROP3 | draw::TRANSPARENT | draw::ALPHA_BLEND => {}
+        draw::FILL..=draw::ALPHA_BLEND => {}
         draw::COMPOSITE if compat => return Err(Reason::DrawType(head.kind)),
         draw::COMPOSITE => {}
-        draw::NOP | draw::STROKE | draw::TEXT => {
-            return Err(Reason::UnsupportedDraw(head.kind));
-        }
+        draw::NOP => return Err(Reason::UnsupportedDraw(head.kind)),
         kind => return Err(Reason::DrawType(kind)),
     }
     if head.effect > MAX_EFFECT {
@@ -230,6 +229,8 @@ fn operation(
         draw::BLACKNESS => DrawOp::Blackness { mask: mask(&mut images, body)? },
         draw::WHITENESS => DrawOp::Whiteness { mask: mask(&mut images, body)? },
         draw::INVERS => DrawOp::Invers { mask: mask(&mut images, body)? },
+        draw::STROKE => DrawOp::Stroke(Box::new(path::stroke(&mut images, body)?)),
+        draw::TEXT => DrawOp::Text(Box::new(text::text(&mut images, body)?)),
         draw::COMPOSITE => return composite(&mut images, self_bitmap, body),
         other => return Err(Reason::DrawType(other)),
     };
@@ -389,7 +390,7 @@ fn clip(
 }
 
 /// `QXLBrush`, 20 bytes.
-fn brush(images: &mut Images<'_, '_>, body: &mut Reader<'_>) -> Result<Brush, Reason> {
+pub(super) fn brush(images: &mut Images<'_, '_>, body: &mut Reader<'_>) -> Result<Brush, Reason> {
     const NONE: u32 = 0;
     const SOLID: u32 = 1;
     const PATTERN: u32 = 2;

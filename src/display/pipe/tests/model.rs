@@ -75,7 +75,9 @@ impl World {
                 (Some(mask), None, 8)
             }
             DrawOp::CopyBits { .. } => (None, None, 8),
-            DrawOp::Composite(_) => panic!("not in the model"),
+            DrawOp::Composite(_) | DrawOp::Stroke(_) | DrawOp::Text(_) => {
+                panic!("not in the model")
+            }
         };
         let masked = mask.and_then(|m| Some((m, self.load(m.image.as_ref()?))));
         let tile = match brush {
@@ -144,7 +146,7 @@ impl World {
                     DrawOp::Blackness { .. } => 0,
                     DrawOp::Whiteness { .. } => u32::MAX,
                     DrawOp::Invers { .. } => !old,
-                    DrawOp::Composite(_) => unreachable!(),
+                    DrawOp::Composite(_) | DrawOp::Stroke(_) | DrawOp::Text(_) => unreachable!(),
                     DrawOp::Rop3 { code, .. } => {
                         let bit = |n: u32| {
                             let of = |v: u32| v >> n & 1;

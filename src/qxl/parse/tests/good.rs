@@ -5,7 +5,7 @@ use crate::protocol::geometry::{Point, Point16};
 use crate::qxl::command::FLAG_COMPAT_16BPP;
 use crate::qxl::memslot::testing::HOST;
 use crate::qxl::model::{
-    Bitmap, BitmapFormat, Brush, DrawOp, Image, ImageKind, SurfaceFormat, SurfaceRead,
+    Bitmap, BitmapFormat, Brush, DrawOp, GlyphDepth, Image, ImageKind, SurfaceFormat, SurfaceRead,
 };
 
 /// 128 bytes that all differ.
@@ -193,6 +193,66 @@ fn compositions_have_the_flags_of_what_follows() {
             (op.src_origin, op.mask_origin),
             (Point16 { x: -1, y: 2 }, Point16 { x: 3, y: -4 })
         );
+    }
+}
+
+#[test]
+fn strokes_have_their_path_and_dashes() {
+    let mut ram = TestRam::new(8192);
+    let path = path(
+        &mut ram,
+        &[
+            (1, vec![(0, 0), (1 << 27, -(1 << 27))]),
+            (0xff10, vec![(1, 2), (3, 4), (5, 6)]),
+            (10, vec![]),
+            (17, vec![(7, 8); 7]),
+        ],
+    );
+    let lengths = ram.put(&[0i32, 16].map(i32::to_le_bytes).concat());
+    let DrawOp::Stroke(op) = drawn(&mut ram, &drawable(10, &stroke(path, 0xff, 2, lengths)), 0).op
+    else {
+        panic!()
+    };
+    let shape: Vec<_> = op.path.iter().map(|s| (s.flags, s.points.len())).collect();
+    assert_eq!(shape, [(1, 2), (16, 3), (10, 0), (17, 7)]);
+    assert_eq!((op.path[1].points[2].x, op.path[1].points[2].y), (5, 6));
+    assert_eq!((op.flags, op.style.as_deref()), (12, Some(&[0, 16][..])));
+    assert_eq!((op.fore_mode, op.back_mode), (64, 7));
+    assert!(matches!(op.brush, Brush::Solid(0xaabbcc)));
+    // Without dashes neither their number nor their address nor the gap means anything.
+    let DrawOp::Stroke(op) = drawn(&mut ram, &drawable(10, &stroke(path, 4, 9, NOWHERE)), 0).op
+    else {
+        panic!()
+    };
+    assert_eq!((op.flags, op.style.as_deref()), (0, None));
+}
+
+#[test]
+fn text_has_its_glyphs_and_the_first_depth_of_its_flags() {
+    let mut ram = TestRam::new(8192);
+    for (flags, depth, rows) in [
+        (0xf9, GlyphDepth::A1, 6),
+        (7, GlyphDepth::A1, 6),
+        (6, GlyphDepth::A4, 15),
+        (12, GlyphDepth::A8, 27),
+    ] {
+        let data = [glyph(9, 3, &vec![0x5a; rows]), glyph(0, 9, &[]), glyph(9, 3, &vec![1; rows])];
+        let data = data.concat();
+        let mut string = Vec::new();
+        string.put_u32(u32::try_from(data.len()).unwrap()).put_u16(3).put_u16(flags);
+        string.put_bytes(&chunk(&data[..30], put_chunks(&mut ram, &data[30..], 11)));
+        let string = ram.put(&string);
+        let DrawOp::Text(op) = drawn(&mut ram, &drawable(11, &text(string)), 0).op else {
+            panic!()
+        };
+        assert_eq!((op.depth, op.top_down, &*op.data), (depth, flags & 8 != 0, &data));
+        assert_eq!(op.glyphs.len(), 3);
+        let last = &op.glyphs[2];
+        assert_eq!((last.corner(), last.width, last.height), ((4, 6), 9, 3));
+        assert_eq!(op.data[last.data.clone()], vec![1; rows]);
+        assert_eq!(op.back_area, rect(1, 2, 3, 4));
+        assert!(matches!((&op.fore_brush, &op.back_brush), (Brush::Solid(5), Brush::Solid(6))));
+        assert_eq!((op.fore_mode, op.back_mode), (8, 9));
     }
 }
 
