@@ -6,7 +6,11 @@
  *       serves as well and obeys lines on stdin: "draw N", "dump FILE", "quit"
  *
  * Levels: 1 fills, copies, opaques, copy_bits, clips, off-screen surfaces and copies from them;
- * 2 (default) adds raster operations and pattern brushes; 3 adds blend, blackness, whiteness, invers.
+ * 2 (default) adds raster operations and pattern brushes; 3 adds blend, blackness, whiteness, invers;
+ * 4 adds rop3, transparent and alpha blend; 5 adds composite; 6 adds solid
+ * strokes of lines and curves and dashed ones along the axes; 7 adds text of 1 and 4 bits.
+ * Where spice-server aborts or reads beyond an image (rop3 codes that it lacks, sources smaller than the box,
+ * patterns that begin right of or below the box), nothing is drawn.
  */
 #include "host/host.h"
 
@@ -92,6 +96,29 @@ static uint32_t *random_picture(struct drawing *drawing, int width, int height)
     return pixels;
 }
 
+/* Gives opaque pixels some alpha of every kind. */
+static void premultiplied_picture(struct drawing *drawing, uint32_t *pixels, int count)
+{
+    for (int i = 0; i < count; i++) {
+        uint32_t alpha = (uint32_t)range(drawing, 0, 3) ? rng_next(&drawing->rng) & 255 : 255;
+        uint32_t red = pixels[i] >> 16 & 255, green = pixels[i] >> 8 & 255, blue = pixels[i] & 255;
+
+        pixels[i] = alpha << 24 | red * alpha / 255 << 16 | green * alpha / 255 << 8 | blue * alpha / 255;
+    }
+}
+
+/* Spice-server aborts on codes that ignore one of the three operands. */
+static uint8_t random_rop3(struct drawing *drawing)
+{
+    for (;;) {
+        unsigned code = (unsigned)range(drawing, 0, 255);
+
+        if ((code >> 4 & 0x0f) != (code & 0x0f) && (code >> 2 & 0x33) != (code & 0x33) &&
+            (code >> 1 & 0x55) != (code & 0x55))
+            return (uint8_t)code;
+    }
+}
+
 static struct qxl_source surface_source(struct drawing *drawing, uint32_t surface)
 {
     struct qxl_source source = { .surface_id = surface };
@@ -140,6 +167,186 @@ static struct qxl_item *draw_picture(struct drawing *drawing, uint32_t surface, 
         item = qxl_draw_copy(surface, bbox, source, area, random_rop(drawing));
     free(pixels);
     return item;
+}
+
+/* The part of a source that fills the box, or a part of another size when that may be scaled. */
+static QXLRect random_area(struct drawing *drawing, struct qxl_source source, QXLRect bbox, bool scaled)
+{
+    int width = bbox.right - bbox.left, height = bbox.bottom - bbox.top, x, y;
+
+    if (scaled) {
+        width = range(drawing, 1, source.width);
+        height = range(drawing, 1, source.height);
+    }
+    x = range(drawing, 0, source.width - width);
+    y = range(drawing, 0, source.height - height);
+    return qxl_rect(x, y, x + width, y + height);
+}
+
+/* Rop3, transparent or alpha blend from a fresh picture or from another surface. */
+static struct qxl_item *draw_mixed(struct drawing *drawing, uint32_t surface)
+{
+    QXLRect bbox = random_rect(drawing, surface, 120);
+    int width = bbox.right - bbox.left, height = bbox.bottom - bbox.top;
+    uint32_t from = (uint32_t)range(drawing, 0, OFFSCREEN * 2);
+    uint32_t *pixels = NULL;
+    struct qxl_source source;
+    struct qxl_item *item;
+    int kind = range(drawing, 0, 2);
+
+    if (from <= OFFSCREEN && from != surface && drawing->exists[from]) {
+        source = surface_source(drawing, from);
+        width = width < source.width ? width : source.width;
+        height = height < source.height ? height : source.height;
+        bbox = qxl_rect(bbox.left, bbox.top, bbox.left + width, bbox.top + height);
+    } else {
+        width += range(drawing, 0, 9);
+        height += range(drawing, 0, 9);
+        pixels = random_picture(drawing, width, height);
+        source = (struct qxl_source){ .pixels = pixels, .width = width, .height = height };
+    }
+    if (kind == 0) {
+        QXLRect area = random_area(drawing, source, bbox, false);
+
+        item = qxl_draw_rop3(surface, bbox, source, area, rng_next(&drawing->rng) & 0xffffff,
+                             random_rop3(drawing));
+        if (range(drawing, 0, 2) == 0) {
+            int side = range(drawing, 1, 32);
+            uint32_t *tile = random_picture(drawing, side, side);
+            QXLPoint origin = { .x = range(drawing, 0, bbox.left), .y = range(drawing, 0, bbox.top) };
+
+            qxl_draw_rop3_pattern(item, (struct qxl_source){ .pixels = tile, .width = side, .height = side },
+                                  origin);
+            free(tile);
+        }
+    } else if (kind == 1) {
+        QXLRect area = random_area(drawing, source, bbox, range(drawing, 0, 2) == 0);
+        uint32_t key = pixels ? pixels[range(drawing, 0, width * height - 1)] : 0;
+
+        item = qxl_draw_transparent(surface, bbox, source, area, key);
+    } else {
+        QXLRect area = random_area(drawing, source, bbox, range(drawing, 0, 2) == 0);
+        bool has_alpha = pixels && range(drawing, 0, 1);
+
+        if (has_alpha)
+            premultiplied_picture(drawing, pixels, width * height);
+        item = qxl_draw_alpha_blend(surface, bbox, source, area, (uint8_t)range(drawing, 0, 255), has_alpha);
+    }
+    free(pixels);
+    return item;
+}
+
+/* Composite from a fresh picture, half of them through a mask, some of them transformed. */
+static struct qxl_item *draw_composite(struct drawing *drawing, uint32_t surface)
+{
+    static const int32_t scales[] = { 0x8000, 0x10000, 0x18000, 0x20000, 0x2aaaa, -0x10000 };
+    QXLRect bbox = random_rect(drawing, surface, 120);
+    int width = range(drawing, 1, 130), height = range(drawing, 1, 130);
+    uint32_t *pixels = random_picture(drawing, width, height);
+    uint32_t *cover = NULL;
+    struct qxl_source source = { .pixels = pixels, .width = width, .height = height }, mask = { 0 };
+    /* CLEAR to ADD; fast and nearest or bilinear filters; any repeat mode. */
+    uint32_t flags = (uint32_t)range(drawing, 0, 12) | (uint32_t)range(drawing, 3, 4) << 8 |
+                     (uint32_t)range(drawing, 3, 4) << 11 | (uint32_t)range(drawing, 0, 15) << 14;
+    int32_t transforms[2][6];
+    int transformed = range(drawing, 0, 5);
+    struct qxl_item *item;
+
+    premultiplied_picture(drawing, pixels, width * height);
+    if (range(drawing, 0, 1)) {
+        mask.width = range(drawing, 1, 130);
+        mask.height = range(drawing, 1, 130);
+        cover = random_picture(drawing, mask.width, mask.height);
+        premultiplied_picture(drawing, cover, mask.width * mask.height);
+        mask.pixels = cover;
+        flags |= (uint32_t)range(drawing, 0, 1) << 18;
+    }
+    for (int i = 0; i < 2; i++) {
+        memset(transforms[i], 0, sizeof(transforms[i]));
+        transforms[i][0] = scales[range(drawing, 0, 5)];
+        transforms[i][4] = scales[range(drawing, 0, 5)];
+        transforms[i][1] = range(drawing, 0, 2) ? 0 : range(drawing, -60000, 60000);
+        transforms[i][2] = range(drawing, -20, 20) * 65536;
+        transforms[i][5] = range(drawing, -20, 20) * 65536;
+    }
+    item = qxl_draw_composite(surface, bbox, flags, source, mask, transformed == 1 || transformed == 2 ? transforms[0] : NULL,
+                              cover && transformed >= 2 && transformed <= 3 ? transforms[1] : NULL);
+    qxl_draw_composite_from(item, (int16_t)range(drawing, -20, 60), (int16_t)range(drawing, -20, 60),
+                            (int16_t)range(drawing, -20, 60), (int16_t)range(drawing, -20, 60));
+    free(pixels);
+    free(cover);
+    return item;
+}
+
+/* Solid lines and curves anywhere, or one dashed line along an axis: other dashed lines are floating-point polygons. */
+static struct qxl_item *draw_stroke(struct drawing *drawing, uint32_t surface)
+{
+    int32_t words[64], style[4];
+    size_t used = 0;
+    QXLRect bbox = random_rect(drawing, surface, 250);
+    uint32_t color = rng_next(&drawing->rng) & 0xffffff;
+    bool dashed = range(drawing, 0, 4) == 0;
+    uint8_t flags = 0, count = 0;
+
+    if (dashed) {
+        int x = range(drawing, -50, 300) * 16, y = range(drawing, -50, 300) * 16;
+        int length = range(drawing, -200, 200) * 16;
+        bool across = range(drawing, 0, 1);
+
+        words[used++] = SPICE_PATH_BEGIN | SPICE_PATH_END;
+        words[used++] = 2;
+        words[used++] = x;
+        words[used++] = y;
+        words[used++] = across ? x + length : x;
+        words[used++] = across ? y : y + length;
+        flags = SPICE_LINE_FLAGS_STYLED | (range(drawing, 0, 1) ? SPICE_LINE_FLAGS_START_WITH_GAP : 0);
+        count = (uint8_t)(range(drawing, 1, 2) * 2);
+        for (int i = 0; i < count; i++)
+            style[i] = range(drawing, 1, 20) * 16;
+    } else {
+        int segments = range(drawing, 1, 4);
+
+        for (int i = 0; i < segments; i++) {
+            bool begin = i == 0 || range(drawing, 0, 2) == 0, curve = !begin && range(drawing, 0, 1);
+            int points = curve ? 3 : range(drawing, 1, 4);
+
+            words[used++] = (begin ? SPICE_PATH_BEGIN : 0) | (curve ? SPICE_PATH_BEZIER : 0) |
+                            (i == segments - 1 ? SPICE_PATH_END : 0) |
+                            (i == segments - 1 && range(drawing, 0, 1) ? SPICE_PATH_CLOSE : 0);
+            words[used++] = points;
+            for (int j = 0; j < 2 * points; j++)
+                words[used++] = range(drawing, -100 * 16, 400 * 16);
+        }
+    }
+    return qxl_draw_stroke(surface, bbox, words, used, flags, style, count, color,
+                           dashed ? SPICE_ROPD_OP_PUT : random_rop(drawing));
+}
+
+/* A string of glyphs of any shape, half of them on a background. */
+static struct qxl_item *draw_text(struct drawing *drawing, uint32_t surface)
+{
+    uint8_t data[4096];
+    size_t used = 0;
+    QXLRect bbox = random_rect(drawing, surface, 200);
+    QXLRect back = range(drawing, 0, 1) ? bbox : qxl_rect(0, 0, 0, 0);
+    int length = range(drawing, 1, 8), x = bbox.left + range(drawing, -10, 60), y = bbox.top + range(drawing, -5, 90);
+    uint16_t depth = range(drawing, 0, 1) ? SPICE_STRING_FLAGS_RASTER_A1 : SPICE_STRING_FLAGS_RASTER_A4;
+    uint32_t fore = rng_next(&drawing->rng) & 0xffffff, ground = rng_next(&drawing->rng) & 0xffffff;
+
+    for (int i = 0; i < length; i++) {
+        QXLRasterGlyph glyph = { .render_pos = { x, y }, .glyph_origin = { range(drawing, -3, 3), range(drawing, -12, 0) } };
+        size_t rows;
+
+        glyph.width = (uint16_t)range(drawing, 1, 17);
+        glyph.height = (uint16_t)range(drawing, 1, 17);
+        rows = (size_t)glyph.height * (depth == SPICE_STRING_FLAGS_RASTER_A1 ? (glyph.width + 7u) / 8 : (glyph.width + 1u) / 2);
+        memcpy(data + used, &glyph, sizeof(glyph));
+        used += sizeof(glyph);
+        for (size_t j = 0; j < rows; j++)
+            data[used++] = (uint8_t)rng_next(&drawing->rng);
+        x += range(drawing, 2, 15);
+    }
+    return qxl_draw_text(surface, bbox, depth, (uint16_t)length, data, used, back, fore, ground);
 }
 
 static struct qxl_item *draw_from_surface(struct drawing *drawing, uint32_t surface)
@@ -216,7 +423,15 @@ static void draw_one(struct drawing *drawing)
         change_surface(drawing);
         return;
     }
-    if (kind < 30)
+    if (drawing->level >= 7 && range(drawing, 0, 4) == 0)
+        item = draw_text(drawing, surface);
+    else if (drawing->level >= 6 && range(drawing, 0, 4) == 0)
+        item = draw_stroke(drawing, surface);
+    else if (drawing->level >= 5 && range(drawing, 0, 3) == 0)
+        item = draw_composite(drawing, surface);
+    else if (drawing->level >= 4 && range(drawing, 0, 2) == 0)
+        item = draw_mixed(drawing, surface);
+    else if (kind < 30)
         item = draw_fill(drawing, surface);
     else if (kind < 55)
         item = draw_picture(drawing, surface, QXL_DRAW_COPY);

@@ -13,6 +13,7 @@ SAME=(
     "random_draws --seed 12 --level 2 --count 500"
     "random_draws --seed 13 --level 3 --count 500"
     "random_draws --seed 14 --level 3 --count 500 --bottom-up"
+    "random_draws --seed 5 --count 1000 --level 7"
 )
 # Lines that differ until an issue ends that: program | extended regex of the line | why, and the issue.
 DIFFERENT=(
@@ -32,6 +33,7 @@ DRAWS=(
     "--seed 1 --count 1000"
     "--seed 2 --count 1000 --bottom-up"
     "--seed 7 --count 1000 --bottom-up"
+    "--seed 3 --count 1000 --level 7"
 )
 
 build_hosts startup qxl_sync random_draws misuse bad_commands

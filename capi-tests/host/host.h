@@ -214,6 +214,28 @@ struct qxl_item *qxl_draw_blend(uint32_t surface_id, QXLRect bbox, struct qxl_so
                                 uint16_t rop);
 struct qxl_item *qxl_draw_opaque(uint32_t surface_id, QXLRect bbox, struct qxl_source source, QXLRect src_area,
                                  uint32_t color, uint16_t rop);
+struct qxl_item *qxl_draw_rop3(uint32_t surface_id, QXLRect bbox, struct qxl_source source, QXLRect src_area,
+                               uint32_t color, uint8_t code);
+/* Gives a rop3 a pattern instead of its colour. */
+void qxl_draw_rop3_pattern(struct qxl_item *item, struct qxl_source pattern, QXLPoint origin);
+struct qxl_item *qxl_draw_transparent(uint32_t surface_id, QXLRect bbox, struct qxl_source source,
+                                      QXLRect src_area, uint32_t key);
+/* has_alpha: the picture is RGBA, premultiplied. */
+struct qxl_item *qxl_draw_alpha_blend(uint32_t surface_id, QXLRect bbox, struct qxl_source source,
+                                      QXLRect src_area, uint8_t alpha, bool has_alpha);
+/* Pictures are RGBA; a mask without pixels is none; transforms have six numbers 16.16 or are NULL. */
+struct qxl_item *qxl_draw_composite(uint32_t surface_id, QXLRect bbox, uint32_t flags, struct qxl_source source,
+                                    struct qxl_source mask, const int32_t *source_transform,
+                                    const int32_t *mask_transform);
+/* Pixels of source and mask that lie on the corner of the box. */
+void qxl_draw_composite_from(struct qxl_item *item, int16_t source_x, int16_t source_y, int16_t mask_x,
+                             int16_t mask_y);
+/* path: words of segments as a driver writes them; style: count lengths 28.4 if flags say so. */
+struct qxl_item *qxl_draw_stroke(uint32_t surface_id, QXLRect bbox, const int32_t *path, size_t words, uint8_t flags,
+                                 const int32_t *style, uint8_t count, uint32_t color, uint16_t rop);
+/* glyphs: size bytes of QXLRasterGlyph, length of them; an empty back_area is none. */
+struct qxl_item *qxl_draw_text(uint32_t surface_id, QXLRect bbox, uint16_t flags, uint16_t length, const void *glyphs,
+                               size_t size, QXLRect back_area, uint32_t fore, uint32_t back);
 struct qxl_item *qxl_draw_copy_bits(uint32_t surface_id, QXLRect bbox, int src_x, int src_y);
 /* QXL_DRAW_BLACKNESS, _WHITENESS or _INVERS. */
 struct qxl_item *qxl_draw_plain(uint32_t surface_id, uint8_t type, QXLRect bbox);

@@ -150,6 +150,158 @@ struct qxl_item *qxl_draw_opaque(uint32_t surface_id, QXLRect bbox, struct qxl_s
     return item;
 }
 
+struct qxl_item *qxl_draw_rop3(uint32_t surface_id, QXLRect bbox, struct qxl_source source, QXLRect src_area,
+                               uint32_t color, uint8_t code)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_ROP3, bbox);
+    QXLDrawable *draw = drawable(item);
+
+    draw->effect = QXL_EFFECT_BLEND;
+    draw->u.rop3.src_area = src_area;
+    draw->u.rop3.brush.type = SPICE_BRUSH_TYPE_SOLID;
+    draw->u.rop3.brush.u.color = color;
+    draw->u.rop3.rop3 = code;
+    draw->u.rop3.scale_mode = SPICE_IMAGE_SCALE_MODE_NEAREST;
+    draw->u.rop3.src_bitmap = attach_source(item, source, src_area);
+    return item;
+}
+
+void qxl_draw_rop3_pattern(struct qxl_item *item, struct qxl_source pattern, QXLPoint origin)
+{
+    QXLBrush *brush = &drawable(item)->u.rop3.brush;
+
+    brush->type = SPICE_BRUSH_TYPE_PATTERN;
+    brush->u.pattern.pos = origin;
+    brush->u.pattern.pat = qxl_address(qxl_draw_image(item, pattern));
+}
+
+struct qxl_item *qxl_draw_transparent(uint32_t surface_id, QXLRect bbox, struct qxl_source source,
+                                      QXLRect src_area, uint32_t key)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_TRANSPARENT, bbox);
+    QXLDrawable *draw = drawable(item);
+
+    draw->effect = QXL_EFFECT_BLEND;
+    draw->u.transparent.src_area = src_area;
+    draw->u.transparent.src_color = key;
+    draw->u.transparent.true_color = key;
+    draw->u.transparent.src_bitmap = attach_source(item, source, src_area);
+    return item;
+}
+
+struct qxl_item *qxl_draw_alpha_blend(uint32_t surface_id, QXLRect bbox, struct qxl_source source,
+                                      QXLRect src_area, uint8_t alpha, bool has_alpha)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_ALPHA_BLEND, bbox);
+    QXLDrawable *draw = drawable(item);
+    QXLImage *image;
+
+    draw->effect = QXL_EFFECT_BLEND;
+    draw->u.alpha_blend.alpha = alpha;
+    draw->u.alpha_blend.src_area = src_area;
+    draw->u.alpha_blend.src_bitmap = attach_source(item, source, src_area);
+    if (has_alpha) {
+        image = (QXLImage *)(uintptr_t)draw->u.alpha_blend.src_bitmap;
+        image->bitmap.format = SPICE_BITMAP_FMT_RGBA;
+    }
+    return item;
+}
+
+static QXLPHYSICAL attach_transform(struct qxl_item *item, const int32_t *transform)
+{
+    int32_t *copy;
+
+    if (!transform)
+        return 0;
+    copy = qxl_item_alloc(item, sizeof(QXLTransform));
+    memcpy(copy, transform, sizeof(QXLTransform));
+    return qxl_address(copy);
+}
+
+struct qxl_item *qxl_draw_composite(uint32_t surface_id, QXLRect bbox, uint32_t flags, struct qxl_source source,
+                                    struct qxl_source mask, const int32_t *source_transform,
+                                    const int32_t *mask_transform)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_COMPOSITE, bbox);
+    QXLDrawable *draw = drawable(item);
+    QXLImage *image = qxl_draw_image(item, source);
+
+    draw->effect = QXL_EFFECT_BLEND;
+    image->bitmap.format = SPICE_BITMAP_FMT_RGBA;
+    draw->u.composite.flags = flags;
+    draw->u.composite.src = qxl_address(image);
+    draw->u.composite.src_transform = attach_transform(item, source_transform);
+    if (mask.pixels) {
+        image = qxl_draw_image(item, mask);
+        image->bitmap.format = SPICE_BITMAP_FMT_RGBA;
+        draw->u.composite.mask = qxl_address(image);
+        draw->u.composite.mask_transform = attach_transform(item, mask_transform);
+    }
+    return item;
+}
+
+void qxl_draw_composite_from(struct qxl_item *item, int16_t source_x, int16_t source_y, int16_t mask_x,
+                             int16_t mask_y)
+{
+    QXLComposite *composite = &drawable(item)->u.composite;
+
+    composite->src_origin.x = source_x;
+    composite->src_origin.y = source_y;
+    composite->mask_origin.x = mask_x;
+    composite->mask_origin.y = mask_y;
+}
+
+struct qxl_item *qxl_draw_stroke(uint32_t surface_id, QXLRect bbox, const int32_t *path, size_t words, uint8_t flags,
+                                 const int32_t *style, uint8_t count, uint32_t color, uint16_t rop)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_STROKE, bbox);
+    QXLDrawable *draw = drawable(item);
+    QXLPath *copy = qxl_item_alloc(item, sizeof(*copy) + words * sizeof(*path));
+
+    copy->data_size = (uint32_t)(words * sizeof(*path));
+    copy->chunk.data_size = copy->data_size;
+    memcpy(copy->chunk.data, path, copy->data_size);
+    draw->effect = QXL_EFFECT_BLEND;
+    draw->u.stroke.path = qxl_address(copy);
+    draw->u.stroke.attr.flags = flags;
+    draw->u.stroke.attr.style_nseg = count;
+    if (count) {
+        int32_t *lengths = qxl_item_alloc(item, count * sizeof(*style));
+
+        memcpy(lengths, style, count * sizeof(*style));
+        draw->u.stroke.attr.style = qxl_address(lengths);
+    }
+    draw->u.stroke.brush.type = SPICE_BRUSH_TYPE_SOLID;
+    draw->u.stroke.brush.u.color = color;
+    draw->u.stroke.fore_mode = rop;
+    draw->u.stroke.back_mode = SPICE_ROPD_OP_PUT;
+    return item;
+}
+
+struct qxl_item *qxl_draw_text(uint32_t surface_id, QXLRect bbox, uint16_t flags, uint16_t length, const void *glyphs,
+                               size_t size, QXLRect back_area, uint32_t fore, uint32_t back)
+{
+    struct qxl_item *item = qxl_draw_new(surface_id, QXL_DRAW_TEXT, bbox);
+    QXLDrawable *draw = drawable(item);
+    QXLString *string = qxl_item_alloc(item, sizeof(*string) + size);
+
+    string->data_size = (uint32_t)size;
+    string->length = length;
+    string->flags = flags;
+    string->chunk.data_size = (uint32_t)size;
+    memcpy(string->chunk.data, glyphs, size);
+    draw->effect = QXL_EFFECT_BLEND;
+    draw->u.text.str = qxl_address(string);
+    draw->u.text.back_area = back_area;
+    draw->u.text.fore_brush.type = SPICE_BRUSH_TYPE_SOLID;
+    draw->u.text.fore_brush.u.color = fore;
+    draw->u.text.back_brush.type = SPICE_BRUSH_TYPE_SOLID;
+    draw->u.text.back_brush.u.color = back;
+    draw->u.text.fore_mode = SPICE_ROPD_OP_PUT;
+    draw->u.text.back_mode = SPICE_ROPD_OP_PUT;
+    return item;
+}
+
 struct qxl_item *qxl_draw_copy_bits(uint32_t surface_id, QXLRect bbox, int src_x, int src_y)
 {
     struct qxl_item *item = qxl_draw_new(surface_id, QXL_COPY_BITS, bbox);

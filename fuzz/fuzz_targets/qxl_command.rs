@@ -12,7 +12,9 @@ use spice_server::display::guest_image::decode_quic;
 use spice_server::protocol::geometry::Rect;
 use spice_server::qxl::command::CommandExt;
 use spice_server::qxl::memslot::{MemSlot, MemSlots};
-use spice_server::qxl::model::{Brush, CursorCommand, DrawOp, Drawable, Image, ImageKind, Mask};
+use spice_server::qxl::model::{
+    Brush, Composite, CursorCommand, DrawOp, Drawable, Image, ImageKind, Mask,
+};
 use spice_server::qxl::parse::{
     DisplayCommand, Limits, parse_cursor_command, parse_display_command, parse_monitors_config,
 };
@@ -130,17 +132,39 @@ fn drawable(command: &Drawable) {
             painted(command, brush);
             masked(command, mask);
         }
-        DrawOp::Opaque { src, src_area, brush, mask, .. } => {
-            solid(src_area);
-            match (src, command.self_bitmap_area) {
-                (Some(src), None) => source(command, src, src_area),
-                (None, Some(area)) => {
-                    solid(&area);
-                    assert!(src_area.right.unsigned_abs() <= area.width());
-                    assert!(src_area.bottom.unsigned_abs() <= area.height());
-                }
-                other => panic!("{other:?}"),
+        DrawOp::Transparent { src, src_area, .. } => optional(command, src.as_ref(), src_area),
+        DrawOp::Stroke(op) => {
+            painted(command, &op.brush);
+            assert!(op.style.as_ref().is_none_or(|style| !style.is_empty()));
+            let mut points = op.path.iter().flat_map(|s| &s.points);
+            assert!(points.all(|p| p.x.abs() <= 1 << 27 && p.y.abs() <= 1 << 27));
+        }
+        DrawOp::Text(op) => {
+            painted(command, &op.fore_brush);
+            painted(command, &op.back_brush);
+            for glyph in op.glyphs.iter() {
+                let rows = op.depth.row_bytes(glyph.width) * usize::from(glyph.height);
+                assert_eq!(op.data[glyph.data.clone()].len(), rows);
             }
+        }
+        DrawOp::Composite(op) => {
+            assert_eq!(op.src.is_none(), command.self_bitmap_area.is_some());
+            assert_eq!(op.flags & Composite::HAS_MASK != 0, op.mask.is_some());
+            let transforms = [op.src_transform.is_some(), op.mask_transform.is_some()];
+            let flags = [Composite::HAS_SRC_TRANSFORM, Composite::HAS_MASK_TRANSFORM];
+            assert_eq!(transforms, flags.map(|bit| op.flags & bit != 0));
+            assert!(op.src_filter() <= 4 && op.mask_filter() <= 4 && op.operator() < 0x3f);
+            for image in op.src.iter().chain(&op.mask) {
+                pixels(command, image);
+            }
+        }
+        DrawOp::AlphaBlend { src, src_area, flags, .. } => {
+            assert!(*flags < 4);
+            optional(command, src.as_ref(), src_area);
+        }
+        DrawOp::Opaque { src, src_area, brush, mask, .. }
+        | DrawOp::Rop3 { src, src_area, brush, mask, .. } => {
+            optional(command, src.as_ref(), src_area);
             painted(command, brush);
             masked(command, mask);
         }
@@ -157,6 +181,20 @@ fn drawable(command: &Drawable) {
         DrawOp::Blackness { mask } | DrawOp::Whiteness { mask } | DrawOp::Invers { mask } => {
             masked(command, mask);
         }
+    }
+}
+
+/// A source that may be the destination itself.
+fn optional(command: &Drawable, src: Option<&Image>, src_area: &Rect) {
+    solid(src_area);
+    match (src, command.self_bitmap_area) {
+        (Some(src), None) => source(command, src, src_area),
+        (None, Some(area)) => {
+            solid(&area);
+            assert!(src_area.right.unsigned_abs() <= area.width());
+            assert!(src_area.bottom.unsigned_abs() <= area.height());
+        }
+        other => panic!("{other:?}"),
     }
 }
 

@@ -7,10 +7,14 @@
 
 pub mod image;
 
+use std::borrow::Cow;
+
 use crate::protocol::geometry::{Point, Rect};
 use crate::protocol::message::{Bulk, Message};
 use crate::protocol::wire::WireWrite;
-use crate::qxl::model::{Bitmap, Brush, DrawOp, Drawable, Image, ImageKind, Mask};
+use crate::qxl::model::{
+    Bitmap, Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask, Stroke, Text,
+};
 
 use image::{ImageBlock, ImageEncoder, RawImages, SurfaceSize};
 
@@ -30,6 +34,20 @@ pub const DRAW_BLACKNESS: u16 = 306;
 pub const DRAW_WHITENESS: u16 = 307;
 /// `SPICE_MSG_DISPLAY_DRAW_INVERS`.
 pub const DRAW_INVERS: u16 = 308;
+
+/// `SPICE_MSG_DISPLAY_DRAW_ROP3`.
+pub const DRAW_ROP3: u16 = 309;
+/// `SPICE_MSG_DISPLAY_DRAW_STROKE`.
+pub const DRAW_STROKE: u16 = 310;
+/// `SPICE_MSG_DISPLAY_DRAW_TEXT`.
+pub const DRAW_TEXT: u16 = 311;
+/// `SPICE_MSG_DISPLAY_DRAW_TRANSPARENT`.
+pub const DRAW_TRANSPARENT: u16 = 312;
+/// `SPICE_MSG_DISPLAY_DRAW_ALPHA_BLEND`.
+pub const DRAW_ALPHA_BLEND: u16 = 313;
+
+/// `SPICE_MSG_DISPLAY_DRAW_COMPOSITE`.
+pub const DRAW_COMPOSITE: u16 = 318;
 
 /// `SPICE_ROPD_OP_PUT`: the source as it is.
 pub const ROP_PUT: u16 = 8;
@@ -85,7 +103,12 @@ pub fn encode_drawable(
     surface_size: SurfaceSize<'_>,
     images: &mut dyn ImageEncoder,
 ) -> Result<Message, EncodeError> {
-    let mut body = Body { bytes: Vec::with_capacity(160), blocks: Vec::new(), surface_size };
+    let mut body = Body {
+        bytes: Vec::with_capacity(160),
+        blocks: Vec::new(),
+        plain: Vec::new(),
+        surface_size,
+    };
     body.base(drawable.surface_id, &drawable.bbox, drawable.clip.as_ref().map(|c| c.as_slice()));
     let kind = match &drawable.op {
         DrawOp::Fill { brush, rop, mask } => {
@@ -95,8 +118,7 @@ pub fn encode_drawable(
             DRAW_FILL
         }
         DrawOp::Opaque { src, src_area, brush, rop, nearest, mask } => {
-            let src = src.as_ref().ok_or(EncodeError::NullSource)?;
-            body.image(src, images)?;
+            body.source(src.as_ref(), images)?;
             body.bytes.put_rect(src_area);
             body.brush(brush, images)?;
             body.bytes.put_u16(*rop).put_u8(u8::from(*nearest));
@@ -125,6 +147,38 @@ pub fn encode_drawable(
             body.mask(mask)?;
             DRAW_INVERS
         }
+        DrawOp::Rop3 { src, src_area, brush, code, nearest, mask } => {
+            body.source(src.as_ref(), images)?;
+            body.bytes.put_rect(src_area);
+            let brush = near_pattern(brush, &drawable.bbox, surface_size)?;
+            body.brush(&brush, images)?;
+            body.bytes.put_u8(*code).put_u8(u8::from(*nearest));
+            body.mask(mask)?;
+            DRAW_ROP3
+        }
+        DrawOp::Transparent { src, src_area, src_color, true_color } => {
+            body.source(src.as_ref(), images)?;
+            body.bytes.put_rect(src_area).put_u32(*src_color).put_u32(*true_color);
+            DRAW_TRANSPARENT
+        }
+        DrawOp::AlphaBlend { src, src_area, flags, alpha } => {
+            body.bytes.put_u8(*flags).put_u8(*alpha);
+            body.source(src.as_ref(), images)?;
+            body.bytes.put_rect(src_area);
+            DRAW_ALPHA_BLEND
+        }
+        DrawOp::Stroke(stroke) => {
+            body.stroke(stroke, images)?;
+            DRAW_STROKE
+        }
+        DrawOp::Text(text) => {
+            body.text(text, images)?;
+            DRAW_TEXT
+        }
+        DrawOp::Composite(composite) => {
+            body.composite(composite, images)?;
+            DRAW_COMPOSITE
+        }
     };
     body.finish(kind)
 }
@@ -146,8 +200,12 @@ pub fn encode_image_copy(
 ) -> Result<Message, EncodeError> {
     let (width, height) = (bitmap.width, bitmap.height);
     let image = Image { id, flags, width, height, kind: ImageKind::Bitmap(bitmap) };
-    let mut body =
-        Body { bytes: Vec::with_capacity(160), blocks: Vec::new(), surface_size: &|_| None };
+    let mut body = Body {
+        bytes: Vec::with_capacity(160),
+        blocks: Vec::new(),
+        plain: Vec::new(),
+        surface_size: &|_| None,
+    };
     body.base(surface_id, rect, None);
     body.image(&image, images)?;
     body.bytes.put_rect(&Rect::from_size(0, 0, width, height)).put_u16(ROP_PUT).put_u8(0);
@@ -155,11 +213,33 @@ pub fn encode_image_copy(
     body.finish(DRAW_COPY)
 }
 
+/// The same brush with a corner of a tile at most one tile left of and above the box: stock clients count
+/// ROP3 patterns from there without a thought for negative distances or long ones.
+fn near_pattern<'a>(
+    brush: &'a Brush,
+    bbox: &Rect,
+    surface_size: SurfaceSize<'_>,
+) -> Result<Cow<'a, Brush>, EncodeError> {
+    let Brush::Pattern { image, pos } = brush else { return Ok(Cow::Borrowed(brush)) };
+    let (width, height) = match &image.kind {
+        ImageKind::Bitmap(bitmap) => (bitmap.width, bitmap.height),
+        ImageKind::Surface(id) => surface_size(*id).ok_or(EncodeError::UnknownSurface(*id))?,
+    };
+    let near = |pos: i32, corner: i32, size: u32| {
+        let into = (i64::from(corner) - i64::from(pos)).rem_euclid(i64::from(size.max(1)));
+        i32::try_from(i64::from(corner) - into).unwrap_or(corner)
+    };
+    let pos = Point { x: near(pos.x, bbox.left, width), y: near(pos.y, bbox.top, height) };
+    Ok(Cow::Owned(Brush::Pattern { image: image.clone(), pos }))
+}
+
 /// A body under construction.
 struct Body<'a> {
     bytes: Vec<u8>,
     /// What the pointers written so far will point at, with the pointer's place in `bytes`.
     blocks: Vec<(usize, ImageBlock)>,
+    /// The same for what is no image.
+    plain: Vec<(usize, Vec<u8>)>,
     surface_size: SurfaceSize<'a>,
 }
 
@@ -209,6 +289,87 @@ impl Body<'_> {
         self.image(&plain, &mut RawImages)
     }
 
+    /// Writes a pointer to bytes that follow in `finish`.
+    fn block(&mut self, bytes: Vec<u8>) {
+        self.plain.push((self.bytes.len(), bytes));
+        self.bytes.put_u32(0);
+    }
+
+    fn stroke(
+        &mut self,
+        stroke: &Stroke,
+        images: &mut dyn ImageEncoder,
+    ) -> Result<(), EncodeError> {
+        let mut path = Vec::new();
+        // The parser bounds paths far below what 32 bits count.
+        path.put_u32(u32::try_from(stroke.path.len()).unwrap_or(u32::MAX));
+        for segment in stroke.path.iter() {
+            path.put_u8(segment.flags);
+            path.put_u32(u32::try_from(segment.points.len()).unwrap_or(u32::MAX));
+            for point in &segment.points {
+                path.put_i32(point.x).put_i32(point.y);
+            }
+        }
+        self.block(path);
+        self.bytes.put_u8(stroke.flags);
+        if let Some(style) = &stroke.style {
+            self.bytes.put_u8(u8::try_from(style.len()).unwrap_or(u8::MAX));
+            let mut lengths = Vec::new();
+            for length in style {
+                lengths.put_i32(*length);
+            }
+            self.block(lengths);
+        }
+        self.brush(&stroke.brush, images)?;
+        self.bytes.put_u16(stroke.fore_mode).put_u16(stroke.back_mode);
+        Ok(())
+    }
+
+    fn text(&mut self, text: &Text, images: &mut dyn ImageEncoder) -> Result<(), EncodeError> {
+        const TOP_DOWN: u8 = 8;
+        let mut string = Vec::with_capacity(2 + 1 + text.data.len());
+        let length = u16::try_from(text.glyphs.len()).unwrap_or(u16::MAX);
+        let top_down = if text.top_down { TOP_DOWN } else { 0 };
+        string.put_u16(length).put_u8(text.depth as u8 | top_down).put_bytes(&text.data);
+        self.block(string);
+        self.bytes.put_rect(&text.back_area);
+        self.brush(&text.fore_brush, images)?;
+        self.brush(&text.back_brush, images)?;
+        // Clients abort on any other operation if there is a background, and ignore it if not.
+        self.bytes.put_u16(ROP_PUT).put_u16(text.back_mode);
+        Ok(())
+    }
+
+    fn composite(
+        &mut self,
+        composite: &Composite,
+        images: &mut dyn ImageEncoder,
+    ) -> Result<(), EncodeError> {
+        self.bytes.put_u32(composite.flags);
+        self.source(composite.src.as_ref(), images)?;
+        if let Some(mask) = &composite.mask {
+            self.image(mask, images)?;
+        }
+        for transform in composite.src_transform.iter().chain(&composite.mask_transform) {
+            for value in transform {
+                self.bytes.put_i32(*value);
+            }
+        }
+        for origin in [composite.src_origin, composite.mask_origin] {
+            self.bytes.put_i16(origin.x).put_i16(origin.y);
+        }
+        Ok(())
+    }
+
+    /// A source that the scene should have filled in if it was the destination.
+    fn source(
+        &mut self,
+        image: Option<&Image>,
+        images: &mut dyn ImageEncoder,
+    ) -> Result<(), EncodeError> {
+        self.image(image.ok_or(EncodeError::NullSource)?, images)
+    }
+
     /// Writes a pointer to an image; the image itself follows in `finish`.
     fn image(&mut self, image: &Image, images: &mut dyn ImageEncoder) -> Result<(), EncodeError> {
         let block = ImageBlock::new(image, self.surface_size, images)?;
@@ -220,6 +381,12 @@ impl Body<'_> {
     /// Appends the blocks, sets the pointers and closes the message.
     fn finish(mut self, kind: u16) -> Result<Message, EncodeError> {
         let mut bulk: Vec<Bulk> = Vec::new();
+        for (pointer, bytes) in std::mem::take(&mut self.plain) {
+            let end = self.bytes.len();
+            let start = u32::try_from(end).map_err(|_| EncodeError::TooLong(end as u64))?;
+            patch(&mut self.bytes, pointer, start);
+            self.bytes.put_bytes(&bytes);
+        }
         for (_, block) in &mut self.blocks {
             block.place_palette(&mut self.bytes)?;
         }

@@ -93,6 +93,8 @@ pub trait SurfaceReader {
 #[derive(Debug)]
 pub struct ClientPipe {
     limits: Limits,
+    /// The client draws compositions.
+    composite: bool,
     queue: VecDeque<Item>,
     /// Commands in `queue`, and what they are charged.
     draws: usize,
@@ -184,6 +186,7 @@ impl ClientPipe {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            composite: false,
             queue: VecDeque::new(),
             draws: 0,
             bytes: 0,
@@ -196,6 +199,11 @@ impl ClientPipe {
             off_screen_last: 0,
             repaired_last: false,
         }
+    }
+
+    /// Whether the client draws compositions (`SPICE_DISPLAY_CAP_COMPOSITE`); otherwise it gets their pixels.
+    pub fn set_composite(&mut self, able: bool) {
+        self.composite = able;
     }
 
     /// True if [`ClientPipe::next`] has nothing to say.
@@ -239,8 +247,9 @@ impl ClientPipe {
             return;
         }
         let Some(dest) = self.announce(draw.drawable.surface_id) else { return };
-        let print =
-            footprint(&draw, &|id| self.surfaces.get(&id).map(|s| (s.bounds(), s.format())));
+        let print = footprint(&draw, self.composite, &|id| {
+            self.surfaces.get(&id).map(|s| (s.bounds(), s.format()))
+        });
         match print.and_then(|print| self.admit(&draw, dest, print.reads, print.reads_dest)) {
             Some(queued) => {
                 self.occlude(&queued);

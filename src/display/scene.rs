@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::protocol::geometry::Rect;
 use crate::qxl::command::ReleaseInfo;
 use crate::qxl::guest::GuestRange;
-use crate::qxl::model::{Bitmap, DrawOp, Drawable, Image, ImageKind};
+use crate::qxl::model::{Bitmap, Drawable, Image, ImageKind};
 use crate::qxl::surface::SurfaceGeometry;
 
 use super::canvas::target::{Geometry, Target};
@@ -163,8 +163,8 @@ impl Scene {
 
     /// A command whose source is its own destination gets a copy of it (spec 11 §6.6).
     fn fill_in_self_bitmap(&mut self, drawable: &mut Drawable) -> Result<(), SceneError> {
-        let (Some(area), DrawOp::Opaque { src: src @ None, .. }) =
-            (drawable.self_bitmap_area, &mut drawable.op)
+        let (Some(area), Some(src @ None)) =
+            (drawable.self_bitmap_area, drawable.op.optional_source())
         else {
             return Ok(());
         };

@@ -3,6 +3,7 @@
 //! Nothing here points into guest memory, so any thread may hold it and the guest's resource can
 //! be released as soon as the command was executed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::protocol::geometry::{Point, Point16, Rect};
@@ -99,6 +100,301 @@ pub enum DrawOp {
         /// Where.
         mask: Mask,
     },
+    /// Any function of brush, image and destination, bit by bit.
+    Rop3 {
+        /// Source; `None` means the destination itself.
+        src: Option<Image>,
+        /// Part of the source that is used.
+        src_area: Rect,
+        /// What is painted.
+        brush: Brush,
+        /// Truth table: bit `brush << 2 | source << 1 | destination` is the result.
+        code: u8,
+        /// True: nearest pixel; false: interpolated.
+        nearest: bool,
+        /// Where it is painted.
+        mask: Mask,
+    },
+    /// Image over destination except where it has one colour.
+    Transparent {
+        /// Source; `None` means the destination itself.
+        src: Option<Image>,
+        /// Part of the source that is used.
+        src_area: Rect,
+        /// Means nothing; clients get it as it is.
+        src_color: u32,
+        /// The colour that is not drawn, x8r8g8b8 whatever the surface is.
+        true_color: u32,
+    },
+    /// Image blended over the destination.
+    AlphaBlend {
+        /// Source; `None` means the destination itself.
+        src: Option<Image>,
+        /// Part of the source that is used.
+        src_area: Rect,
+        /// `SPICE_ALPHA_FLAGS_*`: destination has alpha 1, source surface has alpha 2.
+        flags: u8,
+        /// Opacity of the whole, of 255.
+        alpha: u8,
+    },
+    /// Image through a mask over the destination, as the RENDER extension has it.
+    Composite(Box<Composite>),
+    /// Lines and curves.
+    Stroke(Box<Stroke>),
+    /// Glyphs, on a background if there is one.
+    Text(Box<Text>),
+}
+
+impl DrawOp {
+    /// The place of the source image, for operations whose source may be the destination itself.
+    pub fn optional_source(&mut self) -> Option<&mut Option<Image>> {
+        match self {
+            Self::Opaque { src, .. }
+            | Self::Rop3 { src, .. }
+            | Self::Transparent { src, .. }
+            | Self::AlphaBlend { src, .. } => Some(src),
+            Self::Composite(composite) => Some(&mut composite.src),
+            _ => None,
+        }
+    }
+}
+
+/// A composition; operator, filters and repeat modes were checked to be some that pixman has.
+#[derive(Debug, Clone)]
+pub struct Composite {
+    /// `SPICE_COMPOSITE_*` with the operator in the low byte, as clients get it: the bits that say what follows
+    /// agree with the fields below.
+    pub flags: u32,
+    /// Source; `None` means the destination itself.
+    pub src: Option<Image>,
+    /// Destination to source.
+    pub src_transform: Option<Transform>,
+    /// Limits the source pixel by pixel.
+    pub mask: Option<Image>,
+    /// Destination to mask.
+    pub mask_transform: Option<Transform>,
+    /// Source pixel that lies on the left upper corner of the box, before it is transformed.
+    pub src_origin: Point16,
+    /// The same of the mask.
+    pub mask_origin: Point16,
+}
+
+/// Two rows of a matrix whose third is 0 0 1, 16.16.
+pub type Transform = [i32; 6];
+
+impl Composite {
+    /// There is a mask.
+    pub const HAS_MASK: u32 = 1 << 19;
+    /// There is a transform of the source.
+    pub const HAS_SRC_TRANSFORM: u32 = 1 << 20;
+    /// There is a transform of the mask.
+    pub const HAS_MASK_TRANSFORM: u32 = 1 << 21;
+
+    /// The numbers that a guest may send.
+    pub const GUEST_FLAGS: u32 = 0x01c7_ffff;
+    /// Those that mean nothing without a mask.
+    pub const MASK_FLAGS: u32 = 0x7 << 11 | 0x3 << 16 | 1 << 18 | 1 << 23;
+
+    /// `pixman_op_t`.
+    #[must_use]
+    pub fn operator(&self) -> u8 {
+        self.flags.to_le_bytes()[0]
+    }
+
+    fn bits(&self, shift: u32, mask: u8) -> u8 {
+        (self.flags >> shift).to_le_bytes()[0] & mask
+    }
+
+    /// `pixman_filter_t` of the source.
+    #[must_use]
+    pub fn src_filter(&self) -> u8 {
+        self.bits(8, 7)
+    }
+
+    /// `pixman_filter_t` of the mask.
+    #[must_use]
+    pub fn mask_filter(&self) -> u8 {
+        self.bits(11, 7)
+    }
+
+    /// `pixman_repeat_t` of the source.
+    #[must_use]
+    pub fn src_repeat(&self) -> u8 {
+        self.bits(14, 3)
+    }
+
+    /// `pixman_repeat_t` of the mask.
+    #[must_use]
+    pub fn mask_repeat(&self) -> u8 {
+        self.bits(16, 3)
+    }
+
+    /// The mask limits each channel on its own.
+    #[must_use]
+    pub fn component_alpha(&self) -> bool {
+        self.bits(18, 1) != 0
+    }
+
+    /// A source surface with alpha is taken for one without.
+    #[must_use]
+    pub fn source_opaque(&self) -> bool {
+        self.bits(22, 1) != 0
+    }
+
+    /// The destination is taken for one without alpha.
+    #[must_use]
+    pub fn dest_opaque(&self) -> bool {
+        self.bits(24, 1) != 0
+    }
+}
+
+/// A stroke along a path; the path was checked to begin before it goes on.
+#[derive(Debug, Clone)]
+pub struct Stroke {
+    /// The path.
+    pub path: Arc<Vec<Segment>>,
+    /// Lengths of dashes and gaps, 28.4; at least one dash or gap has a pixel. `None`: a solid line.
+    pub style: Option<Vec<i32>>,
+    /// `SPICE_LINE_FLAGS_*`: start with gap 4, styled 8.
+    pub flags: u8,
+    /// What is painted.
+    pub brush: Brush,
+    /// Raster operation, `SPICE_ROPD_*` bits.
+    pub fore_mode: u16,
+    /// Means nothing; clients get it as it is.
+    pub back_mode: u16,
+}
+
+impl Stroke {
+    /// `SPICE_LINE_FLAGS_START_WITH_GAP`.
+    pub const START_WITH_GAP: u8 = 4;
+    /// `SPICE_LINE_FLAGS_STYLED`.
+    pub const STYLED: u8 = 8;
+
+    /// Dashes begin with a gap.
+    #[must_use]
+    pub fn start_with_gap(&self) -> bool {
+        self.flags & Self::START_WITH_GAP != 0
+    }
+}
+
+/// A piece of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// `SPICE_PATH_*`: begin 1, end 2, close 8, Bezier 16.
+    pub flags: u8,
+    /// Its points; for a curve in threes behind the one that begins.
+    pub points: Vec<PathPoint>,
+}
+
+impl Segment {
+    /// All of `SPICE_PATH_*`.
+    pub const FLAGS: u8 = 1 | 2 | 8 | 16;
+
+    /// The first point begins a new line.
+    #[must_use]
+    pub fn begins(&self) -> bool {
+        self.flags & 1 != 0
+    }
+
+    /// The line ends here.
+    #[must_use]
+    pub fn ends(&self) -> bool {
+        self.flags & 2 != 0
+    }
+
+    /// A line that ends goes back to where it began.
+    #[must_use]
+    pub fn closes(&self) -> bool {
+        self.flags & 8 != 0
+    }
+
+    /// The points are those of curves.
+    #[must_use]
+    pub fn is_bezier(&self) -> bool {
+        self.flags & 16 != 0
+    }
+}
+
+/// A point of a path, 28.4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathPoint {
+    /// Column.
+    pub x: i32,
+    /// Row.
+    pub y: i32,
+}
+
+/// A string of glyphs.
+#[derive(Debug, Clone)]
+pub struct Text {
+    /// Layout of the glyphs.
+    pub depth: GlyphDepth,
+    /// The string's flag "top down", which means nothing.
+    pub top_down: bool,
+    /// The glyphs.
+    pub glyphs: Arc<Vec<Glyph>>,
+    /// The glyphs as they came and as clients get them: head and rows of each.
+    pub data: Arc<Vec<u8>>,
+    /// Background; empty if there is none.
+    pub back_area: Rect,
+    /// What glyphs are painted with.
+    pub fore_brush: Brush,
+    /// What the background is painted with.
+    pub back_brush: Brush,
+    /// Means nothing; clients get it as it is.
+    pub fore_mode: u16,
+    /// Means nothing; clients get it as it is.
+    pub back_mode: u16,
+}
+
+/// Layout of a glyph's pixels, `SPICE_STRING_FLAGS_RASTER_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum GlyphDepth {
+    /// One bit, the highest leftmost.
+    A1 = 1,
+    /// Four bits, the high ones leftmost.
+    A4 = 2,
+    /// Eight bits.
+    A8 = 4,
+}
+
+impl GlyphDepth {
+    /// Bytes of a row.
+    #[must_use]
+    pub fn row_bytes(self, width: u16) -> usize {
+        let width = usize::from(width);
+        match self {
+            Self::A1 => width.div_ceil(8),
+            Self::A4 => width.div_ceil(2),
+            Self::A8 => width,
+        }
+    }
+}
+
+/// One glyph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glyph {
+    /// Where the text stands there.
+    pub render_pos: Point,
+    /// From there to the glyph's corner.
+    pub origin: Point,
+    /// Width in pixels.
+    pub width: u16,
+    /// Height in pixels.
+    pub height: u16,
+    /// Its rows in the text's data, the bottom row first.
+    pub data: Range<usize>,
+}
+
+impl Glyph {
+    /// Left upper corner on the surface.
+    #[must_use]
+    pub fn corner(&self) -> (i64, i64) {
+        let sum = |a: i32, b: i32| i64::from(a) + i64::from(b);
+        (sum(self.render_pos.x, self.origin.x), sum(self.render_pos.y, self.origin.y))
+    }
 }
 
 /// What a fill paints with.

@@ -1,4 +1,5 @@
-//! Thin safe wrappers around the operating system, one file per group of calls.
+//! Thin safe wrappers around the operating system and C libraries, one file per library or group of calls.
 
 pub mod clock;
+pub mod pixman;
 pub mod thread;

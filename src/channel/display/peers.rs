@@ -19,6 +19,7 @@ struct Peer {
     /// `None` until the client sent INIT: nothing is told or owed before.
     pipe: Option<ClientPipe>,
     monitors: bool,
+    composite: bool,
 }
 
 /// All clients of one display.
@@ -31,7 +32,8 @@ impl Peers {
     /// A client has linked; what it gets begins with its INIT.
     pub fn add(&mut self, clients: &Clients, key: Key) {
         let monitors = clients.get(key).is_some_and(|c| c.caps.has(cap::MONITORS_CONFIG));
-        self.list.insert(key, Peer { pipe: None, monitors });
+        let composite = clients.get(key).is_some_and(|c| c.caps.has(cap::COMPOSITE));
+        self.list.insert(key, Peer { pipe: None, monitors, composite });
     }
 
     /// A client is gone.
@@ -46,6 +48,7 @@ impl Peers {
             return false;
         }
         let mut pipe = ClientPipe::new(Limits::default());
+        pipe.set_composite(peer.composite);
         pipe.push_message(wire::inval_all_palettes());
         for id in scene.ids() {
             match scene.info(id) {

@@ -41,8 +41,8 @@ const SLICE_TIME: Duration = Duration::from_millis(10);
 const SECOND_LOOK: Duration = Duration::from_millis(1);
 /// Surfaces that a device may have, whatever it says.
 const MAX_SURFACES: u32 = 1024;
-/// Capabilities that the guest may rely on so far.
-const GUEST_CAPS: [u32; 1] = [cap::MONITORS_CONFIG];
+/// Capabilities that the guest may rely on if every client has them.
+const GUEST_CAPS: [u32; 3] = [cap::MONITORS_CONFIG, cap::COMPOSITE, cap::A8_SURFACE];
 
 static BAD_COMMANDS: RateLimit = RateLimit::new();
 

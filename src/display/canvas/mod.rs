@@ -7,7 +7,10 @@
 //! be drawn is refused with a [`DrawError`] and leaves the surface as it was.
 #![deny(unsafe_code)]
 
+mod blend;
+mod composite;
 mod convert;
+mod line;
 mod mask;
 #[cfg(test)]
 mod naive;
@@ -15,22 +18,26 @@ mod paint;
 mod raster;
 pub mod rop;
 mod scale;
+mod stroke;
 pub mod target;
+mod text;
 #[cfg(test)]
 mod twin_tests;
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
+use self::blend::Blend;
 use self::mask::PlacedMask;
-use self::paint::{Ink, Painter};
+use self::paint::{Ink, Mix, Painter};
 pub use self::raster::FLAG_HIGH_BITS_SET;
 use self::raster::{Raster, bounds};
 use self::rop::{Rop, descriptor};
-use self::scale::Scaled;
+use self::scale::{Scaled, Stretch, Use};
+use self::text::Coverage;
 use super::surface::Surface;
 use crate::protocol::geometry::{Point, Rect};
-use crate::qxl::model::{Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat};
+use crate::qxl::model::{Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat, Text};
 
 /// The surfaces that commands draw on and read from.
 pub trait SurfaceStore {
@@ -62,6 +69,15 @@ pub enum DrawError {
     /// An image without pixels.
     #[error("image without pixels")]
     EmptyImage,
+    /// The operation means nothing on a surface that has only alpha.
+    #[error("surface without colours")]
+    NoColors,
+    /// A dashed line without the length of a pixel.
+    #[error("dashes without a pixel")]
+    NoDashes,
+    /// A path of so many points or so many pixels that drawing it would take too long.
+    #[error("path of more than {0} steps")]
+    TooManyPoints(usize),
     /// The mask is no image of single bits.
     #[error("mask is not a one-bit image")]
     NotAMask,
@@ -127,30 +143,78 @@ impl<'a> Job<'a> {
             DrawOp::Fill { brush, rop, mask } => {
                 let rop = Rop::from_descriptor(*rop, INVERS_BRUSH, INVERS_DEST);
                 let ink = self.brush(brush, surfaces)?;
-                self.paint(surfaces, ink, rop, self.rects, mask)
+                self.paint(surfaces, ink, Mix::Rop(rop), self.rects, mask)
             }
             DrawOp::Copy { src, src_area, rop, nearest, mask, .. } => {
                 let rop = Rop::from_descriptor(*rop, INVERS_SRC, INVERS_DEST);
-                let (ink, rects) = self.source(Some(src), src_area, *nearest, rop, surfaces)?;
-                self.paint(surfaces, ink, rop, &rects, mask)
+                let used = if rop == Rop::Copy { Use::Plain } else { Use::Mixed };
+                let how = Stretch { nearest: *nearest, used };
+                let (ink, rects) = self.source(Some(src), src_area, how, surfaces)?;
+                self.paint(surfaces, ink, Mix::Rop(rop), &rects, mask)
             }
             DrawOp::Opaque { src, src_area, brush, rop, nearest, mask } => {
-                let (image, rects) =
-                    self.source(src.as_ref(), src_area, *nearest, Rop::Copy, surfaces)?;
+                let how = Stretch { nearest: *nearest, used: Use::Plain };
+                let (image, rects) = self.source(src.as_ref(), src_area, how, surfaces)?;
                 let brush = self.brush(brush, surfaces)?;
-                self.paint(surfaces, image, Rop::Copy, &rects, mask)?;
+                self.paint(surfaces, image, Mix::Rop(Rop::Copy), &rects, mask)?;
                 let rop = Rop::from_descriptor(*rop, INVERS_BRUSH, INVERS_SRC);
-                self.paint(surfaces, brush, rop, self.rects, mask)
+                self.paint(surfaces, brush, Mix::Rop(rop), self.rects, mask)
             }
             DrawOp::CopyBits { src } => self.copy_bits(surfaces, *src),
             DrawOp::Blackness { mask } => {
-                self.paint(surfaces, Ink::Solid(0), Rop::Copy, self.rects, mask)
+                self.paint(surfaces, Ink::Solid(0), Mix::Rop(Rop::Copy), self.rects, mask)
             }
             DrawOp::Whiteness { mask } => {
-                self.paint(surfaces, Ink::Solid(!0), Rop::Copy, self.rects, mask)
+                self.paint(surfaces, Ink::Solid(!0), Mix::Rop(Rop::Copy), self.rects, mask)
             }
             DrawOp::Invers { mask } => {
-                self.paint(surfaces, Ink::Solid(0), Rop::Invert, self.rects, mask)
+                self.paint(surfaces, Ink::Solid(0), Mix::Rop(Rop::Invert), self.rects, mask)
+            }
+            DrawOp::Rop3 { src, src_area, brush, code, nearest, mask } => {
+                let how = Stretch { nearest: *nearest, used: Use::Ternary };
+                let (ink, rects) = self.source(src.as_ref(), src_area, how, surfaces)?;
+                let mix = Mix::ternary(*code, self.brush(brush, surfaces)?, self.format);
+                self.paint(surfaces, ink, mix, &rects, mask)
+            }
+            DrawOp::Transparent { src, src_area, true_color, .. } => {
+                let how = Stretch { nearest: true, used: Use::Mixed };
+                let (ink, rects) = self.source(src.as_ref(), src_area, how, surfaces)?;
+                let mix = Mix::except(*true_color, self.format).ok_or(DrawError::NoColors)?;
+                self.paint(surfaces, ink, mix, &rects, &Mask::default())
+            }
+            DrawOp::AlphaBlend { src, src_area, flags, alpha } => {
+                if *alpha == 0 {
+                    return Ok(());
+                }
+                let scaled = self.is_scaled(src_area).then_some(Use::Mixed);
+                let raster = self.raster(src.as_ref(), src_area, scaled, surfaces)?;
+                let blend = Blend::new(raster, src_area, &self.drawable.bbox, *flags, *alpha)?;
+                let id = self.drawable.surface_id;
+                let dest = surfaces.surface_mut(id).ok_or(DrawError::NoSurface(id))?;
+                blend.draw(dest.target_mut(), self.rects);
+                Ok(())
+            }
+            DrawOp::Stroke(op) => {
+                let rop = Rop::from_descriptor(op.fore_mode, INVERS_BRUSH, INVERS_DEST);
+                let ink = self.brush(&op.brush, surfaces)?;
+                let mut painter = Painter::new(ink, Mix::Rop(rop), self.format);
+                let id = self.drawable.surface_id;
+                let dest = surfaces.surface_mut(id).ok_or(DrawError::NoSurface(id))?;
+                let mut pieces = Vec::new();
+                stroke::spans(op, &self.extents, self.rects.len(), |spans| {
+                    for span in spans {
+                        pieces.clear();
+                        let rects = self.rects.iter().map(|r| r.intersect(span));
+                        pieces.extend(rects.filter(|r| !r.is_empty()));
+                        painter.paint(dest.target_mut(), &pieces, None);
+                    }
+                })
+            }
+            DrawOp::Text(op) => self.text(op, surfaces),
+            DrawOp::Composite(op) => {
+                let id = self.drawable.surface_id;
+                let own = self.own_source(surfaces)?;
+                composite::draw(op, own, surfaces, id, &self.drawable.bbox, self.rects)
             }
         }
     }
@@ -159,14 +223,34 @@ impl<'a> Job<'a> {
         &self,
         surfaces: &mut dyn SurfaceStore,
         ink: Ink,
-        rop: Rop,
+        mix: Mix,
         rects: &[Rect],
         mask: &Mask,
     ) -> Result<(), DrawError> {
         let id = self.drawable.surface_id;
         let mut mask = PlacedMask::load(mask, &self.drawable.bbox, &self.extents, surfaces)?;
         let dest = surfaces.surface_mut(id).ok_or(DrawError::NoSurface(id))?;
-        Painter::new(ink, rop, self.format).paint(dest.target_mut(), rects, mask.as_mut());
+        Painter::new(ink, mix, self.format).paint(dest.target_mut(), rects, mask.as_mut());
+        Ok(())
+    }
+
+    /// The background, then the glyphs.
+    fn text(&self, op: &'a Text, surfaces: &mut dyn SurfaceStore) -> Result<(), DrawError> {
+        let back = self.rects.iter().map(|r| r.intersect(&op.back_area));
+        let back: Vec<Rect> = back.filter(|r| !r.is_empty()).collect();
+        let fore_ink = match &op.fore_brush {
+            Brush::None => None,
+            brush => Some(self.brush(brush, surfaces)?),
+        };
+        let coverage = Coverage::new(op, &self.extents)?;
+        if !back.is_empty() {
+            let ink = self.brush(&op.back_brush, surfaces)?;
+            self.paint(surfaces, ink, Mix::Rop(Rop::Copy), &back, &Mask::default())?;
+        }
+        let (Some(ink), Some(coverage)) = (fore_ink, coverage) else { return Ok(()) };
+        let id = self.drawable.surface_id;
+        let dest = surfaces.surface_mut(id).ok_or(DrawError::NoSurface(id))?;
+        coverage.paint(dest.target_mut(), self.rects, &ink);
         Ok(())
     }
 
@@ -187,41 +271,57 @@ impl<'a> Job<'a> {
         &self,
         image: Option<&'a Image>,
         area: &Rect,
-        nearest: bool,
-        rop: Rop,
+        how: Stretch,
         surfaces: &dyn SurfaceStore,
     ) -> Result<(Ink<'a>, Vec<Rect>), DrawError> {
         let bbox = &self.drawable.bbox;
-        let scaled = area.width() != bbox.width() || area.height() != bbox.height();
-        let dx = i64::from(area.left) - i64::from(bbox.left);
-        let dy = i64::from(area.top) - i64::from(bbox.top);
-        let raster = match image {
-            Some(image) => {
-                let window = if scaled {
-                    scale::window(area, bbox, &self.extents)?
-                } else {
-                    shifted(&self.extents, dx, dy)
-                };
-                load(image, surfaces, &window)?
-            }
-            None => {
-                let part = self.drawable.self_bitmap_area.ok_or(DrawError::NoSource)?;
-                let id = self.drawable.surface_id;
-                let dest = surfaces.surface(id).ok_or(DrawError::NoSurface(id))?;
-                Raster::of_surface(dest.target(), &part)?.cropped()?
-            }
-        };
-        if scaled {
-            let plain = rop == Rop::Copy;
-            let scaled =
-                Scaled::new(raster, area, bbox, &self.extents, nearest, plain, self.format)?;
+        if self.is_scaled(area) {
+            let raster = self.raster(image, area, Some(how.used), surfaces)?;
+            let scaled = Scaled::new(raster, area, bbox, &self.extents, how, self.format)?;
             return Ok((Ink::Scaled(Box::new(scaled)), self.rects.to_vec()));
         }
+        let raster = self.raster(image, area, None, surfaces)?;
+        let (dx, dy) = offset(area, bbox);
         let image = Rect::from_size(0, 0, raster.width(), raster.height());
         let there = shifted(&image, -dx, -dy);
         let rects = self.rects.iter().map(|r| r.intersect(&there)).filter(|r| !r.is_empty());
         let rects = rects.collect();
         Ok((Ink::Offset(raster.unscaled_on(self.format), dx, dy), rects))
+    }
+
+    /// The source image, with as much of a surface as the command reads.
+    fn raster(
+        &self,
+        image: Option<&'a Image>,
+        area: &Rect,
+        scaled: Option<Use>,
+        surfaces: &dyn SurfaceStore,
+    ) -> Result<Raster<'a>, DrawError> {
+        let bbox = &self.drawable.bbox;
+        if let Some(image) = image {
+            let window = match scaled {
+                Some(used) => scale::window(area, bbox, &self.extents, used)?,
+                None => {
+                    let (dx, dy) = offset(area, bbox);
+                    shifted(&self.extents, dx, dy)
+                }
+            };
+            return load(image, surfaces, &window);
+        }
+        self.own_source(surfaces)?.ok_or(DrawError::NoSource)
+    }
+
+    /// The part of the destination that stands for a source that the command has not.
+    fn own_source(&self, surfaces: &dyn SurfaceStore) -> Result<Option<Raster<'a>>, DrawError> {
+        let Some(part) = self.drawable.self_bitmap_area else { return Ok(None) };
+        let id = self.drawable.surface_id;
+        let dest = surfaces.surface(id).ok_or(DrawError::NoSurface(id))?;
+        Raster::of_surface(dest.target(), &part)?.cropped().map(Some)
+    }
+
+    fn is_scaled(&self, area: &Rect) -> bool {
+        let bbox = &self.drawable.bbox;
+        area.width() != bbox.width() || area.height() != bbox.height()
     }
 
     /// Moves pixels as if all had been read before the first one is written.
@@ -245,7 +345,7 @@ impl<'a> Job<'a> {
         let extents = rects.iter().fold(Rect::default(), |all, r| all.union(r));
         let raster = Raster::of_surface(dest, &shifted(&extents, dx, dy))?;
         let ink = Ink::Offset(raster, dx, dy);
-        Painter::new(ink, Rop::Copy, self.format).paint(dest, &rects, None);
+        Painter::new(ink, Mix::Rop(Rop::Copy), self.format).paint(dest, &rects, None);
         Ok(())
     }
 
@@ -278,6 +378,11 @@ fn load<'a>(
             Raster::of_surface(surface.target(), window)
         }
     }
+}
+
+/// From a box to the source area of the same size.
+fn offset(area: &Rect, bbox: &Rect) -> (i64, i64) {
+    (i64::from(area.left) - i64::from(bbox.left), i64::from(area.top) - i64::from(bbox.top))
 }
 
 /// Moved by any distance; coordinates that leave the range stick to its ends, where no surface reaches.

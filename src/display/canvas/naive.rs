@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::protocol::geometry::Rect;
+use crate::protocol::geometry::{Point, Point16, Rect};
 use crate::qxl::model::{
-    Bitmap, BitmapFormat, Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat,
+    Bitmap, BitmapFormat, Brush, DrawOp, Drawable, GlyphDepth, Image, ImageKind, Mask, Stroke,
+    SurfaceFormat, Text,
 };
 
 /// A surface as raw pixel values.
@@ -184,6 +185,8 @@ fn short(kind: Kind) -> bool {
 
 struct Stretch {
     plain: bool,
+    /// Scaled from its corner on, the area's corner rounded to a pixel of the box.
+    snapped: bool,
     nearest: bool,
     to: SurfaceFormat,
 }
@@ -197,6 +200,18 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
     let j = y - i64::from(d.bbox.top);
     let sx = i64::from(area.width()) * 65536 / i64::from(d.bbox.width());
     let sy = i64::from(area.height()) * 65536 / i64::from(d.bbox.height());
+    let (mut left, mut top, mut i, mut j) = (area.left, area.top, i, j);
+    if how.snapped {
+        let round = |corner: i32, from: u32, to: u32| {
+            let exact = f64::from(corner) / (f64::from(from) / f64::from(to));
+            #[expect(clippy::cast_possible_truncation, reason = "small numbers in tests")]
+            let rounded = (exact + 0.5).floor() as i64;
+            rounded
+        };
+        i += round(area.left, area.width(), d.bbox.width());
+        j += round(area.top, area.height(), d.bbox.height());
+        (left, top) = (0, 0);
+    }
     // An image without alpha is opaque to whatever has alpha, if the whole is one pixman call.
     let opaque =
         to == SurfaceFormat::Argb && how.plain && (no_alpha(p.kind) || p.kind == Kind::Color)
@@ -205,7 +220,7 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
         let at = |i: i64, s: i64, o: i32| {
             i64::from(o) + ((i * s + ((s * 0x8000 + 0x8000) >> 16) - 1) >> 16)
         };
-        let v = p.get(at(i, sx, area.left), at(j, sy, area.top));
+        let v = p.get(at(i, sx, left), at(j, sy, top));
         let high = if opaque && to == SurfaceFormat::Argb { 0xff00_0000 } else { 0 };
         let unused = if to == SurfaceFormat::Rgb555 { 0x8000 } else { 0 };
         return v.map_or(0, |v| (convert(p.kind, v, to) | high) & !unused);
@@ -214,8 +229,8 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
         let v = ((s * (2 * i + 1) * 0x8000 + 0x8000) >> 16) + i64::from(o) * 65536 - 0x8000;
         (v >> 16, u32::try_from(((v & 0xffff) >> 9) * 2).unwrap())
     };
-    let (px, wx) = at(i, sx, area.left);
-    let (py, wy) = at(j, sy, area.top);
+    let (px, wx) = at(i, sx, left);
+    let (py, wy) = at(j, sy, top);
     let tap = |x: i64, y: i64| {
         let Some(v) = p.get(x, y) else { return [0; 4] };
         let mut c = if p.surface {
@@ -236,6 +251,242 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
     ];
     let sum = |n: usize| taps.iter().map(|(c, w)| c[n] * w).sum::<u32>() >> 16;
     from_channels([sum(0), sum(1), sum(2), sum(3)], to)
+}
+
+/// Pixels of a solid stroke without curves, in order.
+fn walked(op: &Stroke) -> Vec<(i64, i64)> {
+    let mut out = Vec::new();
+    let mut line: Vec<(i64, i64)> = Vec::new();
+    let whole = |v: i32| i64::from(v).div_euclid(16) + i64::from(i64::from(v).rem_euclid(16) > 8);
+    let mut draw = |line: &mut Vec<(i64, i64)>| {
+        for pair in line.windows(2) {
+            let ((mut x, mut y), (tx, ty)) = (pair[0], pair[1]);
+            let (dx, dy) = (tx - x, ty - y);
+            let x_major = dx.abs() > dy.abs();
+            let (long, short) = if x_major { (dx, dy) } else { (dy, dx) };
+            let mut e = -long.abs() - i64::from(long < 0);
+            for _ in 0..long.abs() {
+                out.push((x, y));
+                e += 2 * short.abs();
+                let turn = e >= 0;
+                e -= if turn { 2 * long.abs() } else { 0 };
+                let aside = if turn { short.signum() } else { 0 };
+                let (step_x, step_y) =
+                    if x_major { (long.signum(), aside) } else { (aside, long.signum()) };
+                (x, y) = (x + step_x, y + step_y);
+            }
+        }
+        line.clear();
+    };
+    for segment in op.path.iter() {
+        if segment.flags & 1 != 0 {
+            draw(&mut line);
+        }
+        line.extend(segment.points.iter().map(|p| (whole(p.x), whole(p.y))));
+        if segment.flags & 2 != 0 {
+            if segment.flags & 8 != 0 {
+                line.push(line[0]);
+            }
+            draw(&mut line);
+        }
+    }
+    draw(&mut line);
+    out
+}
+
+fn text_pixel(
+    op: &Text,
+    x: i64,
+    y: i64,
+    to: SurfaceFormat,
+    old: u32,
+    world: &World,
+) -> Option<u32> {
+    let inside = |r: &Rect| {
+        (i64::from(r.left)..i64::from(r.right)).contains(&x)
+            && (i64::from(r.top)..i64::from(r.bottom)).contains(&y)
+    };
+    let back = inside(&op.back_area).then(|| brush(&op.back_brush, x, y, to, world));
+    let left = op.glyphs.iter().map(|g| g.corner().0).min()?;
+    let top = op.glyphs.iter().map(|g| g.corner().1).min()?;
+    let values = op.glyphs.iter().map(|g| {
+        let (column, row) = (x - g.corner().0, y - g.corner().1);
+        if !(0..i64::from(g.width)).contains(&column) || !(0..i64::from(g.height)).contains(&row) {
+            return (0, 0);
+        }
+        let data = &op.data[g.data.clone()];
+        let row = usize::from(g.height) - 1 - usize::try_from(row).unwrap();
+        let column = usize::try_from(column).unwrap();
+        let bits = match op.depth {
+            GlyphDepth::A1 => 1,
+            GlyphDepth::A4 => 4,
+            GlyphDepth::A8 => 8,
+        };
+        let stride = (usize::from(g.width) * bits).div_ceil(8);
+        let at = column * bits;
+        let byte = u32::from(data[row * stride + at / 8]);
+        let v = byte >> (8 - bits - at % 8);
+        match bits {
+            1 => (v % 2 * 255, v % 2 * 255),
+            4 if at % 8 == 4 => (byte * 16, v % 16 * 16),
+            4 => (v % 16 * 16, v % 16 * 16),
+            _ => (v % 256, v % 256),
+        }
+    });
+    let heavier = |old, (weight, value)| if weight > old { value } else { old };
+    let cover = values.fold(0, heavier);
+    let below = back.unwrap_or(old) & all_ones(to);
+    let color = match &op.fore_brush {
+        Brush::None => return back,
+        Brush::Solid(c) => {
+            let mut c = channels(Kind::As(to), *c & all_ones(to));
+            if alpha_only(to) {
+                c = channels(Kind::As(SurfaceFormat::Xrgb), 0);
+            }
+            c[0] = 255;
+            c
+        }
+        Brush::Pattern { image, pos } => {
+            let moved = Point {
+                x: i32::try_from(left).unwrap() + pos.x,
+                y: i32::try_from(top).unwrap() + pos.y,
+            };
+            let tile = Brush::Pattern { image: image.clone(), pos: moved };
+            let mut c = channels(Kind::As(to), brush(&tile, x, y, to, world) & all_ones(to));
+            if to == SurfaceFormat::Xrgb {
+                c[0] = 255;
+            }
+            c
+        }
+    };
+    if cover == 0 {
+        return back;
+    }
+    let above = color.map(|c| product(c, cover));
+    let mut d = channels(Kind::As(to), below);
+    for n in [3, 2, 1, 0] {
+        d[n] = (above[n] + product(d[n], 255 - above[0])).min(255);
+    }
+    if to == SurfaceFormat::Xrgb {
+        d[0] = 0;
+    }
+    Some(from_channels(d, to))
+}
+
+/// Position in the image, repeated; `None` outside.
+fn position(
+    p: &Picture,
+    at: (i64, i64),
+    origin: Point16,
+    t: Option<[i32; 6]>,
+    repeat: u8,
+) -> Option<(i64, i64)> {
+    let (mut x, mut y) = (at.0 + i64::from(origin.x), at.1 + i64::from(origin.y));
+    if let Some(t) = t {
+        let centre = [x * 65536 + 32768, y * 65536 + 32768, 65536];
+        let row = |n: usize| {
+            let part = |i: usize| (i64::from(t[n + i]) * centre[i] + 32768) >> 16;
+            part(0) + part(1) + part(2)
+        };
+        (x, y) = ((row(0) - 1) >> 16, (row(3) - 1) >> 16);
+    }
+    let repeated = |v: i64, size: i64| match repeat {
+        0 => (0..size).contains(&v).then_some(v),
+        1 => Some(v.rem_euclid(size)),
+        2 => Some(v.clamp(0, size - 1)),
+        _ => {
+            let v = v.rem_euclid(2 * size);
+            Some(if v < size { v } else { 2 * size - 1 - v })
+        }
+    };
+    Some((repeated(x, p.width)?, repeated(y, p.height)?))
+}
+
+fn inside_of(p: &Picture, at: (i64, i64), o: Point16, t: Option<[i32; 6]>, repeat: u8) -> bool {
+    position(p, at, o, t, repeat).is_some()
+}
+
+fn sampled(
+    p: &Picture,
+    at: (i64, i64),
+    origin: Point16,
+    t: Option<[i32; 6]>,
+    repeat: u8,
+    to: SurfaceFormat,
+) -> [u32; 4] {
+    let Some((x, y)) = position(p, at, origin, t, repeat) else { return [0; 4] };
+    let v = p.get(x, y).unwrap();
+    let kind = if p.kind == Kind::Color { Kind::As(to) } else { p.kind };
+    let mut c = channels(kind, if p.kind == Kind::Color { v & all_ones(to) } else { v });
+    let alpha = [SurfaceFormat::Argb, SurfaceFormat::A8, SurfaceFormat::A1].map(Kind::As);
+    if !alpha.contains(&kind) {
+        c[0] = 255;
+    }
+    c
+}
+
+/// The first thirteen operators, channel by channel.
+fn composed(op: u8, src: [u32; 4], mask: [u32; 4], below: [u32; 4]) -> [u32; 4] {
+    std::array::from_fn(|n| {
+        let s = product(src[n], mask[n]);
+        let (sa, da) = (product(src[0], mask[n]), below[0]);
+        let (fa, fb) = match op {
+            0 => (0, 0),
+            1 => (255, 0),
+            2 => (0, 255),
+            3 => (255, 255 - sa),
+            4 => (255 - da, 255),
+            5 => (da, 0),
+            6 => (0, sa),
+            7 => (255 - da, 0),
+            8 => (0, 255 - sa),
+            9 => (da, 255 - sa),
+            10 => (255 - da, sa),
+            11 => (255 - da, 255 - sa),
+            12 => (255, 255),
+            other => panic!("operator {other}"),
+        };
+        (product(s, fa) + product(below[n], fb)).min(255)
+    })
+}
+
+fn product(x: u32, y: u32) -> u32 {
+    let t = x * y + 128;
+    (t + t / 256) / 256
+}
+
+/// The pixel of an image that is blended, with its alpha; `None` outside of the image.
+fn blended(
+    p: &Picture,
+    d: &Drawable,
+    area: &Rect,
+    flags: u8,
+    (x, y): (i64, i64),
+    to: SurfaceFormat,
+) -> Option<[u32; 4]> {
+    let bbox = &d.bbox;
+    let same = area.width() == bbox.width() && area.height() == bbox.height();
+    let at = |i: i64, from: u32, to: u32, corner: i32| {
+        let s = i64::from(from) * 65536 / i64::from(to);
+        let scaled = (i * s + ((s * 0x8000 + 0x8000) >> 16) - 1) >> 16;
+        i64::from(corner) + if same { i } else { scaled }
+    };
+    let sx = at(x - i64::from(bbox.left), area.width(), bbox.width(), area.left);
+    let sy = at(y - i64::from(bbox.top), area.height(), bbox.height(), area.top);
+    let v = p.get(sx, sy)?;
+    let mut c = match p.kind {
+        Kind::Color => channels(Kind::As(to), v & all_ones(to)),
+        kind => channels(kind, v),
+    };
+    let has_alpha = match p.kind {
+        Kind::As(SurfaceFormat::Argb | SurfaceFormat::A8 | SurfaceFormat::A1) => true,
+        Kind::As(SurfaceFormat::Xrgb) => p.surface && flags & 2 != 0,
+        _ => false,
+    };
+    if !has_alpha {
+        c[0] = 255;
+    }
+    Some(c)
 }
 
 fn rop(rop: u16, a: u32, b: u32, flag_a: u16, flag_b: u16) -> u32 {
@@ -309,11 +560,21 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
             .collect();
         surface_picture(plane)
     };
+    let picture_of_mask = match &d.op {
+        DrawOp::Composite(op) => op.mask.as_ref().map(|mask| picture(mask, &before)),
+        _ => None,
+    };
     let same = |a: &Rect| a.width() == d.bbox.width() && a.height() == d.bbox.height();
     let image = match &d.op {
         DrawOp::Copy { src, .. } => Some(picture(src, &before)),
-        DrawOp::Opaque { src, .. } => {
+        DrawOp::Opaque { src, .. }
+        | DrawOp::Rop3 { src, .. }
+        | DrawOp::Transparent { src, .. }
+        | DrawOp::AlphaBlend { src, .. } => {
             Some(src.as_ref().map_or_else(own, |src| picture(src, &before)))
+        }
+        DrawOp::Composite(op) => {
+            Some(op.src.as_ref().map_or_else(own, |src| picture(src, &before)))
         }
         _ => None,
     };
@@ -330,7 +591,8 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
             if same(area) {
                 unscaled(image, d, area, x, y, to)
             } else {
-                Some(scaled(image, d, area, x, y, &Stretch { plain, nearest, to }))
+                let snapped = matches!(d.op, DrawOp::Rop3 { .. });
+                Some(scaled(image, d, area, x, y, &Stretch { plain, snapped, nearest, to }))
             }
         };
         let none = Mask::default();
@@ -353,6 +615,70 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
             DrawOp::Blackness { mask } => (Some(0), mask),
             DrawOp::Whiteness { mask } => (Some(!0), mask),
             DrawOp::Invers { mask } => (Some(!old), mask),
+            DrawOp::Rop3 { src_area, brush: b, code, nearest, mask, .. } => {
+                let pattern = brush(b, x, y, to, &before);
+                let bit = |s: u32, n: u32| {
+                    let index = (pattern >> n & 1) << 2 | (s >> n & 1) << 1 | (old >> n & 1);
+                    u32::from(*code) >> index & 1
+                };
+                let s = source(src_area, *nearest, false);
+                (s.map(|s| (0..32).map(|n| bit(s, n) << n).sum()), mask)
+            }
+            DrawOp::Transparent { src_area, true_color, .. } => {
+                let [_, r, g, b] = channels(Kind::As(SurfaceFormat::Xrgb), *true_color);
+                let key = from_channels([0, r, g, b], to);
+                let compared = if to.bits() == 32 { 0xff_ffff } else { 0xffff };
+                (source(src_area, true, false).filter(|s| s & compared != key), &none)
+            }
+            DrawOp::AlphaBlend { src_area, flags, alpha, .. } => {
+                let image = image.as_ref().unwrap();
+                let above = blended(image, d, src_area, *flags, (x, y), to);
+                let new = above.filter(|_| *alpha != 0).map(|above| {
+                    let above = above.map(|c| product(c, u32::from(*alpha)));
+                    let mut below = channels(Kind::As(to), old);
+                    for n in [3, 2, 1, 0] {
+                        below[n] = (above[n] + product(below[n], 255 - above[0])).min(255);
+                    }
+                    if flags & 1 == 0 && to.bits() == 32 {
+                        below[0] = 0;
+                    }
+                    from_channels(below, to)
+                });
+                (new, &none)
+            }
+            DrawOp::Stroke(op) => {
+                let visits = walked(op).iter().filter(|p| **p == (x, y)).count();
+                let paint = brush(&op.brush, x, y, to, &before);
+                let all = (0..visits).fold(old, |v, _| rop(op.fore_mode, paint, v, 2, 4));
+                ((visits > 0).then_some(all), &none)
+            }
+            DrawOp::Text(op) => (text_pixel(op, x, y, to, old, &before), &none),
+            DrawOp::Composite(op) => {
+                let at = (x - i64::from(d.bbox.left), y - i64::from(d.bbox.top));
+                let src = image.as_ref().unwrap();
+                let (t, repeat) = (op.src_transform, op.src_repeat());
+                let mut above = sampled(src, at, op.src_origin, t, repeat, to);
+                if src.surface && op.source_opaque() && src.kind == Kind::As(SurfaceFormat::Argb) {
+                    above = sampled(src, at, op.src_origin, t, repeat, to);
+                    let there = inside_of(src, at, op.src_origin, t, repeat);
+                    above[0] = if there { 255 } else { 0 };
+                }
+                let mask = picture_of_mask.as_ref().map(|mask| {
+                    let (t, repeat) = (op.mask_transform, op.mask_repeat());
+                    let m = sampled(mask, at, op.mask_origin, t, repeat, to);
+                    let colors =
+                        !matches!(mask.kind, Kind::As(SurfaceFormat::A8 | SurfaceFormat::A1));
+                    if op.component_alpha() && colors { m } else { [m[0]; 4] }
+                });
+                let mut below = channels(Kind::As(to), old);
+                let opaque =
+                    to == SurfaceFormat::Xrgb || op.dest_opaque() && to == SurfaceFormat::Argb;
+                if opaque {
+                    below[0] = 255;
+                }
+                let new = composed(op.operator(), above, mask.unwrap_or([255; 4]), below);
+                (Some(from_channels(new, to)), &none)
+            }
         };
         if let Some(new) = new
             && masked(mask, d, x, y, &before)

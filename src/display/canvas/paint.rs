@@ -1,9 +1,10 @@
 //! The inner loop: what is painted, combined with what is there, row by row.
 #![forbid(unsafe_code)]
 
+use super::convert;
 use super::mask::PlacedMask;
 use super::raster::Raster;
-use super::rop::Rop;
+use super::rop::{self, Rop};
 use super::scale::Scaled;
 use super::target::{Target, pixel_bytes};
 use crate::protocol::geometry::{Point, Rect};
@@ -21,29 +22,120 @@ pub(super) enum Ink<'a> {
     Scaled(Box<Scaled<'a>>),
 }
 
-/// Paints with an ink and a raster operation whose A is the ink and whose B the destination.
-pub(super) struct Painter<'a> {
+/// How an ink is combined with what is there.
+pub(super) enum Mix<'a> {
+    /// Raster operation whose A is the ink and whose B the destination.
+    Rop(Rop),
+    /// Truth table of a second ink, the ink and the destination.
+    Ternary(u8, InkRows<'a>),
+    /// The ink except where its pixels are this; the second value says which of their bits are compared.
+    Except(u32, u32),
+}
+
+impl<'a> Mix<'a> {
+    /// Bit `brush << 2 | ink << 1 | destination` of `code` is the result.
+    pub(super) fn ternary(code: u8, brush: Ink<'a>, format: SurfaceFormat) -> Self {
+        Self::Ternary(code, InkRows::new(brush, format))
+    }
+
+    /// Leaves out pixels of a colour x8r8g8b8, which is truncated to the surface's format;
+    /// `None` if the surface has no colours.
+    pub(super) fn except(color: u32, format: SurfaceFormat) -> Option<Self> {
+        let compared = match format {
+            SurfaceFormat::A1 | SurfaceFormat::A8 => return None,
+            SurfaceFormat::Rgb555 | SurfaceFormat::Rgb565 => 0xffff,
+            SurfaceFormat::Xrgb | SurfaceFormat::Argb => 0x00ff_ffff,
+        };
+        let mut key = [0; 4];
+        convert::narrow(&[color], format, &mut key[..pixel_bytes(format)]);
+        Some(Self::Except(u32::from_le_bytes(key) & compared, compared))
+    }
+}
+
+/// An ink's raw pixels, piece by piece.
+pub(super) struct InkRows<'a> {
     ink: Ink<'a>,
-    rop: Rop,
     format: SurfaceFormat,
     /// The ink's pixels for a row of the current rectangle.
-    paint: Vec<u8>,
+    row: Vec<u8>,
+}
+
+impl<'a> InkRows<'a> {
+    fn new(ink: Ink<'a>, format: SurfaceFormat) -> Self {
+        Self { ink, format, row: Vec::new() }
+    }
+
+    /// Prepares for a rectangle of these columns.
+    fn begin(&mut self, x0: u32, x1: u32) {
+        let bytes = pixel_bytes(self.format);
+        let len = pixels(x0, x1) * bytes;
+        match &mut self.ink {
+            // Already filled with the colour up to its old length.
+            Ink::Solid(color) => {
+                if self.row.len() < len {
+                    let color = color.to_le_bytes();
+                    self.row.clear();
+                    self.row.extend(color[..bytes].iter().cycle().take(len));
+                }
+            }
+            Ink::Scaled(scaled) => {
+                self.row.resize(len, 0);
+                scaled.begin(x0, x1);
+            }
+            Ink::Tile(..) | Ink::Offset(..) => self.row.resize(len, 0),
+        }
+    }
+
+    /// Makes the ink of a row, for inks that are made by whole rows.
+    fn make_row(&mut self, y: u32, x0: u32, x1: u32) {
+        match &mut self.ink {
+            Ink::Tile(raster, pos) => {
+                tile_row(raster, *pos, (x0, y), pixels(x0, x1), self.format, &mut self.row);
+            }
+            Ink::Scaled(scaled) => scaled.row(y, &mut self.row),
+            Ink::Solid(_) | Ink::Offset(..) => {}
+        }
+    }
+
+    /// Columns `x0..x1` of a row whose rectangle begins at column `left`.
+    fn piece(&mut self, y: u32, left: u32, (x0, x1): (u32, u32)) -> Option<&[u8]> {
+        let bytes = pixel_bytes(self.format);
+        let n = pixels(x0, x1);
+        if let Ink::Offset(raster, dx, dy) = &self.ink {
+            let column = u32::try_from(i64::from(x0) + dx).ok()?;
+            let row = u32::try_from(i64::from(y) + dy).ok()?;
+            if let Some(direct) = raster.direct(column, row, n, self.format) {
+                return Some(direct);
+            }
+            let piece = self.row.get_mut(..n * bytes)?;
+            raster.fetch(column, row, self.format, piece);
+            return Some(piece);
+        }
+        let start = pixels(left, x0) * bytes;
+        self.row.get(start..start + n * bytes)
+    }
+}
+
+/// Paints with an ink.
+pub(super) struct Painter<'a> {
+    ink: InkRows<'a>,
+    mix: Mix<'a>,
     /// The result where it is not the ink itself.
     mixed: Vec<u8>,
 }
 
 impl<'a> Painter<'a> {
-    pub(super) fn new(ink: Ink<'a>, rop: Rop, format: SurfaceFormat) -> Self {
-        let (ink, rop) = match ink {
+    pub(super) fn new(ink: Ink<'a>, mix: Mix<'a>, format: SurfaceFormat) -> Self {
+        let (ink, mix) = match (ink, mix) {
             // The result is one colour too, unless it depends on what is there.
-            Ink::Solid(color) if !rop.reads_b() => {
+            (Ink::Solid(color), Mix::Rop(rop)) if !rop.reads_b() => {
                 let mut result = [0; 4];
                 rop.apply(&color.to_le_bytes(), &mut result);
-                (Ink::Solid(u32::from_le_bytes(result)), Rop::Copy)
+                (Ink::Solid(u32::from_le_bytes(result)), Mix::Rop(Rop::Copy))
             }
-            ink => (ink, rop),
+            other => other,
         };
-        Self { ink, rop, format, paint: Vec::new(), mixed: Vec::new() }
+        Self { ink: InkRows::new(ink, format), mix, mixed: Vec::new() }
     }
 
     /// Paints the rectangles, which lie inside the target, where the mask allows it.
@@ -51,109 +143,85 @@ impl<'a> Painter<'a> {
         &mut self,
         target: &mut Target,
         rects: &[Rect],
-        mask: Option<&mut PlacedMask>,
+        mut mask: Option<&mut PlacedMask>,
     ) {
-        if self.rop == Rop::Noop {
+        if matches!(self.mix, Mix::Rop(Rop::Noop)) {
             return;
         }
-        match mask {
-            None => {
-                for rect in rects {
-                    let (x0, x1) = self.begin(rect);
-                    for y in rect.top.unsigned_abs()..rect.bottom.unsigned_abs() {
-                        self.make_row(y, x0, x1);
-                        self.piece(target, y, x0, (x0, x1));
-                    }
+        let mut runs = Vec::new();
+        for rect in rects {
+            let (x0, x1) = (rect.left.unsigned_abs(), rect.right.unsigned_abs());
+            self.begin(x0, x1);
+            for y in rect.top.unsigned_abs()..rect.bottom.unsigned_abs() {
+                runs.clear();
+                match &mut mask {
+                    None => runs.push((x0, x1)),
+                    Some(mask) => mask.runs(y, x0, x1, &mut runs),
                 }
-            }
-            Some(mask) => {
-                let mut runs = Vec::new();
-                for rect in rects {
-                    let (x0, x1) = self.begin(rect);
-                    for y in rect.top.unsigned_abs()..rect.bottom.unsigned_abs() {
-                        runs.clear();
-                        mask.runs(y, x0, x1, &mut runs);
-                        if runs.is_empty() {
-                            continue;
-                        }
-                        self.make_row(y, x0, x1);
-                        for run in &runs {
-                            self.piece(target, y, x0, *run);
-                        }
-                    }
+                if runs.is_empty() {
+                    continue;
+                }
+                self.ink.make_row(y, x0, x1);
+                if let Mix::Ternary(_, brush) = &mut self.mix {
+                    brush.make_row(y, x0, x1);
+                }
+                for run in &runs {
+                    self.piece(target, y, x0, *run);
                 }
             }
         }
     }
 
-    /// Prepares for a rectangle; answers its columns.
-    fn begin(&mut self, rect: &Rect) -> (u32, u32) {
-        let (x0, x1) = (rect.left.unsigned_abs(), rect.right.unsigned_abs());
-        let bytes = pixel_bytes(self.format);
-        let len = pixels(x0, x1) * bytes;
-        self.mixed.resize(len, 0);
-        match &mut self.ink {
-            // Already filled with the colour up to its old length.
-            Ink::Solid(color) => {
-                if self.paint.len() < len {
-                    let color = color.to_le_bytes();
-                    self.paint.clear();
-                    self.paint.extend(color[..bytes].iter().cycle().take(len));
-                }
-            }
-            Ink::Scaled(scaled) => {
-                self.paint.resize(len, 0);
-                scaled.begin(x0, x1);
-            }
-            Ink::Tile(..) | Ink::Offset(..) => self.paint.resize(len, 0),
-        }
-        (x0, x1)
-    }
-
-    /// Makes the ink of a row, for inks that are made by whole rows.
-    fn make_row(&mut self, y: u32, x0: u32, x1: u32) {
-        match &mut self.ink {
-            Ink::Tile(raster, pos) => {
-                tile_row(raster, *pos, (x0, y), pixels(x0, x1), self.format, &mut self.paint);
-            }
-            Ink::Scaled(scaled) => scaled.row(y, &mut self.paint),
-            Ink::Solid(_) | Ink::Offset(..) => {}
+    fn begin(&mut self, x0: u32, x1: u32) {
+        self.mixed.resize(pixels(x0, x1) * pixel_bytes(self.ink.format), 0);
+        self.ink.begin(x0, x1);
+        if let Mix::Ternary(_, brush) = &mut self.mix {
+            brush.begin(x0, x1);
         }
     }
 
     /// Paints columns `x0..x1` of a row whose rectangle begins at column `left`.
-    fn piece(&mut self, target: &mut Target, y: u32, left: u32, (x0, x1): (u32, u32)) {
-        let bytes = pixel_bytes(self.format);
-        let n = pixels(x0, x1);
-        let mut start = pixels(left, x0) * bytes;
-        if let Ink::Offset(raster, dx, dy) = &self.ink {
-            let column = u32::try_from(i64::from(x0) + dx);
-            let row = u32::try_from(i64::from(y) + dy);
-            let (Ok(column), Ok(row)) = (column, row) else { return };
-            if let Some(direct) = raster.direct(column, row, n, self.format) {
-                put(target, self.rop, (x0, y), direct, &mut self.mixed);
-                return;
-            }
-            start = 0;
-            raster.fetch(column, row, self.format, &mut self.paint[..n * bytes]);
+    fn piece(&mut self, target: &mut Target, y: u32, left: u32, run: (u32, u32)) {
+        let format = self.ink.format;
+        let Some(ink) = self.ink.piece(y, left, run) else { return };
+        let x = run.0;
+        if matches!(self.mix, Mix::Rop(Rop::Copy)) {
+            target.write_row(y, x, ink);
+            return;
         }
-        let Some(paint) = self.paint.get(start..start + n * bytes) else { return };
-        put(target, self.rop, (x0, y), paint, &mut self.mixed);
+        let Some(mixed) = self.mixed.get_mut(..ink.len()) else { return };
+        match &mut self.mix {
+            Mix::Rop(rop) => {
+                if rop.reads_b() {
+                    target.read_row(y, x, mixed);
+                }
+                rop.apply(ink, mixed);
+            }
+            Mix::Ternary(code, brush) => {
+                let Some(brush) = brush.piece(y, left, run) else { return };
+                target.read_row(y, x, mixed);
+                rop::ternary(*code, brush, ink, mixed);
+            }
+            Mix::Except(key, compared) => {
+                target.read_row(y, x, mixed);
+                match pixel_bytes(format) {
+                    2 => except::<2>(ink, mixed, *key, *compared),
+                    _ => except::<4>(ink, mixed, *key, *compared),
+                }
+            }
+        }
+        target.write_row(y, x, mixed);
     }
 }
 
-/// Writes one piece of a row; `mixed` is at least as long as `paint`.
-fn put(target: &mut Target, rop: Rop, (x, y): (u32, u32), paint: &[u8], mixed: &mut [u8]) {
-    if rop == Rop::Copy {
-        target.write_row(y, x, paint);
-        return;
+/// Copies pixels that are not the key.
+fn except<const N: usize>(ink: &[u8], mixed: &mut [u8], key: u32, compared: u32) {
+    for (old, new) in mixed.as_chunks_mut::<N>().0.iter_mut().zip(ink.as_chunks::<N>().0) {
+        let value = new.iter().rev().fold(0u32, |v, b| v << 8 | u32::from(*b));
+        if value & compared != key {
+            *old = *new;
+        }
     }
-    let mixed = &mut mixed[..paint.len()];
-    if rop.reads_b() {
-        target.read_row(y, x, mixed);
-    }
-    rop.apply(paint, mixed);
-    target.write_row(y, x, mixed);
 }
 
 /// One period of the tile's row is fetched, the rest of the row repeats it.

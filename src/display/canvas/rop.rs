@@ -145,6 +145,32 @@ fn combine(a: &[u8], b: &mut [u8], f: impl Fn(u64, u64) -> u64) {
     }
 }
 
+/// Any function of three operands: `d` becomes bit `p << 2 | s << 1 | d` of `code`, bit by bit.
+///
+/// Bytes beyond the shortest operand stay.
+pub(super) fn ternary(code: u8, p: &[u8], s: &[u8], d: &mut [u8]) {
+    let bit = |n: u8| if code >> n & 1 == 1 { u64::MAX } else { 0 };
+    let [c0, c1, c2, c3] = [bit(0), bit(1), bit(2), bit(3)];
+    let [c4, c5, c6, c7] = [bit(4), bit(5), bit(6), bit(7)];
+    let choose = |by: u64, one: u64, zero: u64| by & one | !by & zero;
+    let f = |p: u64, s: u64, d: u64| {
+        let high = choose(s, choose(d, c7, c6), choose(d, c5, c4));
+        let low = choose(s, choose(d, c3, c2), choose(d, c1, c0));
+        choose(p, high, low)
+    };
+    let n = p.len().min(s.len()).min(d.len());
+    let (p, p_rest) = p[..n].as_chunks::<8>();
+    let (s, s_rest) = s[..n].as_chunks::<8>();
+    let (d, d_rest) = d[..n].as_chunks_mut::<8>();
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    for ((d, s), p) in d.iter_mut().zip(s).zip(p) {
+        *d = f(word(p), word(s), word(d)).to_ne_bytes();
+    }
+    for ((d, s), p) in d_rest.iter_mut().zip(s_rest).zip(p_rest) {
+        *d = f(u64::from(*p), u64::from(*s), u64::from(*d)).to_le_bytes()[0];
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::descriptor::*;
@@ -184,6 +210,25 @@ mod tests {
                 function.apply(&a, &mut row);
                 assert_eq!(row, expected, "rop {rop:#x} is {function:?}");
             }
+        }
+    }
+
+    #[test]
+    fn every_ternary_code_is_its_truth_table() {
+        let p: Vec<u8> = (0..21u8).map(|i| i.wrapping_mul(37)).collect();
+        let s: Vec<u8> = (0..21u8).map(|i| 0x5a ^ i.wrapping_mul(101)).collect();
+        for code in 0..=255u8 {
+            let before: Vec<u8> = (0..22u8).map(|i| 0x33 ^ i.wrapping_mul(59)).collect();
+            let mut d = before.clone();
+            ternary(code, &p, &s, &mut d);
+            for i in 0..21 {
+                for bit in 0..8 {
+                    let at = |v: u8| v >> bit & 1;
+                    let index = at(p[i]) << 2 | at(s[i]) << 1 | at(before[i]);
+                    assert_eq!(at(d[i]), code >> index & 1, "code {code:#x}");
+                }
+            }
+            assert_eq!(d[21], before[21]);
         }
     }
 

@@ -15,9 +15,29 @@ use crate::qxl::model::SurfaceFormat;
 /// Widest piece of a source row that is taken for one row of the destination, in pixels.
 const WIDEST_ROW: i64 = 1 << 20;
 
+/// What becomes of a scaled image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It is put as it is.
+    Plain,
+    /// It is combined with the destination.
+    Mixed,
+    /// It is an operand of ROP3, which rounds the corner of the source area to a whole pixel of the box.
+    Ternary,
+}
+
+/// How an image is scaled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stretch {
+    /// Nearest pixel, not interpolated.
+    pub(super) nearest: bool,
+    /// What for.
+    pub(super) used: Use,
+}
+
 /// One axis: which source positions the pixels of the box sample.
 #[derive(Debug, Clone, Copy)]
-struct Axis {
+pub(super) struct Axis {
     /// Source pixels per destination pixel, 16.16.
     step: i64,
     /// First source pixel of the source area.
@@ -36,8 +56,18 @@ impl Axis {
         Some(Self { step, origin: i64::from(source.0), start: i64::from(dest.0) })
     }
 
+    /// The same for ROP3: the image is scaled from its corner on, and the box begins at the pixel of that
+    /// picture that is nearest to the source area's corner.
+    fn snapped(source: (i32, u32), dest: (i32, u32)) -> Option<Self> {
+        let plain = Self::new(source, dest)?;
+        let (from, to) = (i128::from(source.1), i128::from(dest.1));
+        let corner = (2 * i128::from(source.0) * to + from).div_euclid(2 * from);
+        let corner = i64::try_from(corner).ok()?;
+        Some(Self { origin: 0, start: plain.start.checked_sub(corner)?, ..plain })
+    }
+
     /// Source pixel nearest to the sample of a surface pixel inside the box.
-    fn nearest(self, at: i64) -> i64 {
+    pub(super) fn nearest(self, at: i64) -> i64 {
         let half = (self.step * 0x8000 + 0x8000) >> 16;
         self.origin + (((at - self.start) * self.step + half - 1) >> 16)
     }
@@ -81,8 +111,8 @@ pub(super) struct Scaled<'a> {
 const PAD: i64 = 2;
 
 /// Part of the image that drawing `dest` may read, for copying surfaces.
-pub(super) fn window(area: &Rect, bbox: &Rect, dest: &Rect) -> Result<Rect, DrawError> {
-    let (x, y) = axes(area, bbox)?;
+pub(super) fn window(area: &Rect, bbox: &Rect, dest: &Rect, used: Use) -> Result<Rect, DrawError> {
+    let (x, y) = axes(area, bbox, used)?;
     let clamp = |v: i64| i32::try_from(v.clamp(0, i64::from(i32::MAX))).unwrap_or(i32::MAX);
     Ok(Rect {
         top: clamp(y.lowest(i64::from(dest.top))),
@@ -92,9 +122,11 @@ pub(super) fn window(area: &Rect, bbox: &Rect, dest: &Rect) -> Result<Rect, Draw
     })
 }
 
-fn axes(area: &Rect, bbox: &Rect) -> Result<(Axis, Axis), DrawError> {
-    let x = Axis::new((area.left, area.width()), (bbox.left, bbox.width()));
-    let y = Axis::new((area.top, area.height()), (bbox.top, bbox.height()));
+/// Both axes; an error if a size is 0 or a factor leaves the range of 16.16.
+pub(super) fn axes(area: &Rect, bbox: &Rect, used: Use) -> Result<(Axis, Axis), DrawError> {
+    let new = if used == Use::Ternary { Axis::snapped } else { Axis::new };
+    let x = new((area.left, area.width()), (bbox.left, bbox.width()));
+    let y = new((area.top, area.height()), (bbox.top, bbox.height()));
     x.zip(y).ok_or(DrawError::Scale {
         from: (area.width(), area.height()),
         to: (bbox.width(), bbox.height()),
@@ -102,18 +134,19 @@ fn axes(area: &Rect, bbox: &Rect) -> Result<(Axis, Axis), DrawError> {
 }
 
 impl<'a> Scaled<'a> {
-    /// `area` of the image fills `bbox`, of which at most the columns of `extents` are drawn. `plain` is true if the result is put as it is, without a raster
-    /// operation: only then does an image without alpha become opaque on a surface with alpha.
+    /// `area` of the image fills `bbox`, of which at most the columns of `extents` are drawn. Only if the result
+    /// is put as it is does an image without alpha become opaque on a surface with alpha.
     pub(super) fn new(
         raster: Raster<'a>,
         area: &Rect,
         bbox: &Rect,
         extents: &Rect,
-        nearest: bool,
-        plain: bool,
+        how: Stretch,
         format: SurfaceFormat,
     ) -> Result<Self, DrawError> {
-        let (x, y) = axes(area, bbox)?;
+        let Stretch { nearest, used } = how;
+        let plain = used == Use::Plain;
+        let (x, y) = axes(area, bbox, used)?;
         let width = i64::from(raster.width());
         let first = x.lowest(i64::from(extents.left)).clamp(0, width);
         if (x.lowest(i64::from(extents.right)) + 2).min(width) - first > WIDEST_ROW {

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::protocol::geometry::{Point, Rect};
+use crate::protocol::geometry::{Point, Point16, Rect};
 use crate::protocol::message::Message;
 use crate::protocol::wire::Reader;
 use crate::qxl::model::{
-    Bitmap, BitmapFormat, Brush, DrawOp, Drawable, Image, ImageKind, Mask, Palette,
+    Bitmap, BitmapFormat, Brush, Composite, DrawOp, Drawable, Glyph, GlyphDepth, Image, ImageKind,
+    Mask, Palette, PathPoint, Segment, Stroke, Text,
 };
 
 /// All bytes of a message as the client gets them.
@@ -56,6 +57,49 @@ pub fn decode(message: &Message) -> Drawable {
         306 => DrawOp::Blackness { mask: d.mask() },
         307 => DrawOp::Whiteness { mask: d.mask() },
         308 => DrawOp::Invers { mask: d.mask() },
+        309 => DrawOp::Rop3 {
+            src: Some(d.image().unwrap()),
+            src_area: d.r.rect().unwrap(),
+            brush: d.brush(),
+            code: d.r.u8().unwrap(),
+            nearest: d.scale_mode(),
+            mask: d.mask(),
+        },
+        312 => DrawOp::Transparent {
+            src: Some(d.image().unwrap()),
+            src_area: d.r.rect().unwrap(),
+            src_color: d.r.u32().unwrap(),
+            true_color: d.r.u32().unwrap(),
+        },
+        310 => DrawOp::Stroke(Box::new(d.stroke())),
+        311 => DrawOp::Text(Box::new(d.text())),
+        318 => {
+            let flags = d.r.u32().unwrap();
+            let has = |bit: u32| flags >> bit & 1 == 1;
+            let src = Some(d.image().unwrap());
+            let mask = has(19).then(|| d.image().unwrap());
+            let mut transform = |bit| has(bit).then(|| std::array::from_fn(|_| d.r.i32().unwrap()));
+            let (src_transform, mask_transform) = (transform(20), transform(21));
+            let mut origin = || {
+                let (x, y) = (d.r.i16().unwrap(), d.r.i16().unwrap());
+                Point16 { x, y }
+            };
+            let (src_origin, mask_origin) = (origin(), origin());
+            DrawOp::Composite(Box::new(Composite {
+                flags,
+                src,
+                src_transform,
+                mask,
+                mask_transform,
+                src_origin,
+                mask_origin,
+            }))
+        }
+        313 => {
+            let (flags, alpha) = (d.r.u8().unwrap(), d.r.u8().unwrap());
+            let src = Some(d.image().unwrap());
+            DrawOp::AlphaBlend { src, src_area: d.r.rect().unwrap(), flags, alpha }
+        }
         other => panic!("message {other}"),
     };
     d.check_layout();
@@ -98,6 +142,70 @@ impl<'a> Decoder<'a> {
             end = *stop;
         }
         assert_eq!(end, self.all.len());
+    }
+
+    fn stroke(&mut self) -> Stroke {
+        let start = self.r.u32().unwrap() as usize;
+        let mut r = self.at(start);
+        let segments = r.u32().unwrap();
+        let mut path = Vec::new();
+        for _ in 0..segments {
+            let (flags, count) = (r.u8().unwrap(), r.u32().unwrap());
+            let mut point = || PathPoint { x: r.i32().unwrap(), y: r.i32().unwrap() };
+            path.push(Segment { flags, points: (0..count).map(|_| point()).collect() });
+        }
+        self.took(start, &r);
+        let flags = self.r.u8().unwrap();
+        let style = (flags & 8 != 0).then(|| {
+            let count = self.r.u8().unwrap();
+            let start = self.r.u32().unwrap() as usize;
+            let mut r = self.at(start);
+            let style = (0..count).map(|_| r.i32().unwrap()).collect();
+            self.took(start, &r);
+            style
+        });
+        let brush = self.brush();
+        let (fore_mode, back_mode) = (self.r.u16().unwrap(), self.r.u16().unwrap());
+        Stroke { path: Arc::new(path), style, flags, brush, fore_mode, back_mode }
+    }
+
+    fn text(&mut self) -> Text {
+        let start = self.r.u32().unwrap() as usize;
+        let mut r = self.at(start);
+        let (length, flags) = (r.u16().unwrap(), r.u8().unwrap());
+        let depth = match flags & 7 {
+            1 => GlyphDepth::A1,
+            2 => GlyphDepth::A4,
+            4 => GlyphDepth::A8,
+            other => panic!("glyphs {other}"),
+        };
+        let (all, mut glyphs) = (r.rest(), Vec::new());
+        for _ in 0..length {
+            let (render_pos, origin) = (r.point().unwrap(), r.point().unwrap());
+            let (width, height) = (r.u16().unwrap(), r.u16().unwrap());
+            let start = all.len() - r.rest().len();
+            let bits = match depth {
+                GlyphDepth::A1 => 1,
+                GlyphDepth::A4 => 4,
+                GlyphDepth::A8 => 8,
+            };
+            r.bytes((usize::from(width) * bits).div_ceil(8) * usize::from(height)).unwrap();
+            let data = start..all.len() - r.rest().len();
+            glyphs.push(Glyph { render_pos, origin, width, height, data });
+        }
+        let data = Arc::new(all[..all.len() - r.rest().len()].to_vec());
+        self.took(start, &r);
+        Text {
+            depth,
+            top_down: flags & 8 != 0,
+            glyphs: Arc::new(glyphs),
+            data,
+            back_area: self.r.rect().unwrap(),
+            fore_brush: self.brush(),
+            back_brush: self.brush(),
+            fore_mode: self.r.u16().unwrap(),
+            back_mode: self.r.u16().unwrap(),
+        }
     }
 
     fn scale_mode(&mut self) -> bool {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::decode::{decode, flatten, point, rect};
 use super::*;
-use crate::qxl::model::{BitmapFormat, Palette};
+use crate::protocol::geometry::Point16;
+use crate::qxl::model::{BitmapFormat, Glyph, GlyphDepth, Palette, PathPoint, Segment};
 
 fn bitmap(format: BitmapFormat, width: u32, height: u32, palette: usize) -> Bitmap {
     let stride = (width * format.bits()).div_ceil(8).next_multiple_of(4);
@@ -96,6 +97,29 @@ fn as_sent(mut drawable: Drawable) -> Drawable {
             mask
         }
         DrawOp::Blackness { mask } | DrawOp::Whiteness { mask } | DrawOp::Invers { mask } => mask,
+        DrawOp::Rop3 { src, brush, mask, .. } => {
+            fix(src.as_mut().unwrap(), false);
+            fix_brush(brush);
+            mask
+        }
+        DrawOp::Transparent { src, .. } | DrawOp::AlphaBlend { src, .. } => {
+            fix(src.as_mut().unwrap(), false);
+            return drawable;
+        }
+        DrawOp::Stroke(stroke) => {
+            fix_brush(&mut stroke.brush);
+            return drawable;
+        }
+        DrawOp::Text(text) => {
+            fix_brush(&mut text.fore_brush);
+            fix_brush(&mut text.back_brush);
+            text.fore_mode = ROP_PUT;
+            return drawable;
+        }
+        DrawOp::Composite(composite) => {
+            composite.src.iter_mut().chain(&mut composite.mask).for_each(|i| fix(i, false));
+            return drawable;
+        }
         DrawOp::CopyBits { .. } => return drawable,
     };
     if let Some(image) = &mut mask.image {
@@ -112,9 +136,9 @@ fn every_operation_survives_the_wire() {
             Brush::Solid(0x0012_3456),
             Brush::Pattern {
                 image: image(bitmap(BitmapFormat::Bit8, 9, 4, 256)),
-                pos: point(-1, 7),
+                pos: point(-7, 1),
             },
-            Brush::Pattern { image: surface(5), pos: point(2, 3) },
+            Brush::Pattern { image: surface(5), pos: point(-2, -3) },
         ]
     };
     let masks = || {
@@ -150,6 +174,16 @@ fn every_operation_survives_the_wire() {
                     mask: mask.clone(),
                 });
             }
+            for src in sources() {
+                ops.push(DrawOp::Rop3 {
+                    src: Some(src),
+                    src_area: area,
+                    brush: brush.clone(),
+                    code: 0xe2,
+                    nearest: false,
+                    mask: mask.clone(),
+                });
+            }
         }
         for (n, src) in sources().into_iter().enumerate() {
             ops.push(DrawOp::Copy {
@@ -162,10 +196,103 @@ fn every_operation_survives_the_wire() {
             });
         }
     }
+    for brush in brushes() {
+        let at = |x, y| PathPoint { x, y };
+        let segment = |flags, points: &[PathPoint]| Segment { flags, points: points.to_vec() };
+        let path = [
+            segment(1, &[at(1, -2), at(i32::MAX, 3)]),
+            segment(2 | 8 | 16, &[at(1, 2), at(3, 4), at(5, 6)]),
+            segment(2, &[]),
+        ];
+        for style in [None, Some(vec![16, -3, i32::MAX])] {
+            ops.push(DrawOp::Stroke(Box::new(Stroke {
+                path: Arc::new(path.to_vec()),
+                flags: if style.is_some() { 12 } else { 0 },
+                style,
+                brush: brush.clone(),
+                fore_mode: 64,
+                back_mode: 7,
+            })));
+        }
+        for (depth, rows) in [(GlyphDepth::A1, 6), (GlyphDepth::A4, 15), (GlyphDepth::A8, 27)] {
+            let (mut data, mut glyphs) = (Vec::new(), Vec::new());
+            for _ in 0..2 {
+                data.put_point(point(-1, 5)).put_point(point(2, i32::MIN)).put_u16(9).put_u16(3);
+                let start = data.len();
+                data.extend((0..rows).map(|n| n ^ 0x5a));
+                glyphs.push(Glyph {
+                    render_pos: point(-1, 5),
+                    origin: point(2, i32::MIN),
+                    width: 9,
+                    height: 3,
+                    data: start..data.len(),
+                });
+            }
+            ops.push(DrawOp::Text(Box::new(Text {
+                depth,
+                top_down: rows == 15,
+                glyphs: Arc::new(glyphs),
+                data: Arc::new(data),
+                back_area: rect(1, 2, 3, 4),
+                fore_brush: brush.clone(),
+                back_brush: Brush::Solid(rows.into()),
+                fore_mode: 16,
+                back_mode: 32,
+            })));
+        }
+    }
+    for src in sources() {
+        ops.push(DrawOp::Transparent {
+            src: Some(src.clone()),
+            src_area: area,
+            src_color: 0x0102_0304,
+            true_color: 0x0506_0708,
+        });
+        for bits in 0..8u32 {
+            let transform = |bit: u32| (bits & bit != 0).then_some([1, -2, 3, -4, 5, i32::MIN]);
+            ops.push(DrawOp::Composite(Box::new(Composite {
+                flags: 0x0145_4203 | bits << 19,
+                src: Some(src.clone()),
+                src_transform: transform(2),
+                mask: (bits & 1 != 0).then(|| image(bitmap(BitmapFormat::Alpha8, 5, 3, 0))),
+                mask_transform: transform(4),
+                src_origin: Point16 { x: -1, y: i16::MAX },
+                mask_origin: Point16 { x: 2, y: i16::MIN },
+            })));
+        }
+        ops.push(DrawOp::AlphaBlend { src: Some(src), src_area: area, flags: 3, alpha: 0x7e });
+    }
     for op in ops {
         let drawable = drawable(op);
         let message = encode(&drawable).unwrap();
         assert_eq!(text(&decode(&message)), text(&as_sent(drawable)));
+    }
+}
+
+#[test]
+fn patterns_of_rop3_begin_within_a_tile_of_the_box() {
+    // The box begins at 1,2; the tile has 9 by 4 pixels.
+    let cases = [(-1, -1, -1, -1), (1, 2, 1, 2), (2, 3, -7, -1), (900, 400, 0, 0)];
+    let far = [(i32::MIN, i32::MAX), (i32::MAX, i32::MIN)].map(|(x, y)| (x, y, i32::MIN, 0));
+    for (x, y, near_x, near_y) in cases.into_iter().chain(far) {
+        let tile = image(bitmap(BitmapFormat::Bit32, 9, 4, 0));
+        let op = DrawOp::Rop3 {
+            src: Some(image(bitmap(BitmapFormat::Bit32, 29, 38, 0))),
+            src_area: rect(0, 0, 29, 38),
+            brush: Brush::Pattern { image: tile, pos: point(x, y) },
+            code: 0xe2,
+            nearest: false,
+            mask: Mask::default(),
+        };
+        let DrawOp::Rop3 { brush: Brush::Pattern { pos, .. }, .. } =
+            decode(&encode(&drawable(op)).unwrap()).op
+        else {
+            panic!("not a pattern")
+        };
+        assert!((-8..=1).contains(&pos.x) && (-1..=2).contains(&pos.y), "{pos:?}");
+        let whole = |a: i32, b: i32, size: i64| (i64::from(a) - i64::from(b)) % size == 0;
+        assert!(whole(pos.x, x, 9) && whole(pos.y, y, 4), "{pos:?}");
+        assert!(near_x == i32::MIN || pos == point(near_x, near_y), "{pos:?}");
     }
 }
 

@@ -7,7 +7,10 @@
 
 use crate::display::region::Region;
 use crate::protocol::geometry::{Point, Rect};
-use crate::qxl::model::{Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceFormat};
+use crate::qxl::model::{
+    Brush, Composite, DrawOp, Drawable, Glyph, GlyphDepth, Image, ImageKind, Mask, Segment, Stroke,
+    SurfaceFormat, Text, Transform,
+};
 
 /// Most rectangles of a region that is followed exactly; beyond, its bounds stand for it.
 const MAX_REGION_RECTS: usize = 1024;
@@ -50,6 +53,15 @@ impl PipedDraw {
                 bytes = bytes.saturating_add(bitmap.data.len());
             }
         });
+        match &drawable.op {
+            DrawOp::Stroke(op) => {
+                let points: usize = op.path.iter().map(|s| 32 + 8 * s.points.len()).sum();
+                bytes = bytes.saturating_add(points);
+            }
+            // Glyphs are kept twice: as they came, and where they lie.
+            DrawOp::Text(op) => bytes = bytes.saturating_add(op.data.len() + 40 * op.glyphs.len()),
+            _ => {}
+        }
         Self { drawable, region, exact, pixels_only: false, bytes }
     }
 }
@@ -66,8 +78,10 @@ pub(super) struct Footprint {
 /// The footprint of a drawable; `None` if the client must get pixels instead.
 ///
 /// `surface` tells the bounds and the format of a surface that exists now.
+/// `composite`: the client has the capability for compositions.
 pub(super) fn footprint(
     draw: &PipedDraw,
+    composite: bool,
     surface: &dyn Fn(u32) -> Option<(Rect, SurfaceFormat)>,
 ) -> Option<Footprint> {
     let drawable = &draw.drawable;
@@ -75,6 +89,7 @@ pub(super) fn footprint(
         return None;
     }
     let (bounds, format) = surface(drawable.surface_id)?;
+    let bbox = &drawable.bbox;
     let mut out = Footprint { reads: Vec::new(), reads_dest: !draw.exact };
     let mut add = |id: u32, area: Rect| -> Option<()> {
         let (bounds, _) = surface(id)?;
@@ -93,6 +108,10 @@ pub(super) fn footprint(
             add(read.surface_id, read.area)?;
         }
     }
+    let same_depth = |image: &Image| match &image.kind {
+        ImageKind::Surface(id) => (surface(*id)?.1.bits() == format.bits()).then_some(()),
+        ImageKind::Bitmap(_) => Some(()),
+    };
     let mut whole = |image: &Image| match &image.kind {
         ImageKind::Surface(id) => add(*id, everything()),
         ImageKind::Bitmap(_) => Some(()),
@@ -134,6 +153,77 @@ pub(super) fn footprint(
         DrawOp::Invers { mask } => {
             partial = true;
             mask.image.as_ref().map_or(Some(()), whole)?;
+        }
+        DrawOp::Rop3 { src, src_area, brush, code, mask, .. } => {
+            // Stock clients abort on the codes that they lack and on sources smaller than the box, and take
+            // surfaces of any depth for one of the destination's.
+            let src = src.as_ref().filter(|_| clients_have(*code) && format.bits() >= 16)?;
+            if (src_area.width(), src_area.height()) != (bbox.width(), bbox.height()) {
+                return None;
+            }
+            drawable_source(src, format, surface)?;
+            same_depth(src)?;
+            if let Brush::Pattern { image, .. } = brush {
+                drawable_source(image, format, surface)?;
+                same_depth(image)?;
+                whole(image)?;
+            }
+            mask.image.as_ref().map_or(Some(()), whole)?;
+            partial = true;
+            if source(src, src_area, bbox, surface, &mut add)? {
+                return None;
+            }
+        }
+        DrawOp::Transparent { src, src_area, .. } => {
+            let src = src.as_ref().filter(|_| format.bits() >= 16)?;
+            drawable_source(src, format, surface)?;
+            same_depth(src)?;
+            partial = true;
+            if source(src, src_area, bbox, surface, &mut add)? {
+                return None;
+            }
+        }
+        DrawOp::Stroke(op) => {
+            partial = drawn_alike(op).then_some(true)?;
+            if let Brush::Pattern { image, .. } = &op.brush {
+                drawable_source(image, format, surface)?;
+                whole(image)?;
+            }
+        }
+        DrawOp::Text(op) => {
+            // Stock clients read 5-6-5 colours wrongly and 8-bit glyphs from the wrong row. High bytes of xRGB
+            // are as with alpha blends, see below.
+            let known = drawable.surface_id == 0 || format == SurfaceFormat::Argb;
+            let solid = |brush: &Brush| !matches!(brush, Brush::Pattern { .. });
+            let good = matches!(format, SurfaceFormat::Rgb555) || known && format.bits() == 32;
+            if !good || !solid(&op.fore_brush) || !solid(&op.back_brush) || !is_near(op) {
+                return None;
+            }
+            partial = true;
+        }
+        DrawOp::Composite(op) => {
+            // The high bytes of an xRGB result are anybody's guess; see below.
+            let known = drawable.surface_id == 0 || format != SurfaceFormat::Xrgb;
+            if !composite || !known || !composed_alike(op) {
+                return None;
+            }
+            for image in [op.src.as_ref()?].into_iter().chain(&op.mask) {
+                drawable_source(image, format, surface)?;
+                whole(image)?;
+            }
+            partial = true;
+        }
+        DrawOp::AlphaBlend { src, src_area, flags, .. } => {
+            const DEST_HAS_ALPHA: u8 = 1;
+            // Without alpha the high bytes of the result are anybody's guess, and off the screen somebody
+            // may read them as alpha later.
+            let known = flags & DEST_HAS_ALPHA != 0 || drawable.surface_id == 0;
+            let src = src.as_ref().filter(|_| known || format.bits() == 16)?;
+            drawable_source(src, format, surface)?;
+            partial = true;
+            if source(src, src_area, bbox, surface, &mut add)? {
+                return None;
+            }
         }
     }
     out.reads_dest |= partial;
@@ -199,6 +289,50 @@ fn rop_reads_dest(rop: u16) -> bool {
     OPS.iter().find(|(bit, _)| rop & bit != 0).is_some_and(|(_, reads)| *reads)
 }
 
+/// True for strokes that stock clients draw as the canvas does: solid lines of numbers that their arithmetic
+/// can take.
+fn drawn_alike(op: &Stroke) -> bool {
+    // 28.4. Products of four distances along a curve have to fit 64 bits.
+    const CURVE: i32 = 1 << 16;
+    const LINE: i32 = 1 << 19;
+    let curves = op.path.iter().any(Segment::is_bezier);
+    let far = if curves { CURVE } else { LINE };
+    let mut points = op.path.iter().flat_map(|s| &s.points);
+    let near = |v: i32| (-far..=far).contains(&v);
+    op.style.is_none() && !op.path.is_empty() && points.all(|p| near(p.x) && near(p.y))
+}
+
+/// True for text that stock clients can put together: they make one mask of all glyphs, however far apart.
+fn is_near(op: &Text) -> bool {
+    const FAR: i64 = 1 << 13;
+    let near = |v: i64| (-FAR..=FAR).contains(&v);
+    let good = |glyph: &Glyph| {
+        let (x, y) = glyph.corner();
+        let parts = [glyph.render_pos.x, glyph.render_pos.y, glyph.origin.x, glyph.origin.y];
+        let size = glyph.width.min(glyph.height) > 0 && glyph.width.max(glyph.height) < 1 << 12;
+        size && near(x) && near(y) && parts.iter().all(|v| near(i64::from(*v)))
+    };
+    op.depth != GlyphDepth::A8 && !op.glyphs.is_empty() && op.glyphs.iter().all(good)
+}
+
+/// True for compositions that every build of pixman does alike: operators that are exact on 8 bits, and no
+/// pixels between pixels.
+fn composed_alike(op: &Composite) -> bool {
+    const LAST_EXACT: u8 = 12; // ADD
+    let on_pixels = |transform: &Option<Transform>, filter: u8| {
+        transform.is_none() || matches!(filter, 0 | 3 /* fast, nearest */)
+    };
+    op.operator() <= LAST_EXACT
+        && on_pixels(&op.src_transform, op.src_filter())
+        && on_pixels(&op.mask_transform, op.mask_filter())
+}
+
+/// True for the ROP3 codes of stock clients: those that depend on all three operands. They abort on any other.
+fn clients_have(code: u8) -> bool {
+    let depends = |shift: u8, low: u8| code >> shift & low != code & low;
+    depends(4, 0x0f) && depends(2, 0x33) && depends(1, 0x55)
+}
+
 fn has(mask: &Mask) -> bool {
     mask.image.is_some()
 }
@@ -212,6 +346,21 @@ fn each_image(op: &DrawOp, mut visit: impl FnMut(&Image)) {
         DrawOp::Fill { brush, mask, .. } => (None, Some(brush), Some(mask)),
         DrawOp::Opaque { src, brush, mask, .. } => (src.as_ref(), Some(brush), Some(mask)),
         DrawOp::Copy { src, mask, .. } => (Some(src), None, Some(mask)),
+        DrawOp::Rop3 { src, brush, mask, .. } => (src.as_ref(), Some(brush), Some(mask)),
+        DrawOp::Transparent { src, .. } | DrawOp::AlphaBlend { src, .. } => {
+            (src.as_ref(), None, None)
+        }
+        DrawOp::Stroke(op) => (None, Some(&op.brush), None),
+        DrawOp::Text(op) => {
+            if let Brush::Pattern { image, .. } = &op.back_brush {
+                visit(image);
+            }
+            (None, Some(&op.fore_brush), None)
+        }
+        DrawOp::Composite(op) => {
+            op.src.iter().chain(&op.mask).for_each(&mut visit);
+            (None, None, None)
+        }
         DrawOp::CopyBits { .. } => (None, None, None),
         DrawOp::Blackness { mask } | DrawOp::Whiteness { mask } | DrawOp::Invers { mask } => {
             (None, None, Some(mask))
@@ -252,7 +401,7 @@ mod tests {
         };
         let bounds = Rect::from_size(0, 0, 8, 8);
         let draw = PipedDraw::new(drawable, bounds);
-        footprint(&draw, &|id| Some((bounds, if id == 0 { to } else { from }))).is_some()
+        footprint(&draw, true, &|id| Some((bounds, if id == 0 { to } else { from }))).is_some()
     }
 
     #[test]
@@ -267,5 +416,14 @@ mod tests {
                 assert!(!is_sent(op, from, to), "{op} {from:?} to {to:?}");
             }
         }
+    }
+
+    #[test]
+    fn stock_clients_lack_the_codes_of_the_list() {
+        let lacking: Vec<u8> = (0..=255).filter(|code| !clients_have(*code)).collect();
+        let list = "00 03 05 0a 0c 0f 11 22 30 33 3c 3f 44 50 55 5a 5f 66 77 88 99 a0 a5 aa af bb c0 c3 \
+                    cc cf dd ee f0 f3 f5 fa fc ff";
+        let list: Vec<u8> = list.split(' ').map(|n| u8::from_str_radix(n, 16).unwrap()).collect();
+        assert_eq!(lacking, list);
     }
 }

@@ -6,11 +6,15 @@ use super::error::{CommandError, Reason};
 use super::image::{Images, Role};
 use super::source::{CHUNK_HEADER, Source};
 use super::{DisplayCommand, payload, solid_area, with_release};
-use crate::protocol::geometry::{Point, Rect};
+use super::{path, text};
+use crate::protocol::geometry::{Point, Point16, Rect};
 use crate::protocol::wire::Reader;
 use crate::qxl::command::{CommandExt, FLAG_COMPAT, FLAG_COMPAT_16BPP};
 use crate::qxl::guest::GuestError;
-use crate::qxl::model::{Brush, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceRead};
+use crate::qxl::model::{
+    Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask, SurfaceRead, Transform,
+};
+use crate::sys::pixman;
 
 /// Bytes of the part that depends on the draw type.
 const BODY: usize = 68;
@@ -25,6 +29,9 @@ const COMPAT: usize = 8 /* release */ + 1 /* effect */ + 1 /* type */ + 2 /* bit
 /// Highest of `QXL_EFFECT_*`.
 const MAX_EFFECT: u8 = 7;
 
+/// `SPICE_ALPHA_FLAGS_*` that mean something.
+const ALPHA_FLAGS: u8 = 3;
+
 /// `QXL_DRAW_*`.
 mod draw {
     pub const NOP: u8 = 0;
@@ -37,6 +44,10 @@ mod draw {
     pub const WHITENESS: u8 = 7;
     pub const INVERS: u8 = 8;
     pub const ROP3: u8 = 9;
+    pub const STROKE: u8 = 10;
+    pub const TEXT: u8 = 11;
+    pub const TRANSPARENT: u8 = 12;
+    pub const ALPHA_BLEND: u8 = 13;
     pub const COMPOSITE: u8 = 14;
 }
 
@@ -117,11 +128,10 @@ fn drawable(
 ) -> Result<Drawable, Reason> {
     let compat = flags & FLAG_COMPAT != 0;
     match head.kind {
-        draw::FILL..=draw::INVERS => {}
+        draw::FILL..=draw::ALPHA_BLEND => {}
         draw::COMPOSITE if compat => return Err(Reason::DrawType(head.kind)),
-        draw::NOP | draw::ROP3..=draw::COMPOSITE => {
-            return Err(Reason::UnsupportedDraw(head.kind));
-        }
+        draw::COMPOSITE => {}
+        draw::NOP => return Err(Reason::UnsupportedDraw(head.kind)),
         kind => return Err(Reason::DrawType(kind)),
     }
     if head.effect > MAX_EFFECT {
@@ -135,7 +145,8 @@ fn drawable(
         head.reads.push(SurfaceRead { surface_id: 0, area });
     }
     let images = Images { source, reads: &head.reads, rgb555: flags & FLAG_COMPAT_16BPP != 0 };
-    let (op, self_bitmap_area) = operation(images, head.kind, bbox, head.self_bitmap, body)?;
+    let kind = Kind { draw: head.kind, compat };
+    let (op, self_bitmap_area) = operation(images, kind, bbox, head.self_bitmap, body)?;
     Ok(Drawable {
         surface_id: head.surface_id,
         effect: head.effect,
@@ -148,38 +159,59 @@ fn drawable(
     })
 }
 
+/// Which layout a body has.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// `QXL_DRAW_*`.
+    draw: u8,
+    /// In compatibility mode.
+    compat: bool,
+}
+
 /// The operation, and the part of the destination that is its source if it has no other.
 fn operation(
     mut images: Images<'_, '_>,
-    kind: u8,
+    kind: Kind,
     bbox: Rect,
     self_bitmap: Option<Rect>,
     body: &mut Reader<'_>,
 ) -> Result<(DrawOp, Option<Rect>), Reason> {
-    let op = match kind {
+    let op = match kind.draw {
         draw::FILL => {
             let brush = brush(&mut images, body)?;
             let rop = body.u16()?;
             DrawOp::Fill { brush, rop, mask: mask(&mut images, body)? }
         }
         draw::OPAQUE => {
-            let addr = body.u64()?;
-            let src_area = solid_area("source area", body.rect()?)?;
-            let (src, self_area) = match self_bitmap {
-                Some(area) if addr == 0 => {
-                    let area = solid_area("self bitmap", area)?;
-                    inside(src_area, area.width(), area.height())?;
-                    (None, Some(area))
-                }
-                _ => (Some(source_image(&mut images, addr, src_area)?), None),
-            };
+            let (src, src_area, self_area) = source(&mut images, self_bitmap, body)?;
             let brush = brush(&mut images, body)?;
             let rop = body.u16()?;
             let nearest = scale_mode(body)?;
             let mask = mask(&mut images, body)?;
             return Ok((DrawOp::Opaque { src, src_area, brush, rop, nearest, mask }, self_area));
         }
-        draw::COPY | draw::BLEND => {
+        draw::ROP3 => {
+            let (src, src_area, self_area) = source(&mut images, self_bitmap, body)?;
+            let brush = brush(&mut images, body)?;
+            let code = body.u8()?;
+            let nearest = scale_mode(body)?;
+            let mask = mask(&mut images, body)?;
+            return Ok((DrawOp::Rop3 { src, src_area, brush, code, nearest, mask }, self_area));
+        }
+        draw::TRANSPARENT => {
+            let (src, src_area, self_area) = source(&mut images, self_bitmap, body)?;
+            let (src_color, true_color) = (body.u32()?, body.u32()?);
+            return Ok((DrawOp::Transparent { src, src_area, src_color, true_color }, self_area));
+        }
+        draw::ALPHA_BLEND => {
+            // The old layout has no flags: neither side has alpha then.
+            let [flags, _] = if kind.compat { [0; 2] } else { body.u16()?.to_le_bytes() };
+            let flags = flags & ALPHA_FLAGS;
+            let alpha = body.u8()?;
+            let (src, src_area, self_area) = source(&mut images, self_bitmap, body)?;
+            return Ok((DrawOp::AlphaBlend { src, src_area, flags, alpha }, self_area));
+        }
+        copy @ (draw::COPY | draw::BLEND) => {
             // `self_bitmap` means nothing here, although some drivers set it.
             let addr = body.u64()?;
             let src_area = solid_area("source area", body.rect()?)?;
@@ -187,7 +219,7 @@ fn operation(
             let rop = body.u16()?;
             let nearest = scale_mode(body)?;
             let mask = mask(&mut images, body)?;
-            DrawOp::Copy { src, src_area, rop, nearest, mask, blend: kind == draw::BLEND }
+            DrawOp::Copy { src, src_area, rop, nearest, mask, blend: copy == draw::BLEND }
         }
         draw::COPY_BITS => {
             let src = body.point()?;
@@ -197,9 +229,95 @@ fn operation(
         draw::BLACKNESS => DrawOp::Blackness { mask: mask(&mut images, body)? },
         draw::WHITENESS => DrawOp::Whiteness { mask: mask(&mut images, body)? },
         draw::INVERS => DrawOp::Invers { mask: mask(&mut images, body)? },
+        draw::STROKE => DrawOp::Stroke(Box::new(path::stroke(&mut images, body)?)),
+        draw::TEXT => DrawOp::Text(Box::new(text::text(&mut images, body)?)),
+        draw::COMPOSITE => return composite(&mut images, self_bitmap, body),
         other => return Err(Reason::DrawType(other)),
     };
     Ok((op, None))
+}
+
+/// `QXLComposite`.
+fn composite(
+    images: &mut Images<'_, '_>,
+    self_bitmap: Option<Rect>,
+    body: &mut Reader<'_>,
+) -> Result<(DrawOp, Option<Rect>), Reason> {
+    let flags = body.u32()? & Composite::GUEST_FLAGS;
+    let (src, src_transform) = (body.u64()?, body.u64()?);
+    let (mask, mask_transform) = (body.u64()?, body.u64()?);
+    let mut origin = || -> Result<Point16, Reason> {
+        let (x, y) = (body.i16()?, body.i16()?);
+        Ok(Point16 { x, y })
+    };
+    let (src_origin, mask_origin) = (origin()?, origin()?);
+    let mut out = Composite {
+        flags: if mask == 0 { flags & !Composite::MASK_FLAGS } else { flags },
+        src: None,
+        src_transform: None,
+        mask: None,
+        mask_transform: None,
+        src_origin,
+        mask_origin,
+    };
+    if !pixman::is_operator(out.operator()) {
+        return Err(Reason::CompositeOperator(out.operator()));
+    }
+    for (part, filter) in [("source", out.src_filter()), ("mask", out.mask_filter())] {
+        if !pixman::is_filter(filter) {
+            return Err(Reason::CompositeFilter { part, filter });
+        }
+    }
+    let self_area = match self_bitmap {
+        Some(area) if src == 0 => Some(solid_area("self bitmap", area)?),
+        _ => {
+            out.src = Some(images.parse("source", src, Role::Color)?);
+            None
+        }
+    };
+    if src_transform != 0 {
+        out.src_transform = Some(transform(images.source, src_transform)?);
+        out.flags |= Composite::HAS_SRC_TRANSFORM;
+    }
+    if mask != 0 {
+        out.mask = Some(images.parse("mask", mask, Role::Color)?);
+        out.flags |= Composite::HAS_MASK;
+        if mask_transform != 0 {
+            out.mask_transform = Some(transform(images.source, mask_transform)?);
+            out.flags |= Composite::HAS_MASK_TRANSFORM;
+        }
+    }
+    Ok((DrawOp::Composite(Box::new(out)), self_area))
+}
+
+/// `QXLTransform`.
+fn transform(source: &Source<'_>, addr: u64) -> Result<Transform, Reason> {
+    let bytes = source.fetch::<{ 6 * 4 }>("transform", addr, 0)?;
+    let mut fields = Reader::new(&bytes);
+    let mut out = [0; 6];
+    for value in &mut out {
+        *value = fields.i32()?;
+    }
+    Ok(out)
+}
+
+/// A source that may be the destination itself: image or none, its part that is used, and the part
+/// of the destination that is the image if there is none.
+fn source(
+    images: &mut Images<'_, '_>,
+    self_bitmap: Option<Rect>,
+    body: &mut Reader<'_>,
+) -> Result<(Option<Image>, Rect, Option<Rect>), Reason> {
+    let addr = body.u64()?;
+    let src_area = solid_area("source area", body.rect()?)?;
+    match self_bitmap {
+        Some(area) if addr == 0 => {
+            let area = solid_area("self bitmap", area)?;
+            inside(src_area, area.width(), area.height())?;
+            Ok((None, src_area, Some(area)))
+        }
+        _ => Ok((Some(source_image(images, addr, src_area)?), src_area, None)),
+    }
 }
 
 /// The source of a copying operation, with the part that is used inside it.
@@ -272,7 +390,7 @@ fn clip(
 }
 
 /// `QXLBrush`, 20 bytes.
-fn brush(images: &mut Images<'_, '_>, body: &mut Reader<'_>) -> Result<Brush, Reason> {
+pub(super) fn brush(images: &mut Images<'_, '_>, body: &mut Reader<'_>) -> Result<Brush, Reason> {
     const NONE: u32 = 0;
     const SOLID: u32 = 1;
     const PATTERN: u32 = 2;

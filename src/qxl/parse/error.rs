@@ -113,6 +113,17 @@ pub enum Reason {
     /// Not one of `SPICE_BRUSH_TYPE_*`.
     #[error("brush type {0}")]
     BrushType(u32),
+    /// Clients hand this number to pixman, which has no such operator.
+    #[error("composite operator {0:#x}")]
+    CompositeOperator(u8),
+    /// Clients hand this number to pixman, which has no such filter or needs parameters for it.
+    #[error("{part}: filter {filter}")]
+    CompositeFilter {
+        /// Source or mask.
+        part: &'static str,
+        /// The filter.
+        filter: u8,
+    },
     /// Neither of the two scale modes.
     #[error("scale mode {0}")]
     ScaleMode(u8),
@@ -126,6 +137,31 @@ pub enum Reason {
         part: &'static str,
         /// `SPICE_IMAGE_TYPE_*`.
         kind: u8,
+    },
+    /// A path that no client could draw.
+    #[error("path {0}")]
+    Path(&'static str),
+    /// A point of a path so far out that sums overflow.
+    #[error("path leads to {x},{y} (28.4)")]
+    PathPoint {
+        /// Column, 28.4.
+        x: i32,
+        /// Row, 28.4.
+        y: i32,
+    },
+    /// A dashed line without the length of a pixel; clients would look for its end for ever.
+    #[error("dashed line of {0} lengths without a pixel")]
+    NoDashes(usize),
+    /// Not one of `SPICE_STRING_FLAGS_RASTER_*`.
+    #[error("string flags {0:#x}")]
+    GlyphDepth(u16),
+    /// Another number of glyphs than announced.
+    #[error("{have} bytes do not hold {length} glyphs")]
+    Glyphs {
+        /// Glyphs that were announced.
+        length: u16,
+        /// Bytes that are there.
+        have: usize,
     },
     /// Legal, and not implemented yet.
     #[error("{0} is not implemented yet")]

@@ -18,9 +18,11 @@ mod drawable;
 mod error;
 mod image;
 mod monitors;
+mod path;
 mod source;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use cursor::parse_cursor_command;
 pub use error::{CommandError, Reason};

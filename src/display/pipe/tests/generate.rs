@@ -104,6 +104,17 @@ pub(super) fn any_draw() -> impl Strategy<Value = Drawable> {
                 src, src_area: Rect::default(), brush, rop, nearest: true, mask,
             }
         ),
+        2 => (any_image(), any_brush(), any::<u8>(), any_mask()).prop_map(
+            |(src, brush, code, mask)| DrawOp::Rop3 {
+                src: Some(src), src_area: Rect::default(), brush, code, nearest: true, mask,
+            }
+        ),
+        2 => (any_image(), any::<u32>()).prop_map(|(src, true_color)| DrawOp::Transparent {
+            src: Some(src), src_area: Rect::default(), src_color: 0, true_color,
+        }),
+        2 => (any_image(), any::<u8>(), 0..4u8).prop_map(|(src, alpha, flags)| DrawOp::AlphaBlend {
+            src: Some(src), src_area: Rect::default(), flags, alpha,
+        }),
         4 => any_point().prop_map(|src| DrawOp::CopyBits { src }),
         1 => any_mask().prop_map(|mask| DrawOp::Blackness { mask }),
         1 => any_mask().prop_map(|mask| DrawOp::Whiteness { mask }),
@@ -116,12 +127,20 @@ pub(super) fn any_draw() -> impl Strategy<Value = Drawable> {
     let dest = prop_oneof![1 => Just(0u32), 1 => 0..SURFACES];
     (dest, any_rect(), clip, op, any_point(), prop::bool::weighted(0.1), any::<Option<u32>>())
         .prop_map(|(surface_id, bbox, clip, mut op, from, scaled, fitting)| {
-            if let DrawOp::Copy { src_area, .. } | DrawOp::Opaque { src_area, .. } = &mut op {
+            if let DrawOp::Copy { src_area, .. }
+            | DrawOp::Opaque { src_area, .. }
+            | DrawOp::Rop3 { src_area, .. }
+            | DrawOp::Transparent { src_area, .. }
+            | DrawOp::AlphaBlend { src_area, .. } = &mut op
+            {
                 *src_area = source_area(&bbox, from, scaled);
             }
             // Half of the sources fill their box, as nearly all of a real guest do.
             if let DrawOp::Copy { src, src_area, .. }
-            | DrawOp::Opaque { src: Some(src), src_area, .. } = &mut op
+            | DrawOp::Opaque { src: Some(src), src_area, .. }
+            | DrawOp::Rop3 { src: Some(src), src_area, .. }
+            | DrawOp::Transparent { src: Some(src), src_area, .. }
+            | DrawOp::AlphaBlend { src: Some(src), src_area, .. } = &mut op
                 && let Some(seed) = fitting
             {
                 *src = filled(bbox.width(), bbox.height(), seed);
@@ -136,7 +155,10 @@ pub(super) fn any_draw() -> impl Strategy<Value = Drawable> {
             };
             match &op {
                 DrawOp::Copy { src, .. } => note(src),
-                DrawOp::Opaque { src, brush, .. } => {
+                DrawOp::Transparent { src, .. } | DrawOp::AlphaBlend { src, .. } => {
+                    src.iter().for_each(&mut note);
+                }
+                DrawOp::Opaque { src, brush, .. } | DrawOp::Rop3 { src, brush, .. } => {
                     src.iter().for_each(&mut note);
                     if let Brush::Pattern { image, .. } = brush {
                         note(image);

@@ -129,12 +129,6 @@ fn drawables_with_bad_heads_are_released() {
             ("type 15", typed(15), Exactly(Reason::DrawType(15))),
             ("type 255", typed(255), Exactly(Reason::DrawType(255))),
             ("nop", typed(0), Exactly(Reason::UnsupportedDraw(0))),
-            ("rop3", typed(9), Exactly(Reason::UnsupportedDraw(9))),
-            ("stroke", typed(10), Exactly(Reason::UnsupportedDraw(10))),
-            ("text", typed(11), Exactly(Reason::UnsupportedDraw(11))),
-            ("transparent", typed(12), Exactly(Reason::UnsupportedDraw(12))),
-            ("alpha blend", typed(13), Exactly(Reason::UnsupportedDraw(13))),
-            ("composite", typed(14), Exactly(Reason::UnsupportedDraw(14))),
             ("left of the surface", boxed(rect(-1, 0, 8, 4)), area(rect(-1, 0, 8, 4))),
             ("above the surface", boxed(rect(0, -1, 8, 4)), area(rect(0, -1, 8, 4))),
             ("inverted columns", boxed(rect(9, 0, 8, 4)), area(rect(9, 0, 8, 4))),
@@ -143,6 +137,221 @@ fn drawables_with_bad_heads_are_released() {
             ("no row", boxed(rect(0, 4, 8, 4)), empty(rect(0, 4, 8, 4))),
         ],
     );
+}
+
+#[test]
+fn bad_sources_of_ternary_transparent_and_blended_draws_are_released() {
+    let mut ram = TestRam::new(65_536);
+    let image = rgb(&mut ram);
+    let whole = rect(0, 0, 8, 4);
+    let bodies: [(u8, usize, Vec<u8>); 3] = [
+        (9, 0, rop3(image, whole, &brush(1, 7), &mask(0, 0))),
+        (12, 0, transparent(image, whole)),
+        (13, 3, alpha_blend(image, whole)),
+    ];
+    for (kind, source, body) in bodies {
+        let with = |addr: u64, area: Rect| {
+            let payload = drawable(kind, &body).with_u64(at::BODY + source, addr);
+            payload.with_rect(at::BODY + source + 8, area)
+        };
+        let itself = |self_area: Rect, area: Rect| {
+            with(0, area).with_u8(at::SELF_BITMAP, 1).with_rect(at::SELF_AREA, self_area)
+        };
+        let area = |part, rect| Exactly(Reason::Area { part, rect });
+        let outside = |rect| Exactly(Reason::OutsideImage { rect, width: 8, height: 4 });
+        let empty = rect(3, 0, 3, 4);
+        refused_draws(
+            &mut ram,
+            vec![
+                ("no source", with(0, whole), Exactly(Reason::NoImage("source"))),
+                ("source nowhere", with(NOWHERE, whole), NotMapped("source")),
+                ("left", with(image, rect(-1, 0, 8, 4)), area("source area", rect(-1, 0, 8, 4))),
+                ("above", with(image, rect(0, -1, 8, 4)), area("source area", rect(0, -1, 8, 4))),
+                ("inverted", with(image, rect(0, 3, 8, 2)), area("source area", rect(0, 3, 8, 2))),
+                ("too wide", with(image, rect(0, 0, 9, 4)), outside(rect(0, 0, 9, 4))),
+                ("too high", with(image, rect(0, 0, 8, 5)), outside(rect(0, 0, 8, 5))),
+                (
+                    "empty",
+                    with(image, empty),
+                    Exactly(Reason::EmptyArea { part: "source area", rect: empty }),
+                ),
+                (
+                    "negative self bitmap",
+                    itself(rect(-8, 0, 0, 4), whole),
+                    area("self bitmap", rect(-8, 0, 0, 4)),
+                ),
+                (
+                    "more than the self bitmap",
+                    itself(rect(10, 10, 18, 14), rect(0, 0, 9, 4)),
+                    outside(rect(0, 0, 9, 4)),
+                ),
+            ],
+        );
+    }
+    let ternary = |brush: &[u8], mask: &[u8]| drawable(9, &rop3(image, whole, brush, mask));
+    refused_draws(
+        &mut ram,
+        vec![
+            (
+                "scale mode of rop3",
+                ternary(&brush(1, 0), &mask(0, 0)).with_u8(at::BODY + 45, 2),
+                Exactly(Reason::ScaleMode(2)),
+            ),
+            (
+                "brush type of rop3",
+                ternary(&brush(9, 0), &mask(0, 0)),
+                Exactly(Reason::BrushType(9)),
+            ),
+            ("pattern of rop3", ternary(&brush(2, NOWHERE), &mask(0, 0)), NotMapped("pattern")),
+            ("mask of rop3", ternary(&brush(1, 0), &mask(0, NOWHERE)), NotMapped("mask")),
+        ],
+    );
+}
+
+#[test]
+fn bad_strokes_are_released() {
+    let mut ram = TestRam::new(65_536);
+    let line = &[(1, vec![(0, 0), (160, 160)])][..];
+    let good = path(&mut ram, line);
+    let lengths = ram.put(&[0i32, 256 << 4, 8, 16 << 8].map(i32::to_le_bytes).concat());
+    let styled = |nseg, style| drawable(10, &stroke(good, 8, nseg, style));
+    let no_dashes = |n| Exactly(Reason::NoDashes(n));
+    let far = 1 << 27;
+    let mut of = |segments: &[(u32, Vec<(i32, i32)>)]| {
+        drawable(10, &stroke(path(&mut ram, segments), 0, 0, 0))
+    };
+    let bad = |why| Exactly(Reason::Path(why));
+    let before = "goes on before it began";
+    let curve = "has a curve of other than three points";
+    let p = (16, 16);
+    let mut table = vec![
+        ("styled without lengths", styled(0, lengths), no_dashes(0)),
+        ("lengths of no pixel", styled(4, lengths), no_dashes(4)),
+        ("lengths nowhere", styled(4, NOWHERE), NotMapped("style")),
+        ("lengths at null", styled(4, 0), NotMapped("style")),
+        ("path nowhere", drawable(10, &stroke(NOWHERE, 0, 0, 0)), NotMapped("path")),
+        ("line before a point", of(&[(0, vec![p])]), bad(before)),
+        ("curve before a point", of(&[(16, vec![p; 3])]), bad(before)),
+        ("close before a point", of(&[(10, vec![]), (1, vec![p])]), bad(before)),
+        ("line after the end", of(&[(3, vec![p, p]), (0, vec![p])]), bad(before)),
+        ("begin without a point", of(&[(1, vec![]), (0, vec![p])]), bad("begins without a point")),
+        ("curve of two points", of(&[(1, vec![p]), (16, vec![p; 2])]), bad(curve)),
+        ("beginning curve of three points", of(&[(17, vec![p; 3])]), bad(curve)),
+        (
+            "far right",
+            of(&[(1, vec![p, (far + 1, 0)])]),
+            Exactly(Reason::PathPoint { x: far + 1, y: 0 }),
+        ),
+        (
+            "far up",
+            of(&[(1, vec![p, (0, i32::MIN)])]),
+            Exactly(Reason::PathPoint { x: 0, y: i32::MIN }),
+        ),
+    ];
+    let mut cut = Vec::new();
+    cut.put_u32(1).put_u32(0x2000_0001).put_bytes(&[0; 8]);
+    let cut = path_of(&mut ram, &cut);
+    let want = Reason::DataSize { part: "path", have: 8, need: 0x1_0000_0008 };
+    table.push(("more points than bytes", drawable(10, &stroke(cut, 0, 0, 0)), Exactly(want)));
+    let mut long = Vec::new();
+    long.put_u32(0).put_u32(2 << 20).put_u64(0).put_u64(0);
+    let long = ram.put(&long);
+    let want = Reason::TooMuchData { part: "path", bytes: 2 << 20, left: 1 << 20 };
+    let long = drawable(10, &stroke(long, 0, 0, 0));
+    refused_draws(&mut ram, table);
+    let command = command(&mut ram, CMD_DRAW, &long);
+    let error = display(&ram, &command, &Limits::default()).unwrap_err();
+    assert!(error.reason == want || matches!(error.reason, Reason::Address { part: "path", .. }));
+}
+
+#[test]
+fn bad_strings_are_released() {
+    let mut ram = TestRam::new(65_536);
+    let glyph = glyph(9, 3, &[0; 6]);
+    let mut of = |size: usize, length, flags, data: &[u8]| {
+        let mut out = Vec::new();
+        out.put_u32(u32::try_from(size).unwrap()).put_u16(length).put_u16(flags);
+        out.put_bytes(&chunk(data, 0));
+        drawable(11, &text(ram.put(&out)))
+    };
+    let wrong = |length| Exactly(Reason::Glyphs { length, have: 26 });
+    let mut table = vec![
+        ("no depth", of(26, 1, 8, &glyph), Exactly(Reason::GlyphDepth(8))),
+        ("unknown depth", of(26, 1, 0xfff8, &glyph), Exactly(Reason::GlyphDepth(0xfff8))),
+        ("one glyph too many", of(26, 2, 1, &glyph), wrong(2)),
+        ("none announced", of(26, 0, 1, &glyph), wrong(0)),
+        ("rows cut off", of(26, 1, 2, &glyph), wrong(1)),
+        (
+            "head cut off",
+            of(19, 1, 1, &glyph[..19]),
+            Exactly(Reason::Glyphs { length: 1, have: 19 }),
+        ),
+        (
+            "size of another string",
+            of(25, 1, 1, &glyph),
+            Exactly(Reason::DataSize { part: "string", have: 26, need: 25 }),
+        ),
+        (
+            "huge size",
+            of(17 << 20, 1, 1, &glyph),
+            Exactly(Reason::TooMuchData { part: "string", bytes: 17 << 20, left: 16 << 20 }),
+        ),
+    ];
+    table.push(("string nowhere", drawable(11, &text(NOWHERE)), NotMapped("string")));
+    table.push((
+        "brush of text",
+        drawable(11, &text(0)).with_u32(at::BODY + 24, 3),
+        Exactly(Reason::BrushType(3)),
+    ));
+    table.push((
+        "background of text",
+        drawable(11, &text(0)).with_u32(at::BODY + 44, 4),
+        Exactly(Reason::BrushType(4)),
+    ));
+    refused_draws(&mut ram, table);
+}
+
+#[test]
+fn bad_compositions_are_released() {
+    let mut ram = TestRam::new(65_536);
+    let image = rgb(&mut ram);
+    let surface = surface_image(&mut ram, 12);
+    let with = |flags, src, turn, mask, mask_turn| {
+        drawable(14, &composite(flags, src, turn, mask, mask_turn))
+    };
+    let operator = |op| Exactly(Reason::CompositeOperator(op));
+    let filter = |part, filter| Exactly(Reason::CompositeFilter { part, filter });
+    let mut table = vec![
+        ("source filter 5", with(0x503, image, 0, 0, 0), filter("source", 5)),
+        ("source filter 7", with(0x703, image, 0, 0, 0), filter("source", 7)),
+        ("mask filter 6", with(0x3003, image, 0, image, 0), filter("mask", 6)),
+        ("no source", with(3, 0, 0, 0, 0), Exactly(Reason::NoImage("source"))),
+        ("source nowhere", with(3, NOWHERE, 0, 0, 0), NotMapped("source")),
+        ("mask nowhere", with(3, image, 0, NOWHERE, 0), NotMapped("mask")),
+        ("transform nowhere", with(3, image, NOWHERE, 0, 0), NotMapped("transform")),
+        ("mask transform nowhere", with(3, image, 0, image, NOWHERE), NotMapped("transform")),
+        (
+            "undeclared source",
+            with(3, surface, 0, 0, 0),
+            Exactly(Reason::UndeclaredSurface { part: "source", id: 12 }),
+        ),
+        (
+            "undeclared mask",
+            with(3, image, 0, surface, 0),
+            Exactly(Reason::UndeclaredSurface { part: "mask", id: 12 }),
+        ),
+        (
+            "negative self bitmap",
+            with(3, 0, 0, 0, 0)
+                .with_u8(at::SELF_BITMAP, 1)
+                .with_rect(at::SELF_AREA, rect(-8, 0, 0, 4)),
+            Exactly(Reason::Area { part: "self bitmap", rect: rect(-8, 0, 0, 4) }),
+        ),
+    ];
+    for op in [0x0e, 0x0f, 0x1c, 0x1f, 0x2c, 0x2f, 0x3f, 0x40, 0x80, 0xff] {
+        table.push(("operator", with(u32::from(op), image, 0, 0, 0), operator(op)));
+    }
+    refused_draws(&mut ram, table);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::protocol::geometry::{Point, Point16};
 use crate::qxl::command::FLAG_COMPAT_16BPP;
 use crate::qxl::memslot::testing::HOST;
 use crate::qxl::model::{
-    Bitmap, BitmapFormat, Brush, DrawOp, Image, ImageKind, SurfaceFormat, SurfaceRead,
+    Bitmap, BitmapFormat, Brush, DrawOp, GlyphDepth, Image, ImageKind, SurfaceFormat, SurfaceRead,
 };
 
 /// 128 bytes that all differ.
@@ -131,6 +131,129 @@ fn opaque_takes_an_image_or_the_destination_itself() {
     let without = drawn(&mut ram, &without, 0);
     assert_eq!(without.self_bitmap_area, Some(self_area));
     assert!(matches!(without.op, DrawOp::Opaque { src: None, .. }));
+}
+
+#[test]
+fn ternary_transparent_and_blended_draws_have_their_numbers() {
+    let mut ram = TestRam::new(8192);
+    let image = rgb(&mut ram);
+    let area = rect(1, 0, 8, 4);
+    let op = drawn(&mut ram, &drawable(9, &rop3(image, area, &brush(1, 7), &mask(0, 0))), 0).op;
+    let DrawOp::Rop3 { src: Some(src), src_area, brush, code: 0xe2, nearest: true, mask } = op
+    else {
+        panic!("{op:?}")
+    };
+    assert_eq!(*bitmap(&src).data, pixels());
+    assert!(matches!(brush, Brush::Solid(7)) && src_area == area && mask.image.is_none());
+
+    let op = drawn(&mut ram, &drawable(12, &transparent(image, area)), 0).op;
+    let DrawOp::Transparent { src: Some(_), src_area, src_color: 11, true_color: 22 } = op else {
+        panic!("{op:?}")
+    };
+    assert_eq!(src_area, area);
+
+    let op = drawn(&mut ram, &drawable(13, &alpha_blend(image, area)), 0).op;
+    let DrawOp::AlphaBlend { src: Some(_), src_area, flags: 2, alpha: 99 } = op else {
+        panic!("{op:?}")
+    };
+    assert_eq!(src_area, area);
+
+    // The old layout has no flags.
+    let op = drawn(&mut ram, &compat_drawable(13, &alpha_blend(image, area)[2..]), FLAG_COMPAT).op;
+    let DrawOp::AlphaBlend { src: Some(_), src_area, flags: 0, alpha: 99 } = op else {
+        panic!("{op:?}")
+    };
+    assert_eq!(src_area, area);
+}
+
+#[test]
+fn compositions_have_the_flags_of_what_follows() {
+    let mut ram = TestRam::new(8192);
+    let image = rgb(&mut ram);
+    let data = ram.put(&[7; 32]);
+    let alpha = TestBitmap { format: 10, stride: 8, data, ..RGB }.put(&mut ram);
+    let turn = ram.put(&[1i32, -2, 3, -4, 5, i32::MIN].map(i32::to_le_bytes).concat());
+    let all = 0xffff_ff03 & !(0x24 << 8);
+    let cases = [
+        ((turn, alpha, turn), 0x01ff_db03),
+        ((0, alpha, 0), 0x01cf_db03),
+        // Whatever was said of the mask goes with it, its transform too.
+        ((turn, 0, turn), 0x0150_c303),
+    ];
+    for ((src_turn, mask, mask_turn), flags) in cases {
+        let payload = drawable(14, &composite(all, image, src_turn, mask, mask_turn));
+        let DrawOp::Composite(op) = drawn(&mut ram, &payload, 0).op else { panic!() };
+        assert_eq!(op.flags, flags, "{:#x}", op.flags);
+        assert_eq!(op.operator(), 3);
+        assert_eq!((op.src_filter(), op.src_repeat()), (3, 3));
+        assert!(op.src.is_some() && op.mask.is_some() == (mask != 0));
+        assert_eq!(op.src_transform, (src_turn != 0).then_some([1, -2, 3, -4, 5, i32::MIN]));
+        assert_eq!(op.mask_transform.is_some(), mask != 0 && mask_turn != 0);
+        assert_eq!(
+            (op.src_origin, op.mask_origin),
+            (Point16 { x: -1, y: 2 }, Point16 { x: 3, y: -4 })
+        );
+    }
+}
+
+#[test]
+fn strokes_have_their_path_and_dashes() {
+    let mut ram = TestRam::new(8192);
+    let path = path(
+        &mut ram,
+        &[
+            (1, vec![(0, 0), (1 << 27, -(1 << 27))]),
+            (0xff10, vec![(1, 2), (3, 4), (5, 6)]),
+            (10, vec![]),
+            (17, vec![(7, 8); 7]),
+        ],
+    );
+    let lengths = ram.put(&[0i32, 16].map(i32::to_le_bytes).concat());
+    let DrawOp::Stroke(op) = drawn(&mut ram, &drawable(10, &stroke(path, 0xff, 2, lengths)), 0).op
+    else {
+        panic!()
+    };
+    let shape: Vec<_> = op.path.iter().map(|s| (s.flags, s.points.len())).collect();
+    assert_eq!(shape, [(1, 2), (16, 3), (10, 0), (17, 7)]);
+    assert_eq!((op.path[1].points[2].x, op.path[1].points[2].y), (5, 6));
+    assert_eq!((op.flags, op.style.as_deref()), (12, Some(&[0, 16][..])));
+    assert_eq!((op.fore_mode, op.back_mode), (64, 7));
+    assert!(matches!(op.brush, Brush::Solid(0xaabbcc)));
+    // Without dashes neither their number nor their address nor the gap means anything.
+    let DrawOp::Stroke(op) = drawn(&mut ram, &drawable(10, &stroke(path, 4, 9, NOWHERE)), 0).op
+    else {
+        panic!()
+    };
+    assert_eq!((op.flags, op.style.as_deref()), (0, None));
+}
+
+#[test]
+fn text_has_its_glyphs_and_the_first_depth_of_its_flags() {
+    let mut ram = TestRam::new(8192);
+    for (flags, depth, rows) in [
+        (0xf9, GlyphDepth::A1, 6),
+        (7, GlyphDepth::A1, 6),
+        (6, GlyphDepth::A4, 15),
+        (12, GlyphDepth::A8, 27),
+    ] {
+        let data = [glyph(9, 3, &vec![0x5a; rows]), glyph(0, 9, &[]), glyph(9, 3, &vec![1; rows])];
+        let data = data.concat();
+        let mut string = Vec::new();
+        string.put_u32(u32::try_from(data.len()).unwrap()).put_u16(3).put_u16(flags);
+        string.put_bytes(&chunk(&data[..30], put_chunks(&mut ram, &data[30..], 11)));
+        let string = ram.put(&string);
+        let DrawOp::Text(op) = drawn(&mut ram, &drawable(11, &text(string)), 0).op else {
+            panic!()
+        };
+        assert_eq!((op.depth, op.top_down, &*op.data), (depth, flags & 8 != 0, &data));
+        assert_eq!(op.glyphs.len(), 3);
+        let last = &op.glyphs[2];
+        assert_eq!((last.corner(), last.width, last.height), ((4, 6), 9, 3));
+        assert_eq!(op.data[last.data.clone()], vec![1; rows]);
+        assert_eq!(op.back_area, rect(1, 2, 3, 4));
+        assert!(matches!((&op.fore_brush, &op.back_brush), (Brush::Solid(5), Brush::Solid(6))));
+        assert_eq!((op.fore_mode, op.back_mode), (8, 9));
+    }
 }
 
 #[test]

@@ -117,6 +117,78 @@ fn opaque(image: u64, src_area: Rect) -> Vec<u8> {
     out
 }
 
+/// Body of ROP3.
+fn rop3(image: u64, src_area: Rect, brush: &[u8], mask: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u64(image).put_rect(&src_area).put_bytes(brush).put_u8(0xe2).put_u8(1).put_bytes(mask);
+    out
+}
+
+/// Body of TRANSPARENT.
+fn transparent(image: u64, src_area: Rect) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u64(image).put_rect(&src_area).put_u32(11).put_u32(22);
+    out
+}
+
+/// Body of ALPHA_BLEND, with bits among its flags that mean nothing.
+fn alpha_blend(image: u64, src_area: Rect) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u16(0xff02).put_u8(99).put_u64(image).put_rect(&src_area);
+    out
+}
+
+/// Body of COMPOSITE with transforms: flags, source, its transform, mask, its transform.
+fn composite(flags: u32, src: u64, src_transform: u64, mask: u64, mask_transform: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u32(flags).put_u64(src).put_u64(src_transform).put_u64(mask).put_u64(mask_transform);
+    out.put_i16(-1).put_i16(2).put_i16(3).put_i16(-4);
+    out
+}
+
+/// Body of STROKE with a solid brush.
+fn stroke(path: u64, flags: u8, nseg: u8, style: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u64(path).put_u8(flags).put_u8(1).put_u8(2).put_u8(nseg).put_u32(99).put_u32(99);
+    out.put_u64(style).put_bytes(&brush(1, 0xaabbcc)).put_u16(64).put_u16(7);
+    out
+}
+
+/// A path of segments: flags and points. Behind it the head of a segment without points.
+fn path(ram: &mut TestRam, segments: &[(u32, Vec<(i32, i32)>)]) -> u64 {
+    let mut out = Vec::new();
+    for (flags, points) in segments {
+        out.put_u32(*flags).put_u32(u32::try_from(points.len()).unwrap());
+        for (x, y) in points {
+            out.put_i32(*x).put_i32(*y);
+        }
+    }
+    out.put_u64(0xffff_ffff);
+    path_of(ram, &out)
+}
+
+fn path_of(ram: &mut TestRam, data: &[u8]) -> u64 {
+    let first = data.len() / 2;
+    let rest = ram.put(&chunk(&data[first..], 0));
+    ram.put(&[12u32.to_le_bytes().to_vec(), chunk(&data[..first], rest)].concat())
+}
+
+/// Body of TEXT with solid brushes.
+fn text(string: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u64(string).put_rect(&rect(1, 2, 3, 4));
+    out.put_bytes(&brush(1, 5)).put_bytes(&brush(1, 6)).put_u16(8).put_u16(9);
+    out
+}
+
+/// A glyph at 1,2 from 3,4.
+fn glyph(width: u16, height: u16, rows: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_i32(3).put_i32(4).put_i32(1).put_i32(2).put_u16(width).put_u16(height);
+    out.put_bytes(rows);
+    out
+}
+
 /// A bitmap image: id 77, flags 1, a descriptor that lies about its size.
 struct TestBitmap {
     format: u8,
