@@ -131,6 +131,8 @@ fn a_header_is_not_believed() {
     assert_eq!(peeked(8, 1, 4, 0), Err(LzError::Size { width: 1, height: 0 }));
     let size = LzError::Size { width: 1 << 14, height: 1 << 14 };
     assert_eq!(peeked(8, 1 << 14, 1 << 16, 1 << 14), Err(size));
+    let size = LzError::Size { width: u32::MAX, height: u32::MAX };
+    assert_eq!(peeked(8, u32::MAX, 0, u32::MAX), Err(size));
     assert_eq!(peeked(8, 2, 9, 1), Err(LzError::Stride { stride: 9, row: 8 }));
     assert_eq!(peeked(1, 9, 1, 1), Err(LzError::Stride { stride: 1, row: 2 }));
     // A picture that its few bytes cannot fill is refused before memory is asked for.

@@ -34,8 +34,8 @@ pub fn peek(stream: &[u8]) -> Result<Header, LzError> {
     }
     let pixels = PixelType::from_u32(pixels).ok_or(LzError::PixelType(pixels))?;
     let row = (u64::from(width) * u64::from(pixels.bits())).div_ceil(8);
-    // A row is below 16 GiB, so the product is no overflow.
-    if width == 0 || height == 0 || row * u64::from(height) > MAX_BYTES {
+    let bytes = row.saturating_mul(height.into());
+    if bytes == 0 || bytes > MAX_BYTES {
         return Err(LzError::Size { width, height });
     }
     if u64::from(stride) != row {
