@@ -135,7 +135,8 @@ def run(program, library):
         step("unique 0 is never kept", shape(0, seed=50), shape(0, seed=51), shape(0, seed=50))
         host.do("reset", shape(3))
         host.sync()
-        # Until INIT the client shows nothing that it is told.
+        # Until INIT the client shows nothing that it is told; on a busy machine even the reset takes its time.
+        client.wait("cursor-reset", 10)
         steps["reset and a shape"] = calm(client, 0.3)
         step("new mode", "mode")
         step("set after a new mode", shape(4))
