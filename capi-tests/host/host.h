@@ -84,6 +84,7 @@ struct qxl_item {
     unsigned refs;            /* one for the device, one for each holder (qxl_item_hold) */
     unsigned released;        /* how often release_resource named it: 1 is right */
     bool popped;              /* the server took it from the queue */
+    bool other_ring;          /* to be pushed on the ring where its type does not belong */
     struct qxl_block *blocks;
     struct qxl_item *next;    /* in a queue or in the graveyard */
     struct qxl_item *all_prev, *all_next;
@@ -118,6 +119,8 @@ struct qxl_host {
     struct qxl_item *grave_head, *grave_tail;
     unsigned grave_length;
     struct qxl_surface surfaces[QXL_MAX_SURFACES]; /* [0] is the primary */
+    uint32_t memslots; /* slots and bits of their numbers; 1 unless changed before qxl_host_attach */
+    uint8_t memslot_bits;
 
     /* counters; read them through qxl_host_count or under the lock */
     unsigned pushed, popped, released, double_releases, unknown_releases;

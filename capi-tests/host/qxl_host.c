@@ -188,8 +188,8 @@ static void get_init_info(QXLInstance *qxl, QXLDevInitInfo *info)
     host_of(qxl)->init_infos++;
     memset(info, 0, sizeof(*info));
     info->num_memslots_groups = 1;
-    info->num_memslots = 1;
-    info->memslot_id_bits = 1;
+    info->num_memslots = host_of(qxl)->memslots;
+    info->memslot_id_bits = host_of(qxl)->memslot_bits;
     info->memslot_gen_bits = 1;
     info->n_surfaces = QXL_MAX_SURFACES;
     info->qxl_ram_size = 64 << 20;
@@ -367,6 +367,8 @@ struct qxl_host *qxl_host_new(int id)
         out_of_memory();
     host->qxl.base.sif = &qxl_interface.base;
     host->qxl.id = id;
+    host->memslots = 1;
+    host->memslot_bits = 1;
     pthread_mutex_init(&host->lock, NULL);
     host->commands.notify = true; /* as the rings of a fresh device */
     host->cursors.notify = true;
@@ -477,7 +479,8 @@ void qxl_host_adopt(struct qxl_host *host, struct qxl_item *item)
 
 void qxl_host_push(struct qxl_host *host, struct qxl_item *item)
 {
-    struct qxl_queue *queue = item->ext.cmd.type == QXL_CMD_CURSOR ? &host->cursors : &host->commands;
+    bool cursor = (item->ext.cmd.type == QXL_CMD_CURSOR) != item->other_ring;
+    struct qxl_queue *queue = cursor ? &host->cursors : &host->commands;
     bool wake;
 
     pthread_mutex_lock(&host->lock);
