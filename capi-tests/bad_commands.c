@@ -5,7 +5,8 @@
  *                           next good one was drawn, to the pixel; exit 1 if anything was not right
  *   bad_commands --forked   each kind in a child, several at once: also prints which signal ended it, and the score
  *   bad_commands --list     the names of the kinds
- *   bad_commands --port P   serves on P and waits for a line on stdin before it starts, so that a client can watch
+ *   bad_commands --unix PATH  serves there and obeys lines on stdin: "bad N" tries the next N kinds and does not cover
+ *                           with a good picture what they drew, "dump FILE", "quit"; so that a client can watch
  *   bad_commands ... NAME   only the kinds whose name or area begins like that
  *
  * A command whose header cannot be read cannot be released: "kept" is right for those, and only for those.
@@ -49,7 +50,7 @@ struct qxl_item *bad_copy(void)
     return qxl_draw_copy(0, all, bad_source(), all, SPICE_ROPD_OP_PUT);
 }
 
-static void start(int port)
+static void start(const char *path)
 {
     /* Not from 0 on: a guest's slot never begins there, and a null pointer must be seen to be one. */
     QXLDevMemSlot all = { .virt_start = 0x10000, .virt_end = ~(uintptr_t)0 };
@@ -58,10 +59,8 @@ static void start(int port)
 
     server = spice_server_new();
     spice_server_set_noauth(server);
-    if (port) {
-        spice_server_set_addr(server, "127.0.0.1", 0);
-        spice_server_set_port(server, port);
-    }
+    if (path)
+        spice_server_set_addr(server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
     if (spice_server_init(server, core) != 0)
         exit(2);
     bad_arena = calloc(1, BAD_ARENA);
@@ -129,10 +128,10 @@ static bool came_back(const struct bad_kind *kind, struct qxl_item *item)
 }
 
 /* True when all is as it should be. */
-static bool try_kind(const struct bad_kind *kind)
+static bool try_kind(const struct bad_kind *kind, bool then_draw)
 {
     struct qxl_item *item = NULL;
-    bool exact, right;
+    bool exact = true, right;
     const char *what = "";
 
     if (kind->run) {
@@ -148,7 +147,8 @@ static bool try_kind(const struct bad_kind *kind)
     }
     /* Whatever it left to be drawn is drawn now, and not covered by the next picture before. */
     qxl_host_render(bad_device, 0);
-    exact = good_draw_is_exact();
+    if (then_draw)
+        exact = good_draw_is_exact();
     if (item) {
         unsigned times;
 
@@ -169,40 +169,67 @@ static bool try_kind(const struct bad_kind *kind)
     return right;
 }
 
-static void wait_for_line(void)
+static int end(unsigned wrong)
 {
-    char line[16];
+    unsigned offences;
 
-    puts("ready");
-    for (;;) {
-        struct timeval none = { 0 };
-        fd_set set;
-
-        core_loop_step(50);
-        FD_ZERO(&set);
-        FD_SET(0, &set);
-        if (select(1, &set, NULL, NULL, &none) > 0)
-            break;
-    }
-    if (!fgets(line, sizeof(line), stdin))
-        exit(2);
-}
-
-static int all_in_one(int port)
-{
-    unsigned wrong = 0, offences;
-
-    start(port);
-    if (port)
-        wait_for_line();
-    for (unsigned i = 0; i < num_kinds; i++)
-        wrong += !try_kind(kinds[i]);
     spice_server_vm_stop(server);
     spice_qxl_destroy_surfaces(&bad_device->qxl);
     spice_server_destroy(server);
     offences = qxl_host_offences(bad_device, stdout);
     printf("%u kinds, %u wrong, %u offences\n", num_kinds, wrong, offences);
     return wrong || offences ? 1 : 0;
+}
+
+static int all_in_one(void)
+{
+    unsigned wrong = 0;
+
+    start(NULL);
+    for (unsigned i = 0; i < num_kinds; i++)
+        wrong += !try_kind(kinds[i], true);
+    return end(wrong);
+}
+
+static bool line_is_there(void *unused)
+{
+    struct timeval none = { 0 };
+    fd_set set;
+
+    (void)unused;
+    FD_ZERO(&set);
+    FD_SET(0, &set);
+    return select(1, &set, NULL, NULL, &none) > 0;
+}
+
+static int watched(const char *path)
+{
+    unsigned next = 0, wrong = 0;
+    char line[1024];
+
+    start(path);
+    good_draw_is_exact();
+    printf("ready %u\n", num_kinds);
+    for (;;) {
+        while (!core_loop_until(line_is_there, NULL, 1000))
+            ;
+        if (!fgets(line, sizeof(line), stdin) || strncmp(line, "quit", 4) == 0)
+            return end(wrong);
+        line[strcspn(line, "\n")] = 0;
+        if (strncmp(line, "bad ", 4) == 0) {
+            unsigned until = next + (unsigned)atoi(line + 4);
+
+            for (; next < num_kinds && next < until; next++)
+                wrong += !try_kind(kinds[next], false);
+            printf("tried %u\n", next);
+        } else if (strncmp(line, "dump ", 5) == 0) {
+            ptrdiff_t stride;
+            const uint8_t *pixels = qxl_host_pixels(bad_device, 0, &stride);
+
+            qxl_host_render(bad_device, 0);
+            puts(pixels_write_ppm(line + 5, pixels, BAD_WIDTH, BAD_HEIGHT, stride) == 0 ? "dumped" : "dump failed");
+        }
+    }
 }
 
 /* ---- a child for each kind ---- */
@@ -228,8 +255,8 @@ static void child_start(struct child *child, unsigned kind)
         setrlimit(RLIMIT_CORE, &no_core);
         alarm(CHILD_SECONDS);
         dup2(fileno(child->out), 1);
-        start(0);
-        right = try_kind(kinds[kind]);
+        start(NULL);
+        right = try_kind(kinds[kind], true);
         fflush(stdout);
         _exit(right ? 0 : 1);
     }
@@ -307,11 +334,12 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         { "forked", no_argument, NULL, 'f' },
         { "list", no_argument, NULL, 'l' },
-        { "port", required_argument, NULL, 'p' },
+        { "unix", required_argument, NULL, 'u' },
         { NULL, 0, NULL, 0 },
     };
     struct rng rng;
-    int option, port = 0;
+    const char *path = NULL;
+    int option;
     bool fork_each = false, list = false;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -324,8 +352,8 @@ int main(int argc, char **argv)
             fork_each = true;
         else if (option == 'l')
             list = true;
-        else if (option == 'p')
-            port = atoi(optarg);
+        else if (option == 'u')
+            path = optarg;
         else
             return 2;
     }
@@ -335,5 +363,7 @@ int main(int argc, char **argv)
             puts(kinds[i]->name);
         return 0;
     }
-    return fork_each ? forked() : all_in_one(port);
+    if (path)
+        return watched(path);
+    return fork_each ? forked() : all_in_one();
 }

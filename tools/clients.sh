@@ -13,10 +13,11 @@ RUNS=(
     "compare_draws odd_draws --seed 6 --count 1000 --bottom-up"
     "check_inputs serve_inputs"
     "check_cursor serve_cursors"
+    "check_bad_commands bad_commands"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
 )
 
-build_hosts random_draws odd_draws serve_inputs serve_cursors
+build_hosts random_draws odd_draws bad_commands serve_inputs serve_cursors
 failed=0
 
 for run in "${RUNS[@]}"; do
