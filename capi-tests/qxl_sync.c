@@ -119,6 +119,64 @@ static void sync_updates(void)
     show_pixels("dirty array NULL", 0);
 }
 
+/* Which part of what was drawn is reported, and forgotten, when only a part is asked for. */
+static void partial_updates(void)
+{
+    QXLRect all = qxl_rect(0, 0, WIDTH, HEIGHT), left = qxl_rect(0, 0, 50, HEIGHT), one[2], both[16];
+
+    section("update_area of a part");
+    update_and_show(all, true);
+    fill(0, 10, 10, 20, 20, 0x111111);
+    fill(0, 100, 10, 120, 20, 0x222222);
+    /* Whether the second one is reported now or later depends on when it is drawn, but it is, and once. */
+    memset(both, 0, sizeof(both));
+    spice_qxl_update_area(&device->qxl, 0, &left, both, 8, 1);
+    spice_qxl_update_area(&device->qxl, 0, &all, both + 8, 8, 1);
+    show_dirty(both, 16);
+    fill(0, 40, 30, 60, 40, 0x333333); /* half of it outside */
+    update_and_show(left, true);
+    update_and_show(all, true);
+    show_pixels("all of it", 0);
+    fill(0, 0, 0, 1, 1, 0x444444);
+    spice_qxl_update_area(&device->qxl, 0, &all, NULL, 0, 0);
+    update_and_show(all, true);
+    fill(0, 0, 0, 1, 1, 0x555555);
+    memset(one, 0, sizeof(one));
+    spice_qxl_update_area(&device->qxl, 0, &all, one, 1, 1);
+    show_dirty(one, 2);
+    update_and_show(all, true);
+    qxl_host_push(device, qxl_draw_copy_bits(0, qxl_rect(30, 30, 60, 60), 0, 0));
+    update_and_show(all, true);
+    qxl_host_push(device, qxl_draw_plain(0, QXL_DRAW_INVERS, qxl_rect(30, 30, 60, 60)));
+    qxl_host_push(device, qxl_draw_plain(0, QXL_DRAW_INVERS, qxl_rect(30, 30, 60, 60)));
+    update_and_show(all, true);
+    show_pixels("inverted twice", 0);
+}
+
+static void off_screen_updates(void)
+{
+    QXLRect all = qxl_rect(0, 0, 64, 64), dirty[8];
+    uint64_t cookie = next_cookie++;
+
+    section("update_area off the screen");
+    qxl_host_push(device, qxl_surface_create(device, 3, 64, 64));
+    memset(dirty, 0, sizeof(dirty));
+    spice_qxl_update_area(&device->qxl, 3, &all, dirty, 8, 1);
+    show_dirty(dirty, 8);
+    fill(3, 5, 5, 9, 9, 0x123);
+    memset(dirty, 0, sizeof(dirty));
+    spice_qxl_update_area(&device->qxl, 3, &all, dirty, 8, 0);
+    show_dirty(dirty, 8);
+    spice_qxl_update_area_async(&device->qxl, 3, &all, 1, cookie);
+    show_cookie("update_area_async", cookie);
+    printf("  reported %u of surface %u\n", device->dirty.num_rects, device->dirty.surface_id);
+    cookie = next_cookie++;
+    spice_qxl_update_area_async(&device->qxl, 3, &all, 1, cookie);
+    show_cookie("once more", cookie);
+    printf("  reported %u of surface %u\n", device->dirty.num_rects, device->dirty.surface_id);
+    qxl_host_push(device, qxl_surface_destroy(device, 3));
+}
+
 static void async_updates(void)
 {
     QXLRect area = qxl_rect(0, 0, WIDTH, HEIGHT);
@@ -394,6 +452,8 @@ int main(void)
     qxl_host_attach(device, server);
     spice_server_vm_start(server);
     sync_updates();
+    partial_updates();
+    off_screen_updates();
     async_updates();
     async_order();
     primary_async();

@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
 
+# QUIC images for a guest to send; spice-server aborts on grey ones.
+STREAMS=(fuzz/seeds/quic_decode/tiny{7x5_rgb16,64x3_rgb32,17x1_rgb24,7x5_rgba}.quic)
 # Programs whose output is the same on both libraries, with their arguments.
 SAME=(
     "startup"
@@ -14,6 +16,8 @@ SAME=(
     "random_draws --seed 13 --level 3 --count 500"
     "random_draws --seed 14 --level 3 --count 500 --bottom-up"
     "random_draws --seed 5 --count 1000 --level 7"
+    "guest_images --format 32 ${STREAMS[*]}"
+    "guest_images --format 16 ${STREAMS[*]}"
 )
 # Lines that differ until an issue ends that: program | extended regex of the line | why, and the issue.
 DIFFERENT=(
@@ -36,7 +40,7 @@ DRAWS=(
     "--seed 3 --count 1000 --level 7"
 )
 
-build_hosts startup qxl_sync random_draws misuse bad_commands
+build_hosts startup qxl_sync random_draws guest_images misuse bad_commands
 failed=0
 
 fail() { echo "FAIL $*"; failed=1; }
@@ -120,7 +124,7 @@ for arguments in "${DRAWS[@]}"; do
     fi
 done
 # Recordings: the small one of the fuzz seeds and, where they are, those of real guests. The same numbers and the same
-# last picture; the small one has operations that are not drawn yet, so its picture is left out.
+# last picture.
 build_hosts replay_player
 reference=$(/sbin/ldconfig -p | grep -c 'libspice-server\.so\.1 ' || true)
 play() { # NAME COMMAND...: prints what the player prints, on either library
@@ -132,7 +136,6 @@ play() { # NAME COMMAND...: prints what the player prints, on either library
         return
     fi
     theirs=$("$@" | env -u LD_LIBRARY_PATH timeout 300 "$HOSTS/replay_player" - 2>/dev/null) || true
-    [ "$name" != every_kind ] || { ours=$(grep -v primary <<<"$ours"); theirs=$(grep -v primary <<<"$theirs"); }
     if [ "$ours" = "$theirs" ]; then
         echo "PASS replay $name: ${ours//$'\n'/, }"
     else
@@ -148,5 +151,39 @@ for name in terminal office web; do
     else
         echo "SKIPPED 1: $trace is not there"
     fi
+done
+
+# What both libraries write down of the same traffic is the same, event by event; and each plays the other's recording.
+RECORDED=(
+    "replay_player fuzz/seeds/replay/every_kind"
+    "random_draws --seed 21 --level 7 --count 300"
+    "qxl_sync"
+    "guest_images --format 32 ${STREAMS[*]}"
+)
+record() { # LIBRARY_PATH FILE WORDS...
+    local path=$1 file=$2 program=$3
+    shift 3
+    env -u LD_LIBRARY_PATH ${path:+LD_LIBRARY_PATH=$path} SPICE_WORKER_RECORD_FILENAME="$file" \
+        timeout 180 "$HOSTS/$program" "$@" >/dev/null 2>&1 </dev/null
+}
+for line in "${RECORDED[@]}"; do
+    read -ra words <<<"$line"
+    file=$HOSTS/${words[0]}.rec
+    record "$STAGE_LIB" "$file.ours" "${words[@]}" || fail "recording $line: status $?"
+    if [ "$reference" -eq 0 ]; then
+        echo "SKIPPED 1: the recording of ${words[0]} is not compared, libspice-server1 is not installed"
+        continue
+    fi
+    record "" "$file.theirs" "${words[@]}" || fail "recording $line on spice-server: status $?"
+    if equal=$(/usr/bin/python3 capi-tests/compare_recordings.py "$file.ours" "$file.theirs" 2>&1); then
+        echo "PASS recording of ${words[0]}: $equal"
+    else
+        fail "recording of $line: $equal"
+    fi
+    # A recording does not say which layout a command has: those of guest_images would be taken for another.
+    # The messages of qxl_sync have no release info when spice-server plays them.
+    case ${words[0]} in guest_images | qxl_sync) continue ;; esac
+    play "${words[0]}.ours" cat "$file.ours"
+    play "${words[0]}.theirs" cat "$file.theirs"
 done
 exit $failed
