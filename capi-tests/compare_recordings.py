@@ -3,13 +3,14 @@
 
   compare_recordings.py ONE OTHER
 
-Counters and times are left out, and wakeups, whose number is a matter of pace; so is what comes first, a command or a
-request that does not wait for it: each kind is compared in its own order.
+Counters and times are left out, and wakeups, whose number is a matter of pace; so is what comes first of the two rings
+and of requests that do not wait for them: each of these is compared in its own order.
 """
 import re
 import sys
 
 COMMAND, REQUEST = 0, 1
+CURSOR = (COMMAND, 3)
 WAKEUP = (REQUEST, 2)
 EVENT = re.compile(rb"^event (\d+) ([01]) (\d+) (\d+)\n", re.MULTILINE)
 
@@ -48,8 +49,13 @@ def compare(what, one, other):
 def main():
     one, other = (events(path) for path in sys.argv[1:3])
     counts = []
-    for what, number in (("command", COMMAND), ("request", REQUEST)):
-        mine, yours = ([event for event in all if event[0][0] == number] for all in (one, other))
+    parts = {
+        "display command": lambda kind: kind[0] == COMMAND and kind != CURSOR,
+        "cursor command": lambda kind: kind == CURSOR,
+        "request": lambda kind: kind[0] == REQUEST,
+    }
+    for what, belongs in parts.items():
+        mine, yours = ([event for event in all if belongs(event[0])] for all in (one, other))
         compare(what, mine, yours)
         counts.append(f"{len(mine)} {what}s")
     print(f"{', '.join(counts)}, {sum(len(body) for _, body in one)} bytes equal")
