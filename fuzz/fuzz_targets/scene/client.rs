@@ -43,7 +43,11 @@ impl Client {
             }
             SURFACE_DESTROY => {
                 assert_eq!(bytes.len(), 4);
-                assert!(self.surfaces.remove(&field(0)).is_some(), "surface {} ended twice", field(0));
+                assert!(
+                    self.surfaces.remove(&field(0)).is_some(),
+                    "surface {} ended twice",
+                    field(0)
+                );
             }
             MARK => assert!(self.surfaces.contains_key(&0), "mark without a primary"),
             _ => {

@@ -197,7 +197,7 @@ impl<'a> Guest<'a> {
             16 | 80 => 16,
             _ => 32,
         };
-        let row = (width.wrapping_mul(bits) + 31) / 32 * 4;
+        let row = width.wrapping_mul(bits).wrapping_add(31) / 32 * 4;
         let odd = self.input.u8();
         let stride = if odd & 1 != 0 { row.wrapping_neg() } else { row };
         let memory = Self::address(COMMANDS + PRIMARY + (id - 1) * SURFACE);

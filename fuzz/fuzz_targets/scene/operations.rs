@@ -26,7 +26,8 @@ impl Guest<'_> {
     }
 
     pub fn drawable(&mut self, compat: bool) -> Vec<u8> {
-        let id = if compat || self.input.u8() & 1 != 0 { 0 } else { self.input.below(SURFACES) as u32 };
+        let id =
+            if compat || self.input.u8() & 1 != 0 { 0 } else { self.input.below(SURFACES) as u32 };
         let (width, height) = if id == 0 { (48, 40) } else { (16, 16) };
         let mut reads = Reads::new();
         let bbox = self.area(width, height);
@@ -75,7 +76,8 @@ impl Guest<'_> {
             let area = self.area(48, 40);
             put_rect(&mut rects, area);
         }
-        let mut out = if self.input.seldom(40) { self.input.u32() } else { count }.to_le_bytes().to_vec();
+        let mut out =
+            if self.input.seldom(40) { self.input.u32() } else { count }.to_le_bytes().to_vec();
         let chunks = self.chunks(&rects);
         out.extend(chunks);
         let address = self.put(&out);
@@ -216,12 +218,17 @@ impl Guest<'_> {
             let how = self.input.u8();
             let flags = u32::from(how & 0x1a) | u32::from(n == 0 || how & 1 != 0);
             let bezier = flags & 0x10 != 0;
-            let count = if bezier { 3 * (how as usize >> 6) + (flags & 1) as usize } else { how as usize >> 5 };
+            let count = if bezier {
+                3 * (how as usize >> 6) + (flags & 1) as usize
+            } else {
+                how as usize >> 5
+            };
             path.extend(flags.to_le_bytes());
             let told = if self.input.seldom(60) { self.input.u32() } else { count as u32 };
             path.extend(told.to_le_bytes());
             for _ in 0..count {
-                path.extend((self.input.number(-4, 52) * 16 + i32::from(how & 15)).to_le_bytes());
+                let x = self.input.number(-4, 52).wrapping_mul(16);
+                path.extend(x.wrapping_add(i32::from(how & 15)).to_le_bytes());
                 path.extend((self.input.number(-4, 44).wrapping_mul(16)).to_le_bytes());
             }
         }
