@@ -9,6 +9,7 @@
 
 #[path = "scene/client.rs"]
 mod client;
+#[allow(dead_code, reason = "the crate's tests use more of it")]
 #[path = "../../src/display/encode/decode.rs"]
 mod decode;
 #[path = "scene/guest.rs"]

@@ -118,7 +118,9 @@ impl<'a> Guest<'a> {
             return 0;
         }
         self.used += bytes.len();
-        self.write(offset, bytes);
+        if !bytes.is_empty() {
+            self.write(offset, bytes);
+        }
         Self::address(offset)
     }
 
