@@ -461,6 +461,10 @@ impl Channel for Display {
         self.tell_capabilities(clients, Some(key));
     }
 
+    fn stopping(&mut self, _clients: &mut Clients) {
+        self.record_number(request::CLOSE_WORKER);
+    }
+
     fn turn(&mut self, clients: &mut Clients) -> Turn {
         if !self.running {
             // A wakeup now is for commands that `start` will look for.

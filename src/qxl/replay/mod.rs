@@ -69,4 +69,6 @@ pub mod request {
     pub const MONITORS_CONFIG_ASYNC: u32 = 35;
     /// `spice_qxl_driver_unload`.
     pub const DRIVER_UNLOAD: u32 = 36;
+    /// The device was taken away; the last event of its worker.
+    pub const CLOSE_WORKER: u32 = 40;
 }
