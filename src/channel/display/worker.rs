@@ -3,6 +3,7 @@
 //! Thread `spice-disp-N` is the only one that calls the instance's callbacks and touches guest
 //! memory. It never waits for a client, a socket or the host's loop.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,6 +82,8 @@ pub struct Display {
     pub(super) running: bool,
     commands: RingWatch,
     cursors: RingWatch,
+    /// The drawable that is being executed.
+    drawing: Option<ReleaseInfo>,
     /// A cursor command that the cursor channel was too far behind to take.
     held_cursor: Option<CursorOrder>,
     /// The command of the current shape: hosts replay it by its address after a migration.
@@ -134,6 +137,7 @@ impl Display {
             running: false,
             commands: RingWatch::Busy,
             cursors: RingWatch::Busy,
+            drawing: None,
             held_cursor: None,
             shape_command: None,
             monitors: None,
@@ -182,20 +186,34 @@ impl Display {
     }
 
     fn execute(&mut self, command: &CommandExt) {
-        match parse_display_command(&self.slots, command, &self.limits) {
-            Ok(command) => self.execute_parsed(command),
-            Err(error) => self.refuse(error),
+        // A mistake of ours costs this command: neither those behind it nor the notification of the next ones.
+        let step =
+            AssertUnwindSafe(|| match parse_display_command(&self.slots, command, &self.limits) {
+                Ok(command) => self.execute_parsed(command),
+                Err(error) => self.refuse(error),
+            });
+        if catch_unwind(step).is_err() {
+            self.bad(&"internal error");
+            self.release_drawn();
+        }
+    }
+
+    /// Releases the drawable that is being executed.
+    fn release_drawn(&mut self) {
+        if let Some(release) = self.drawing.take() {
+            self.device.release_resource(release);
         }
     }
 
     fn execute_parsed(&mut self, command: DisplayCommand) {
         match command {
             DisplayCommand::Draw(drawable, release) => {
+                self.drawing = Some(release);
                 match self.scene.execute(drawable) {
                     Ok(draw) => self.peers.draw(draw),
                     Err(error) => self.bad(&error),
                 }
-                self.device.release_resource(release);
+                self.release_drawn();
             }
             DisplayCommand::Update { surface_id, update_id, release, .. } => {
                 // Everything is drawn already when it is taken.
