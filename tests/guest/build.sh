@@ -28,7 +28,7 @@ PACKAGES=(
 )
 # Modules with their dependencies; the rest of the 300 MB stays out.
 MODULES=(
-    virtio_pci virtio_blk virtio_console ext4 qxl i8042 atkbd psmouse evdev serio_raw
+    virtio_pci virtio_blk virtio_console crc32c_generic ext4 qxl i8042 atkbd psmouse evdev serio_raw
     usbhid hid_generic xhci_pci ehci_pci uhci_hcd
 )
 
@@ -74,23 +74,24 @@ cp -r "$root/lib/modules/$version" "$early/lib/modules/"
 cat >"$early/init" <<'INIT'
 #!/bin/busybox sh
 export PATH=/bin
-busybox --install -s /bin
+/bin/busybox --install -s /bin
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-modprobe virtio_pci; modprobe virtio_blk; modprobe ext4
+modprobe virtio_pci; modprobe virtio_blk; modprobe crc32c_generic; modprobe ext4
 tries=0
 until [ -b /dev/vda ] || [ $tries -gt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
 mount -t ext4 -o rw /dev/vda /root
 umount /proc /sys
 mount --move /dev /root/dev
-# A root that stays in memory below is no harm; this busybox has no switch_root.
-exec chroot /root /sbin/init
+exec switch_root /root /sbin/init
 INIT
 chmod 755 "$early/init"
 (cd "$early" && find . | cpio --quiet -o -H newc | gzip -1) >"$out/initrd"
 
 install -m 755 "$here/init.sh" "$root/sbin/init"
+mkdir -p "$root/opt/busybox"
+chroot "$root" /bin/busybox --install -s /opt/busybox
 mkdir -p "$root/etc/X11" "$root/pictures"
 cp "$here"/xorg-*.conf "$root/etc/X11/"
 echo guest >"$root/etc/hostname"
@@ -100,6 +101,6 @@ chroot "$root" convert -size 800x600 gradient:navy-gold /pictures/gradient.png
 chroot "$root" convert -size 300x300 -seed 9 xc:gray +noise Random /pictures/noise.png
 size=$(($(du -sm "$root" | cut -f1) + 150))
 rm -f "$out/root.ext4"
-mkfs.ext4 -q -F -O ^has_journal -d "$root" "$out/root.ext4" "${size}M"
+mkfs.ext4 -q -F -O ^has_journal,^metadata_csum -d "$root" "$out/root.ext4" "${size}M"
 rm -rf "$work"
 ls -lh "$out"

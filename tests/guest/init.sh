@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # Process 1 of the guest. Takes commands, one a line, from the second serial port, runs each with sh and answers
 # "::done STATUS" behind its output. The first line that it says is "::ready".
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DISPLAY=:0 LANG=C
+# What Debian left out of a minimal system, busybox has.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/opt/busybox HOME=/root DISPLAY=:0 LANG=C
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs tmp /tmp

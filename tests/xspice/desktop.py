@@ -74,7 +74,7 @@ class Usage:
 class Desktop:
     def __init__(self, screen, chance, options):
         self.screen, self.chance, self.options = screen, chance, options
-        self.visitors = 0
+        self.windows = ()
         self.visitor = None
         self.counts = dict.fromkeys(("drags", "still", "late", "second looks", "visitors", "pictures"), 0)
         self.width, self.height = 0, 0
@@ -90,28 +90,37 @@ class Desktop:
             screen.start("glxgears", "-geometry", "250x250+600+60", output=log, LIBGL_ALWAYS_SOFTWARE="1"),
             screen.start("ffplay", "-loglevel", "quiet", "-an", "-loop", "0", "-left", "300", "-top", "100", film,
                          SDL_RENDER_DRIVER="software", SDL_AUDIODRIVER="dummy"),
+            screen.start("feh", "--auto-zoom", "--geometry", "420x320+80+350", pictures),
         ]
-        self.viewer = screen.start("feh", "--auto-zoom", "--geometry", "420x320+80+350", pictures)
-        self.programs.append(self.viewer)
-        end = time.monotonic() + 40
-        while time.monotonic() < end:
-            if len(self.windows()) >= len(self.programs):
-                return
-            time.sleep(0.2)
-        raise Wrong(f"only {len(self.windows())} windows of {len(self.programs)} programs came")
+        end = time.monotonic() + 90
+        while len(self.windows) < len(self.programs):
+            if time.monotonic() > end:
+                raise Wrong(f"only {len(self.windows)} windows of {len(self.programs)} programs came")
+            # Titles are enough: every program has one window with a name, the window manager's own have none or its own.
+            self.windows = self.xdotool("search", "--onlyvisible", "--name", "^(printing|scrolling|glxgears|feh .*|.*film.mkv)$")
+        self.viewer = self.xdotool("search", "--onlyvisible", "--class", "feh")[0]
 
-    def xdotool(self, *words, timeout=30):
+    def xdotool(self, *words, timeout=90):
         try:
             return subprocess.run(
                 ["xdotool", *map(str, words)], env=self.screen.environment(), timeout=timeout,
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             ).stdout.decode().split()
         except subprocess.TimeoutExpired as error:
-            raise Wrong(f"the X server did not answer xdotool {words[0]} in {timeout} s") from error
+            raise Wrong(f"the X server did not answer xdotool {words[0]} in {timeout} s; {self.threads()}") from error
 
-    def windows(self):
-        """Titles are enough: every program has one window with a name, the window manager's own have none or its own."""
-        return self.xdotool("search", "--onlyvisible", "--name", "^(printing|scrolling|glxgears|feh .*|.*film.mkv)$")
+    def threads(self):
+        """What the X server's threads do, as far as the kernel tells: name, state, what it waits in, processor time."""
+        said = []
+        task = f"/proc/{self.screen.server()[0]}/task"
+        for thread in os.listdir(task):
+            parts = {}
+            for name in ("comm", "wchan", "stat"):
+                with open(f"{task}/{thread}/{name}") as file:
+                    parts[name] = file.read().strip()
+            stat = parts["stat"].rsplit(")", 1)[1].split()
+            said.append(f"{parts['comm']} {stat[0]} {parts['wchan']} {(int(stat[11]) + int(stat[12])) / TICKS:.1f} s")
+        return ", ".join(said)
 
     def signal(self, number):
         for program in self.programs:
@@ -129,8 +138,7 @@ class Desktop:
 
     def drag(self):
         """Takes a window anywhere (Alt and a button, 1 moves, 3 resizes) and moves it in many small steps."""
-        windows = self.windows()
-        window = self.chance.choice(windows)
+        window = self.chance.choice(self.windows)
         place = dict(word.split("=") for word in self.xdotool("getwindowgeometry", "--shell", window) if "=" in word)
         x = min(max(int(place["X"]) + int(place["WIDTH"]) // 2, 5), self.width - 5)
         y = min(max(int(place["Y"]) + int(place["HEIGHT"]) // 2, 5), self.height - 5)
@@ -147,11 +155,9 @@ class Desktop:
 
     def turn_pages(self):
         """Next picture, zoom and pan in the picture viewer."""
-        found = self.xdotool("search", "--onlyvisible", "--class", "feh")
-        if found:
-            keys = self.chance.choices(("Right", "Up", "Up", "Down", "ctrl+Right", "ctrl+Down", "ctrl+Left"), k=4)
-            self.xdotool("windowraise", found[0], "windowfocus", found[0], "key", "--delay", "60", *keys)
-            self.counts["pictures"] += 1
+        keys = self.chance.choices(("Right", "Up", "Up", "Down", "ctrl+Right", "ctrl+Down", "ctrl+Left"), k=4)
+        self.xdotool("windowraise", self.viewer, "windowfocus", self.viewer, "key", "--delay", "60", *keys)
+        self.counts["pictures"] += 1
 
     def change_visitor(self):
         """The second client comes; or it goes, in an orderly way or not."""
@@ -254,7 +260,8 @@ def run(screen, options, chance, scratch):
         print(f"     {elapsed:.0f} s; X server: user {last.user - first.user:.1f} s, system {last.system - first.system:.1f} s,"
               f" {last.threads} threads, memory {first.rss} MiB at the start, {early} after a fifth, {late} at the end,"
               f" {most} at most")
-        print(f"     to the staying client {(staying.state()["bytes"] - read) / elapsed / 1e6:.1f} MB/s; gears turned {frames} times")
+        rate = (staying.state()["bytes"] - read) / elapsed / 1e6
+        print(f"     to the staying client {rate:.1f} MB/s; gears turned {frames} times")
         if desktop.counts["late"] == 0:
             raise Wrong("no second client was ever compared: run longer")
 
@@ -285,7 +292,7 @@ def main():
                 wrong = f"the X server ended with status {screen.process.returncode} ({wrong})"
             screen.end()
         with open(screen.log, errors="replace") as log:
-            said = [line.rstrip() for line in log if line.startswith((" WARN", "ERROR")) or "panic" in line or "Spice-" in line]
+            said = [line.rstrip() for line in log if line.startswith((" WARN", "ERROR")) or "panicked" in line or "Spice-" in line]
         for line in said[-20:]:
             print(f"     log: {line}")
         print(f"{'FAIL' if wrong else 'PASS'} desktop for {options.seconds} s{': ' + wrong if wrong else ''}")
