@@ -9,7 +9,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "qemu"))
 from machine import Machine  # noqa: E402
 
-KERNEL = "console=ttyS0 quiet mitigations=off nokaslr random.trust_cpu=on"
+KERNEL = "console=ttyS0 quiet mitigations=off nokaslr random.trust_cpu=on consoleblank=0 vt.global_cursor_default=0"
 
 
 class Guest(Machine):
