@@ -96,19 +96,24 @@ class Screen:
         """What the SPICE server drew, read back through the X server (picture.py says how)."""
         return self.run("/usr/bin/python3", os.path.join(HERE, "picture.py"), path) == 0
 
-    def end(self):
-        for program in self.programs:
+    def stop(self, programs):
+        """Ends programs of start(), also stopped ones, with all that they started."""
+        programs = [program for program in programs if program.poll() is None]
+        for program in programs:
             for number in (signal.SIGCONT, signal.SIGTERM):
                 try:
                     os.killpg(program.pid, number)
                 except ProcessLookupError:
                     pass
-        for program in self.programs:
+        for program in programs:
             try:
-                program.wait(3)
+                program.wait(10)
             except subprocess.TimeoutExpired:
                 os.killpg(program.pid, signal.SIGKILL)
                 program.wait()
+
+    def end(self):
+        self.stop(self.programs)
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
             try:
