@@ -10,6 +10,7 @@ connects now and QEMU's screendump show the same, pixel for pixel. With --record
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -115,7 +116,7 @@ def drawing(session, driver):
             report(f"{driver}: {mode}", f"the screen is {width}x{height}")
         session.still(f"{driver}: {mode}")
     session.watch()
-    said = guest.must("dmesg | grep -i -e 'qxl.*error' -e 'qxl.*fail' -e 'BUG' -e 'Oops' -e 'hung' || true")
+    said = guest.must("dmesg | grep -e 'qxl.*[Ee]rror' -e 'qxl.*[Ff]ail' -e 'BUG:' -e 'Oops' -e 'blocked for more' || true")
     report(f"{driver}: the guest's kernel is content", said.strip() or None)
 
 
@@ -271,6 +272,7 @@ def main():
     if not os.path.exists(os.path.join(OPTIONS.image, "root.ext4")):
         print(f"SKIPPED guest: {OPTIONS.image} holds no image: tests/guest/build.sh makes it")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     with tempfile.TemporaryDirectory() as scratch:
         try:
             run(scratch)

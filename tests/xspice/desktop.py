@@ -337,6 +337,7 @@ def main():
     if missing:
         print(f"SKIPPED desktop: not installed: {' '.join(missing)}")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     with tempfile.TemporaryDirectory() as scratch:
         screen = Screen(options.lib and os.path.abspath(options.lib), scratch, options.verbose, OPTIONS, SETTINGS)
         wrong = None
