@@ -73,4 +73,4 @@ class Guest(Machine):
             raise RuntimeError(f"X does not use {driver}: {self.do('tail -20 /tmp/x.log')[1]}")
 
     def stop_x(self):
-        self.must("pkill Xorg; for i in $(seq 300); do pidof Xorg >/dev/null || exit 0; sleep 0.1; done; exit 1", 200)
+        self.must("kill $(pidof Xorg); for i in $(seq 300); do pidof Xorg >/dev/null || exit 0; sleep 0.1; done; exit 1", 200)

@@ -155,7 +155,7 @@ def snapshots(session):
         report("savevm", said)
         return
     guest.qmp.ask("cont")
-    guest.must("pkill feh; xsetroot -solid tomato; xlogo -geometry 500x400+40+200 >/dev/null 2>&1 </dev/null & sleep 3")
+    guest.must("kill $(pidof feh); xsetroot -solid tomato; xlogo -geometry 500x400+40+200 >/dev/null 2>&1 </dev/null & sleep 3")
     session.settle()
     session.still("changed after savevm")
     session.watch()

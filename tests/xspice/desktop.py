@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A busy desktop on Xspice: text, pictures, gears, a film and dragged windows, all at once, seen by stock clients.
 
-  desktop.py [--lib DIR] [--seconds 600 | --work N] [--seed 1] [--keep DIR] [--verbose]
+  desktop.py [--lib DIR] [--seconds 600 | --work N] [--compression off] [--seed 1] [--keep DIR] [--verbose]
 
 One client stays for the whole time, a second one comes and goes at random. Every few seconds all programs are stopped
 (SIGSTOP), and the server's picture (picture.py) must be that of every client, pixel for pixel. At the end come what the X server's
@@ -27,7 +27,7 @@ from driver import Client, difference, read_ppm  # screen.py knows where it is
 
 TOOLS = ("Xspice", "xterm", "convert", "openbox", "feh", "glxgears", "ffmpeg", "ffplay", "xdotool", "xrandr")
 # Lossless on both libraries, and several clients at once on the one that hides it behind this variable.
-OPTIONS = ("--streaming-video", "off", "--jpeg-wan-compression", "never", "--zlib-glz-wan-compression", "never")
+XSPICE = ("--streaming-video", "off", "--jpeg-wan-compression", "never", "--zlib-glz-wan-compression", "never")
 SETTINGS = {"SPICE_DEBUG_ALLOW_MC": "1"}
 PLAIN_FONT = ("-fa", "", "-fn", "fixed", "-xrm", "XTerm*cursorBlink: false")
 SMOOTH_FONT = ("-fa", "Monospace", "-fs", "9", "-xrm", "XTerm*cursorBlink: false")
@@ -329,6 +329,7 @@ def main():
     parser.add_argument("--lib", help="directory with the libspice-server.so.1 to test")
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--work", type=int, help="rounds of a fixed amount of work instead of a time")
+    parser.add_argument("--compression", default="auto_glz", help="of images, as Xspice calls it; off for comparisons")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", help="directory for pictures: some, and all that differ")
     parser.add_argument("--verbose", action="store_true", help="show Xorg's output")
@@ -339,7 +340,7 @@ def main():
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     with tempfile.TemporaryDirectory() as scratch:
-        screen = Screen(options.lib and os.path.abspath(options.lib), scratch, options.verbose, OPTIONS, SETTINGS)
+        screen = Screen(options.lib and os.path.abspath(options.lib), scratch, options.verbose, XSPICE + ("--image-compression", options.compression), SETTINGS)
         wrong = None
         try:
             if not screen.up:
