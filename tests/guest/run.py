@@ -91,7 +91,8 @@ def drawing(session, driver):
     report(f"{driver}: X starts", None, f"{time.monotonic() - start:.0f} s")
     for program in DESKTOP:
         guest.start(program)
-    guest.must("for i in $(seq 300); do xwininfo -root -tree | grep -o -e '"xlogo"' -e '"xeyes"' -e '"feh"' -e '"xterm"' | sort -u | wc -l | grep -q 4 && exit 0; sleep 0.2; done; exit 1", 200)
+    there = "xwininfo -root -tree | grep -o -e '(\"[a-z]*\"' | grep -e xlogo -e xeyes -e feh -e xterm | sort -u | wc -l"
+    guest.must(f"for i in $(seq 300); do [ $({there}) = 4 ] && exit 0; sleep 0.2; done; xwininfo -root -tree; exit 1", 200)
     session.settle()
     session.still(f"{driver}: desktop")
     session.watch()
