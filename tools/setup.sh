@@ -2,7 +2,7 @@
 # Makes sure that what a job needs is there. Idempotent: apt-get and cargo install run only when something is
 # missing, apt-get only as root; otherwise the command to type is printed and the exit status is 1.
 #
-#   tools/setup.sh SET...      sets: build demo qemu test; "rust" checks the toolchain only
+#   tools/setup.sh SET...      sets: build demo qemu test guest; "rust" checks the toolchain only
 #
 # CAYENNE_NO_APT=1 never runs apt-get (it prints what it would install).
 set -euo pipefail
@@ -33,8 +33,15 @@ TEST_PACKAGES=(
     imagemagick python3-pil                 # picture comparison
     xvfb xauth virt-viewer xdotool          # viewers on a screen of their own, and somebody who types
     xserver-xspice xterm x11-apps           # Xspice runs xterm; xwd is the truth
+    openbox feh ffmpeg x11-xserver-utils    # the busy desktop on Xspice: windows to drag, pictures, a film; xrandr
+    mesa-utils libgl1-mesa-dri              # … glxgears, drawn without a graphics device
     zstd                                    # recorded traffic is packed with it
     nasm                                    # checks the committed bytes of the boot sector
+)
+# Only for tests/guest/, which is run by hand.
+GUEST_PACKAGES=(
+    mmdebstrap cpio e2fsprogs               # a Debian in a file
+    qemu-utils                              # snapshots want qcow2
 )
 
 # Cargo tools, name and version. Built into $TOOLS_ROOT, so that nobody's own ones are touched.
@@ -107,7 +114,7 @@ install_cargo_tools() {
     done
 }
 
-[ $# -gt 0 ] || fail "usage: tools/setup.sh build|demo|qemu|test|rust..."
+[ $# -gt 0 ] || fail "usage: tools/setup.sh build|demo|qemu|test|guest|rust..."
 packages=() tools=no
 for set in "$@"; do
     case $set in
@@ -115,6 +122,7 @@ for set in "$@"; do
         build) packages+=("${BUILD_PACKAGES[@]}") ;;
         demo) packages+=("${DEMO_PACKAGES[@]}") ;;
         qemu) packages+=("${QEMU_PACKAGES[@]}") ;;
+        guest) packages+=("${GUEST_PACKAGES[@]}") ;;
         test) packages+=("${TEST_PACKAGES[@]}"); tools=yes ;;
         *) fail "no set named $set" ;;
     esac

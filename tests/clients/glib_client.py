@@ -250,6 +250,7 @@ class Client:
             modifiers=inputs.get_property("key-modifiers") if inputs else None,
             name=self.session.get_property("name"),
             changes=self.changes,
+            bytes=sum(channel.get_property("total-read-bytes") for channel in self.channels.values()),
         )
 
     def key(self, how, codes):
