@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stock clients (spice-glib) on C hosts that run on stage/lib (`make lib` first): pictures, keys and mouse, pointers,
-# and clients that are slow, late, replaced or many. About a minute.
+# several displays, and clients that are slow, late, replaced or many. About a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
@@ -13,10 +13,11 @@ RUNS=(
     "compare_draws odd_draws --seed 6 --count 1000 --bottom-up"
     "check_inputs serve_inputs"
     "check_cursor serve_cursors"
+    "check_monitors serve_monitors --devices 4 --count 400 --seconds 2"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
 )
 
-build_hosts random_draws odd_draws serve_inputs serve_cursors
+build_hosts random_draws odd_draws serve_inputs serve_cursors serve_monitors
 failed=0
 
 for run in "${RUNS[@]}"; do
