@@ -194,7 +194,8 @@ impl CHost {
     }
 
     /// Calls `client_monitors_config` of every QXL device, newest first; true if all said yes.
-    fn tell_displays(&self, config: *mut VDAgentMonitorsConfig) -> bool {
+    /// Without a layout that only asks.
+    fn tell_displays(&self, layout: Option<&ClientMonitors>) -> bool {
         let displays = lock(&self.displays).clone();
         let mut all = !displays.is_empty();
         for display in displays.into_iter().rev() {
@@ -202,11 +203,15 @@ impl CHost {
             if !lock(&self.displays).contains(&display) {
                 continue;
             }
+            // Words, so it is aligned as C wants it; a copy for each, which may write to it.
+            let mut words = layout.map(|layout| layout.words().to_vec());
+            let config: *mut VDAgentMonitorsConfig =
+                words.as_mut().map_or(ptr::null_mut(), |words| words.as_mut_ptr().cast());
             let recent = (display.minor >= CLIENT_MONITORS_SINCE).then_some(display.instance);
             all &= callback!(recent, QXLInterface, client_monitors_config).is_some_and(
                 |(instance, function)| {
                     // SAFETY: instance and function belong together and are valid until removal;
-                    // `config` is NULL or a layout whose count fits its memory.
+                    // `config` is NULL or a layout whose count fits its memory, which lives in `words`.
                     unsafe { function(instance, config) != 0 }
                 },
             );
@@ -334,12 +339,11 @@ impl Host for CHost {
     }
 
     fn takes_monitors(&self) -> bool {
-        self.tell_displays(ptr::null_mut())
+        self.tell_displays(None)
     }
 
     fn client_monitors(&self, monitors: &ClientMonitors) {
-        // Every device gets a copy of its own to play with: words, so it is aligned as C wants it.
-        self.tell_displays(monitors.words().to_vec().as_mut_ptr().cast());
+        self.tell_displays(Some(monitors));
     }
 }
 
