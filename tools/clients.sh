@@ -13,7 +13,7 @@ RUNS=(
     "compare_draws odd_draws --seed 6 --count 1000 --bottom-up"
     "check_inputs serve_inputs"
     "check_cursor serve_cursors"
-    "check_monitors serve_monitors --devices 4 --count 400 --seconds 2"
+    "check_monitors serve_monitors --devices 4 --count 300 --seconds 1"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
 )
 
