@@ -3,7 +3,7 @@
  *   serve_cursors --unix PATH
  *
  * Lines on stdin: "set UNIQUE TYPE W H SEED X Y VISIBLE" (shape bytes made from SEED, exactly as many as the type
- * demands), "move X Y", "hide", "trail LENGTH FREQUENCY", "reset", "mode" (a new primary surface),
+ * demands), "shape UNIQUE TYPE W H HOTX HOTY HEX" (these bytes, at 0,0 and visible), "move X Y", "hide", "trail LENGTH FREQUENCY", "reset", "mode" (a new primary surface),
  * "sync" (all commands so far are taken; prints "synced"), "quit". After a "set" the hot spot is at (W / 2, H / 3).
  */
 #include "host/host.h"
@@ -60,12 +60,40 @@ static void set_shape(const char *arguments)
     qxl_host_push(device, item);
 }
 
+static void set_bytes(const char *arguments)
+{
+    unsigned long long unique;
+    unsigned type, width, height, hot_x, hot_y;
+    int used;
+    size_t size = 0;
+    uint8_t *data;
+    struct qxl_item *item;
+    QXLCursorCmd *command;
+
+    if (sscanf(arguments, "%llu %u %u %u %u %u %n", &unique, &type, &width, &height, &hot_x, &hot_y, &used) != 6)
+        return;
+    arguments += used;
+    data = malloc(strlen(arguments) / 2 + 1);
+    if (!data)
+        exit(70);
+    while (sscanf(arguments + 2 * size, "%2hhx", &data[size]) == 1)
+        size++;
+    item = qxl_cursor_set(0, 0, (uint16_t)type, (int)width, (int)height, (int)hot_x, (int)hot_y, data, (uint32_t)size);
+    command = qxl_item_command(item);
+    ((QXLCursor *)(uintptr_t)command->u.set.shape)->header.unique = unique;
+    command->u.set.visible = 1;
+    free(data);
+    qxl_host_push(device, item);
+}
+
 static void obey_line(const char *line)
 {
     int a, b;
 
     if (strncmp(line, "set ", 4) == 0) {
         set_shape(line + 4);
+    } else if (strncmp(line, "shape ", 6) == 0) {
+        set_bytes(line + 6);
     } else if (sscanf(line, "move %d %d", &a, &b) == 2) {
         qxl_host_push(device, qxl_cursor_move(a, b));
     } else if (strcmp(line, "hide") == 0) {
@@ -94,7 +122,7 @@ static void obey_line(const char *line)
 
 static void obey(int fd, int event, void *opaque)
 {
-    static char line[4096];
+    static char line[1 << 17];
     static size_t length;
     ssize_t got = read(fd, line + length, sizeof(line) - 1 - length);
     char *end;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stock clients (spice-glib) on C hosts that run on stage/lib (`make lib` first): pictures, keys and mouse, pointers,
-# and clients that are slow, late, replaced or many. About a minute.
+# several displays, and clients that are slow, late, replaced or many. About a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
@@ -14,10 +14,12 @@ RUNS=(
     "check_inputs serve_inputs"
     "check_cursor serve_cursors"
     "check_bad_commands bad_commands"
+    "check_monitors serve_monitors --devices 4 --count 300 --seconds 1"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
 )
 
-build_hosts random_draws odd_draws bad_commands serve_inputs serve_cursors
+mapfile -t hosts < <(printf '%s\n' "${RUNS[@]}" | cut -d' ' -f2 | sort -u)
+build_hosts "${hosts[@]}"
 failed=0
 
 for run in "${RUNS[@]}"; do

@@ -308,6 +308,11 @@ unsigned core_loop_live_timers(void)
     return count;
 }
 
+bool core_loop_is_mine(void)
+{
+    return pthread_equal(pthread_self(), loop.owner);
+}
+
 unsigned core_loop_foreign_calls(void)
 {
     unsigned calls;

@@ -48,6 +48,7 @@ unsigned core_loop_live_timers(void);
 
 /* Core calls and channel events that came from another thread than the loop's: must stay 0. */
 unsigned core_loop_foreign_calls(void);
+bool core_loop_is_mine(void);
 
 /* Channel events in order; the count may exceed CHANNEL_RECORDS, the array then holds the first ones. */
 unsigned core_loop_channel_events(const struct channel_record **records);
@@ -137,6 +138,10 @@ struct qxl_host {
     unsigned num_completions;
     struct qxl_dirty dirty; /* last update_area_complete */
     unsigned num_dirty_reports;
+
+    /* What the device answers when a client's monitors are asked about (NULL) or given; without it 0. */
+    int (*on_client_monitors)(struct qxl_host *host, VDAgentMonitorsConfig *config);
+    unsigned foreign_monitors; /* came on another thread than the loop's */
 };
 
 /* A device with the given display id; memory slot 0 of group 0 covers the whole address space. */

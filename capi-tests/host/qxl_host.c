@@ -331,9 +331,10 @@ static void set_client_capabilities(QXLInstance *qxl, uint8_t present, uint8_t c
 
 static int client_monitors_config(QXLInstance *qxl, VDAgentMonitorsConfig *config)
 {
-    (void)qxl;
-    (void)config;
-    return 0;
+    struct qxl_host *host = host_of(qxl);
+
+    host->foreign_monitors += !core_loop_is_mine();
+    return host->on_client_monitors ? host->on_client_monitors(host, config) : 0;
 }
 
 static const QXLInterface qxl_interface = {
@@ -586,6 +587,7 @@ unsigned qxl_host_offences(struct qxl_host *host, FILE *out)
         { "changes of the worker thread", qxl_host_count(host, &host->worker_changes) },
         { "ring or release calls while stopped", qxl_host_count(host, &host->while_stopped) },
         { "core calls from a foreign thread", core_loop_foreign_calls() },
+        { "monitors of clients on a foreign thread", qxl_host_count(host, &host->foreign_monitors) },
     };
     unsigned total = 0;
 

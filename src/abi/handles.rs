@@ -33,7 +33,9 @@ pub enum Kind {
     Tablet,
     /// A playback or record interface.
     Sound,
-    /// A char device; not served yet.
+    /// The guest agent's char device.
+    Agent,
+    /// Another char device; not served yet.
     CharDevice,
     /// A QXL device.
     Qxl(Qxl),

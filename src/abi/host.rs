@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::net::SocketAddrAny;
 
+use crate::protocol::agent::ClientMonitors;
 use crate::server::Core;
 use crate::server::host::{Caller, ChannelEvent, Host};
 use crate::transport::connection::Connection;
@@ -22,15 +23,19 @@ use super::types::core::{
     SPICE_CHANNEL_EVENT_INITIALIZED, SPICE_WATCH_EVENT_READ, SpiceChannelEventInfo,
     SpiceCoreInterface, SpiceWatch,
 };
+use super::types::foreign::VDAgentMonitorsConfig;
 use super::types::input::{
     SpiceKbdInstance, SpiceKbdInterface, SpiceMouseInstance, SpiceMouseInterface,
     SpiceTabletInstance, SpiceTabletInterface,
 };
+use super::types::qxl::{QXLInstance, QXLInterface};
 
 /// `AF_UNIX` as it stands in a socket address.
 const AF_UNIX: u16 = 1;
 /// Minor version of the core interface from which `channel_event` exists.
 const CHANNEL_EVENT_SINCE: u32 = 3;
+/// Minor version of the QXL interface from which `client_monitors_config` exists.
+const CLIENT_MONITORS_SINCE: u32 = 3;
 
 /// The input devices that the host has added.
 #[derive(Debug, Default, Clone, Copy)]
@@ -38,6 +43,14 @@ struct Devices {
     keyboard: Option<NonNull<SpiceKbdInstance>>,
     mouse: Option<NonNull<SpiceMouseInstance>>,
     tablet: Option<NonNull<SpiceTabletInstance>>,
+}
+
+/// A QXL device that the host has added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct QxlDisplay {
+    instance: NonNull<QXLInstance>,
+    /// Minor version of its interface.
+    minor: u32,
 }
 
 /// The host of one server.
@@ -48,6 +61,8 @@ pub struct CHost {
     /// False for hosts whose table is older than `channel_event`.
     tells_events: bool,
     devices: Mutex<Devices>,
+    /// QXL devices in the order in which they were added.
+    displays: Mutex<Vec<QxlDisplay>>,
     /// What the host was shown of each connection. The boxes never move: hosts keep their address
     /// from INITIALIZED to DISCONNECTED.
     infos: Mutex<HashMap<u64, Box<SpiceChannelEventInfo>>>,
@@ -72,6 +87,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Reads one function of an instance's interface: `None` if the instance, its table or the
+/// function is missing.
+macro_rules! callback {
+    ($instance:expr, $interface:ty, $field:ident) => {
+        $instance.and_then(|instance| {
+            // SAFETY: an instance stays valid from its addition to its removal (C contract).
+            let interface = unsafe { (*instance.as_ptr()).base.sif }.cast::<$interface>();
+            NonNull::new(interface.cast_mut()).and_then(|interface| {
+                // SAFETY: an instance's interface is valid as long as the instance.
+                let function = unsafe { (*interface.as_ptr()).$field };
+                function.map(|function| (instance.as_ptr(), function))
+            })
+        })
+    };
+}
+pub(super) use callback;
+
 impl CHost {
     /// Over the host's core table.
     ///
@@ -84,6 +116,7 @@ impl CHost {
             core,
             tells_events: minor >= CHANNEL_EVENT_SINCE,
             devices: Mutex::default(),
+            displays: Mutex::default(),
             infos: Mutex::default(),
             watch: Mutex::default(),
         }
@@ -150,6 +183,42 @@ impl CHost {
         lock(&self.devices).tablet = None;
     }
 
+    /// Takes a QXL device whose interface has this minor version.
+    pub fn add_display(&self, instance: NonNull<QXLInstance>, minor: u32) {
+        lock(&self.displays).push(QxlDisplay { instance, minor });
+    }
+
+    /// Gives a QXL device up.
+    pub fn remove_display(&self, instance: NonNull<QXLInstance>) {
+        lock(&self.displays).retain(|display| display.instance != instance);
+    }
+
+    /// Calls `client_monitors_config` of every QXL device, newest first; true if all said yes.
+    /// Without a layout that only asks.
+    fn tell_displays(&self, layout: Option<&ClientMonitors>) -> bool {
+        let displays = lock(&self.displays).clone();
+        let mut all = !displays.is_empty();
+        for display in displays.into_iter().rev() {
+            // A callback before this one may have removed the device.
+            if !lock(&self.displays).contains(&display) {
+                continue;
+            }
+            // Words, so it is aligned as C wants it; a copy for each, which may write to it.
+            let mut words = layout.map(|layout| layout.words().to_vec());
+            let config: *mut VDAgentMonitorsConfig =
+                words.as_mut().map_or(ptr::null_mut(), |words| words.as_mut_ptr().cast());
+            let recent = (display.minor >= CLIENT_MONITORS_SINCE).then_some(display.instance);
+            all &= callback!(recent, QXLInterface, client_monitors_config).is_some_and(
+                |(instance, function)| {
+                    // SAFETY: instance and function belong together and are valid until removal;
+                    // `config` is NULL or a layout whose count fits its memory, which lives in `words`.
+                    unsafe { function(instance, config) != 0 }
+                },
+            );
+        }
+        all
+    }
+
     fn devices(&self) -> Devices {
         *lock(&self.devices)
     }
@@ -167,23 +236,6 @@ unsafe extern "C" fn mailbox_is_readable(_fd: c_int, _event: c_int, opaque: *mut
         core.run_host_tasks(Caller::MainThread);
     });
 }
-
-/// Reads one function of an instance's interface: `None` if the instance, its table or the
-/// function is missing.
-macro_rules! callback {
-    ($instance:expr, $interface:ty, $field:ident) => {
-        $instance.and_then(|instance| {
-            // SAFETY: an instance stays valid from its addition to its removal (C contract).
-            let interface = unsafe { (*instance.as_ptr()).base.sif }.cast::<$interface>();
-            NonNull::new(interface.cast_mut()).and_then(|interface| {
-                // SAFETY: an instance's interface is valid as long as the instance.
-                let function = unsafe { (*interface.as_ptr()).$field };
-                function.map(|function| (instance.as_ptr(), function))
-            })
-        })
-    };
-}
-pub(super) use callback;
 
 impl Host for CHost {
     fn channel_event(&self, event: ChannelEvent, connection: &Arc<Connection>) {
@@ -284,6 +336,14 @@ impl Host for CHost {
             // SAFETY: instance and function belong together and are valid until removal.
             unsafe { function(instance, buttons) };
         }
+    }
+
+    fn takes_monitors(&self) -> bool {
+        self.tell_displays(None)
+    }
+
+    fn client_monitors(&self, monitors: &ClientMonitors) {
+        self.tell_displays(Some(monitors));
     }
 }
 

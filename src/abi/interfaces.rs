@@ -218,11 +218,8 @@ pub unsafe fn add(server: &Arc<Server>, instance: NonNull<SpiceBaseInstance>) ->
             fixed(!second)
         }
         "char_device" => {
-            tracing::warn!("char devices are not served yet");
-            let state = instance.cast::<SpiceCharDeviceInstance>();
-            // SAFETY: a char device by its name; `st` belongs to the server.
-            unsafe { (*state.as_ptr()).st = ptr::null_mut() };
-            Some(Kind::CharDevice)
+            // SAFETY: the caller vouches for the instance, which is a char device by its name.
+            Some(unsafe { add_char_device(server, instance.cast()) })
         }
         _ => {
             tracing::warn!("{kind} is not served yet");
@@ -233,12 +230,45 @@ pub unsafe fn add(server: &Arc<Server>, instance: NonNull<SpiceBaseInstance>) ->
         tracing::error!("there is a {kind} already");
         return -1;
     };
-    let tablet = matches!(added, Kind::Tablet);
+    let (tablet, agent) = (matches!(added, Kind::Tablet), matches!(added, Kind::Agent));
     handles::add_instance(instance, Added { server: Arc::clone(server), kind: added });
     if tablet {
         server.core.tablet_changed(true);
     }
+    if agent {
+        server.core.agent_changed(true);
+    }
     0
+}
+
+/// What a char device is to us. A second agent is left alone, as by the original.
+///
+/// # Safety
+/// - `instance` is valid, and its subtype is NULL or a string.
+unsafe fn add_char_device(
+    server: &Arc<Server>,
+    instance: NonNull<SpiceCharDeviceInstance>,
+) -> Kind {
+    // SAFETY: the caller vouches for the instance; `st` belongs to the server.
+    unsafe { (*instance.as_ptr()).st = ptr::null_mut() };
+    // SAFETY: as above.
+    let subtype = unsafe { (*instance.as_ptr()).subtype };
+    // SAFETY: as above; not NULL.
+    let is_agent = !subtype.is_null() && unsafe { CStr::from_ptr(subtype) } == c"vdagent";
+    match (is_agent, server.core.session().agent) {
+        (true, true) => {
+            tracing::warn!("there is an agent already; this one is not served");
+            Kind::CharDevice
+        }
+        (true, false) => {
+            tracing::warn!("agents are not served yet; clients learn that there is one");
+            Kind::Agent
+        }
+        (false, _) => {
+            tracing::warn!("char devices are not served yet");
+            Kind::CharDevice
+        }
+    }
 }
 
 /// Adds a QXL device: threads first, then the host's callbacks, which may call us back.
@@ -270,6 +300,9 @@ unsafe fn add_qxl(server: &Arc<Server>, instance: NonNull<QXLInstance>, minor: u
     unsafe { (*instance.as_ptr()).st = instance.as_ptr().cast::<QXLState>() };
     let qxl = Qxl { id, handle: handle.clone(), instance: Instance(instance) };
     handles::add_instance(instance, Added { server: Arc::clone(server), kind: Kind::Qxl(qxl) });
+    if let Some(host) = server.host.get() {
+        host.add_display(instance, minor);
+    }
     if server.core.session().vm_running {
         handle.post(crate::channel::display::Request::Start);
     }
@@ -298,10 +331,14 @@ pub fn remove(instance: *mut SpiceBaseInstance) -> c_int {
             core.tablet_changed(false);
         }
         Kind::Qxl(qxl) => {
+            if let Some(host) = added.server.host.get() {
+                host.remove_display(qxl.instance.0);
+            }
             core.remove_qxl(qxl.id);
             // SAFETY: added and not removed, so the host keeps it valid; `st` is the server's.
             unsafe { (*qxl.instance.0.as_ptr()).st = ptr::null_mut() };
         }
+        Kind::Agent => core.agent_changed(false),
         Kind::Sound | Kind::CharDevice => {}
     }
     handles::remove_instance(instance);

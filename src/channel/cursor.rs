@@ -16,6 +16,8 @@ use crate::transport::reactor::Key;
 
 use super::clients::{Client, Clients};
 
+mod shape;
+
 /// Shapes that a client keeps.
 const CACHE_SIZE: usize = 256;
 /// Commands that may wait for one client before they are folded into one state.
@@ -80,6 +82,7 @@ impl Cursor {
     fn command(&mut self, command: CursorCommand) -> Option<Pending> {
         match command {
             CursorCommand::Set { position, visible, shape } => {
+                let shape = shape::for_clients(shape);
                 self.visible = visible;
                 self.position = position;
                 self.shape = Some(Arc::clone(&shape));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::protocol::agent::{ClientStream, Piece};
 use crate::protocol::caps::{ChannelType, main as cap};
 use crate::protocol::common::{self, Severity, Visibility};
 use crate::protocol::main::{self as wire, MainRequest};
@@ -25,6 +26,9 @@ const NET_TEST_BYTES: usize = 256_000;
 const LOW_BANDWIDTH: u64 = 10 * 1024 * 1024;
 /// Ids of the three pings of the net test: warm-up, latency, rate.
 const NET_TEST_IDS: std::ops::RangeInclusive<u32> = 1..=3;
+
+/// Pieces of the agent stream that are given back to a client at a time.
+const TOKEN_LOT: u32 = 5;
 
 /// What the session tells a new main client.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +63,10 @@ pub enum MainOrder {
     },
     /// A warning for the user of one client.
     Notice(ClientId, &'static str),
+    /// The agent's device came or went.
+    AgentPresent(bool),
+    /// The host was told of the monitors that a client wished for.
+    MonitorsTaken(ClientId),
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +77,42 @@ struct Peer {
     ping_id: u32,
     /// Shortest round trip of the net test, nanoseconds.
     latency: Option<u64>,
+    agent: AgentPeer,
+}
+
+/// A client's way to the agent.
+#[derive(Debug)]
+struct AgentPeer {
+    /// The client has opened the stream to the agent that is there now.
+    started: bool,
+    /// Pieces that the client may send.
+    tokens: u32,
+    /// Pieces that were dealt with and have not been given back.
+    owed: u32,
+    /// `None` from the coming or going of an agent until the client opens its stream: what is still
+    /// on its way may be the middle of a message that the client has given up.
+    stream: Option<ClientStream>,
+}
+
+impl Default for AgentPeer {
+    fn default() -> Self {
+        let (tokens, stream) = (wire::AGENT_TOKENS, Some(ClientStream::default()));
+        Self { started: false, tokens, owed: 0, stream }
+    }
+}
+
+impl AgentPeer {
+    /// A piece was dealt with. Returns how many the client gets back now.
+    fn taken(&mut self) -> Option<u32> {
+        // Of an agent that has gone this is told late: the window is a new one since.
+        if self.tokens + self.owed < wire::AGENT_TOKENS {
+            self.owed += 1;
+        }
+        (self.owed >= TOKEN_LOT).then(|| {
+            self.tokens += self.owed;
+            std::mem::take(&mut self.owed)
+        })
+    }
 }
 
 /// State of the channel.
@@ -131,6 +175,44 @@ impl Main {
         }
     }
 
+    /// Takes a piece of the agent stream.
+    fn agent_data(&mut self, clients: &mut Clients, key: Key, data: &[u8]) -> Result<(), String> {
+        let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
+        let Some(client) = clients.get(key).map(|c| c.client) else { return Ok(()) };
+        let agent = &mut peer.agent;
+        let Some(stream) = &mut agent.stream else { return Ok(()) };
+        // Without a started stream pieces cost nothing: nobody would give them back.
+        if agent.started {
+            agent.tokens = agent.tokens.checked_sub(1).ok_or("agent data beyond the window")?;
+        }
+        let piece = stream.piece(data, agent.started).map_err(|e| e.to_string())?;
+        match piece {
+            // Given back when the host has been told: so no more wait for it than the window has.
+            Piece::Monitors(monitors) => self.upward.client_monitors(client, monitors),
+            // Until there is a way to the agent itself its messages are dropped.
+            Piece::PartOfMonitors | Piece::Message | Piece::Closed => {
+                if let Some(tokens) = agent.taken() {
+                    clients.send(key, wire::agent_token(tokens));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells every client that the agent has come or gone; its stream begins anew.
+    fn agent_present(&mut self, clients: &mut Clients, present: bool) {
+        for (key, peer) in &mut self.peers {
+            peer.agent = AgentPeer { stream: None, ..AgentPeer::default() };
+            let tokens = clients.get(*key).is_some_and(|c| c.caps.has(cap::AGENT_CONNECTED_TOKENS));
+            let message = match (present, tokens) {
+                (false, _) => wire::agent_disconnected(),
+                (true, false) => wire::agent_connected(),
+                (true, true) => wire::agent_connected_tokens(wire::AGENT_TOKENS),
+            };
+            clients.send(*key, message);
+        }
+    }
+
     fn mouse_mode_message(&self) -> Message {
         let state = self.upward.main_state();
         wire::mouse_mode(state.supported_mouse_modes, state.mouse_mode)
@@ -165,9 +247,17 @@ impl Channel for Main {
             MainRequest::MigrateDstDoSeamless(_) => {
                 clients.send(key, wire::migrate_dst_seamless_nack());
             }
-            // Without an agent its messages have nowhere to go (spec 03 §4.2).
-            MainRequest::AgentStart(_) | MainRequest::AgentData(_) | MainRequest::AgentToken(_) => {
+            // Tokens are for what the agent says, which has no way to the client yet.
+            MainRequest::AgentStart(_) => {
+                if self.upward.main_state().agent
+                    && let Some(peer) = self.peers.get_mut(&key)
+                {
+                    peer.agent.started = true;
+                    peer.agent.stream.get_or_insert_default();
+                }
             }
+            MainRequest::AgentData(data) => self.agent_data(clients, key, data)?,
+            MainRequest::AgentToken(_) => {}
             MainRequest::ClientInfo
             | MainRequest::Common(_)
             | MainRequest::MigrateConnectError
@@ -218,6 +308,16 @@ impl Channel for Main {
                         key,
                         common::notify(monotonic_ns(), Severity::Warn, Visibility::High, 0, text),
                     );
+                }
+            }
+            MainOrder::AgentPresent(present) => self.agent_present(clients, present),
+            MainOrder::MonitorsTaken(client) => {
+                let key = clients.iter().find(|(_, c)| c.client == client).map(|(k, _)| k);
+                if let Some(key) = key
+                    && let Some(peer) = self.peers.get_mut(&key)
+                    && let Some(tokens) = peer.agent.taken()
+                {
+                    clients.send(key, wire::agent_token(tokens));
                 }
             }
         }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_queue::SegQueue;
 
+use crate::protocol::agent::ClientMonitors;
 use crate::protocol::caps::{Caps, ChannelType};
 use crate::transport::connection::Connection;
 use crate::transport::reactor::Wake;
@@ -187,6 +188,10 @@ pub trait Upward: Send + Sync {
 
     /// A display's primary surface was made, or (`None`) destroyed.
     fn primary_changed(&self, display: u8, primary: Option<Primary>);
+
+    /// A client says which monitors it wishes for. [`main::MainOrder::MonitorsTaken`] follows when
+    /// the host has been told.
+    fn client_monitors(&self, client: ClientId, monitors: ClientMonitors);
 
     /// An inputs link over a plain stream attached: tells the main client of that session.
     fn insecure_keyboard(&self, client: ClientId);

@@ -1,6 +1,7 @@
 //! Wire messages of the SPICE protocol: pure data, no I/O, no clock, no thread.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod caps;
 pub mod common;
 pub mod cursor;

@@ -13,6 +13,7 @@ use crate::channel::cursor::Cursor;
 use crate::channel::display::worker::{Display, DisplaySetup};
 use crate::channel::display::{Pending, QxlHandle, Request};
 use crate::channel::inputs::InputsOrder;
+use crate::channel::main::MainOrder;
 use crate::channel::{Upward, engine};
 use crate::link::ticket::SetTicketError;
 use crate::protocol::caps::ChannelType;
@@ -166,6 +167,13 @@ impl Core {
         let consequences = session.mouse.set_agent_mouse(on);
         drop(session);
         self.after_mouse_change(consequences);
+    }
+
+    /// The agent's device was added or removed.
+    pub fn agent_changed(&self, present: bool) {
+        let mut session = self.session();
+        session.agent = present;
+        session.tell_main(MainOrder::AgentPresent(present));
     }
 
     /// Adds a QXL device: starts its two threads and announces its two channels.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::channel::ClientId;
 use crate::channel::inputs::{Input, InputsOrder};
+use crate::channel::main::MainOrder;
+use crate::protocol::agent::ClientMonitors;
 use crate::protocol::inputs::{host_buttons, wheel_motion};
 use crate::protocol::main::{MOUSE_MODE_CLIENT, MOUSE_MODE_SERVER};
 use crate::transport::connection::Connection;
@@ -44,6 +47,11 @@ pub trait Host: Send + Sync {
     fn tablet_wheel(&self, dz: i32, buttons: u32);
     /// Buttons of the tablet.
     fn tablet_buttons(&self, buttons: u32);
+    /// True if there is a QXL device and every one takes layouts of clients now. Only on the thread
+    /// that called `spice_server_init`.
+    fn takes_monitors(&self) -> bool;
+    /// Gives a layout to every QXL device. Only on the thread that called `spice_server_init`.
+    fn client_monitors(&self, monitors: &ClientMonitors);
 }
 
 /// Work for the host's main loop.
@@ -57,6 +65,8 @@ pub enum HostTask {
     AskLeds,
     /// Tell the tablet its size.
     TabletSize(u32, u32),
+    /// A client wishes for these monitors.
+    Monitors(ClientId, ClientMonitors),
     /// The last client left and the host wants to end then.
     Exit,
 }
@@ -64,7 +74,7 @@ pub enum HostTask {
 impl HostTask {
     /// True for callbacks in which hosts take their own lock unless they are on the main thread.
     fn needs_main_thread(&self) -> bool {
-        matches!(self, Self::Event(..) | Self::Exit)
+        matches!(self, Self::Event(..) | Self::Monitors(..) | Self::Exit)
     }
 }
 
@@ -125,6 +135,16 @@ impl Core {
             HostTask::TabletSize(width, height) => {
                 let size = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
                 host.tablet_size(size(width), size(height));
+            }
+            HostTask::Monitors(client, monitors) => {
+                // Asked anew each time: a guest's driver comes and goes.
+                if host.takes_monitors() {
+                    host.client_monitors(&monitors);
+                } else {
+                    // It would be the agent's, to whom there is no way yet.
+                    tracing::debug!(?monitors, "no device takes the monitors of a client");
+                }
+                self.session().tell_main(MainOrder::MonitorsTaken(client));
             }
             HostTask::Exit => std::process::exit(0),
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::channel::inputs::{Input, Inputs};
 use crate::channel::main::{Main, MainOrder, MainState};
 use crate::channel::{ClientId, Primary, Upward, engine};
+use crate::protocol::agent::ClientMonitors;
 use crate::protocol::caps::ChannelType;
 use crate::qxl::record::Recorder;
 use crate::sync::mailbox::Mailbox;
@@ -215,7 +216,7 @@ impl Upward for Core {
             displays: u32::try_from(session.mouse.display_count()).unwrap_or(u32::MAX),
             supported_mouse_modes: session.mouse.supported(),
             mouse_mode: session.mouse.mode(),
-            agent: false,
+            agent: session.agent,
             ram_hint: session.ram.values().next().copied().unwrap_or(0),
             name: session.settings.name.clone(),
             uuid: session.settings.uuid,
@@ -242,6 +243,11 @@ impl Upward for Core {
     fn primary_changed(&self, display: u8, primary: Option<Primary>) {
         let consequences = self.session().mouse.set_display(display, primary);
         self.after_mouse_change(consequences);
+    }
+
+    fn client_monitors(&self, client: ClientId, monitors: ClientMonitors) {
+        // Bounded by the pieces that a client may send before it is given some back.
+        self.mailbox.push(HostTask::Monitors(client, monitors));
     }
 
     fn insecure_keyboard(&self, client: ClientId) {

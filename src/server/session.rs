@@ -91,6 +91,8 @@ pub struct Session {
     pub ram: BTreeMap<u8, u32>,
     /// True between `vm_start` and `vm_stop`.
     pub vm_running: bool,
+    /// True while the agent's device is there.
+    pub agent: bool,
 }
 
 impl Session {
@@ -105,6 +107,7 @@ impl Session {
             inputs: None,
             ram: BTreeMap::new(),
             vm_running: false,
+            agent: false,
         }
     }
 

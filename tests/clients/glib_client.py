@@ -10,6 +10,7 @@ Every event is one JSON line on stdout, {"event": ..., ...}. Commands, one per l
   motion DX DY [MASK] / position X Y [DISPLAY] [MASK]
   button-press N [MASK] / button-release N [MASK]
   modifiers N             sends the lock state
+  monitors [raw] WxH+X+Y...  wishes for these monitors, put side by side unless raw; 0x0 is off; answers "wished"
   state                   answers "state": channels, mouse mode, modifiers, surfaces, counters
   quit                    disconnects and ends
 
@@ -20,6 +21,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import time
 
 import gi
@@ -45,6 +47,20 @@ class Primary(ctypes.Structure):
     ]
 
 
+class Monitor(ctypes.Structure):
+    """SpiceDisplayMonitorConfig."""
+
+    _fields_ = [(name, ctypes.c_uint) for name in ("id", "surface", "x", "y", "width", "height")]
+
+
+class GArray(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("length", ctypes.c_uint)]
+
+
+LIBGOBJECT = ctypes.CDLL("libgobject-2.0.so.0")
+LIBGOBJECT.g_object_get.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p]
+LIBGLIB = ctypes.CDLL("libglib-2.0.so.0")
+LIBGLIB.g_array_unref.argtypes = [ctypes.c_void_p]
 LIBRARY = ctypes.CDLL("libspice-client-glib-2.0.so.8")
 LIBRARY.spice_display_channel_get_primary.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.POINTER(Primary)]
 LIBRARY.spice_display_channel_get_primary.restype = ctypes.c_int
@@ -94,6 +110,11 @@ class Client:
         self.last_change = time.monotonic()
         self.changes = 0
         self.verbose = options.verbose
+        self.beacon = tuple(options.beacon or ())
+        self.stood = 0  # longest time in ms in which this process could not look at anything
+        self.looked = time.monotonic()
+        if self.beacon:
+            GLib.timeout_add(10, self.look)
         session = self.session
         if options.unix:
             session.set_property("unix-path", options.unix)
@@ -113,6 +134,12 @@ class Client:
 
     def say(self, event, **fields):
         print(json.dumps({"event": event, **fields}), flush=True)
+
+    def look(self):
+        now = time.monotonic()
+        self.stood = max(self.stood, (now - self.looked) * 1000 - 10)
+        self.looked = now
+        return True
 
     # ---- channels
 
@@ -165,7 +192,13 @@ class Client:
         self.say("modifiers", value=channel.get_property("key-modifiers"))
 
     def monitors(self, channel, _pspec, number):
-        self.say("monitors", id=number, max=channel.get_property("monitors-max"))
+        heads = ctypes.c_void_p()
+        LIBGOBJECT.g_object_get(pointer_of(channel), b"monitors", ctypes.byref(heads), None)
+        array = GArray.from_address(heads.value)
+        found = (Monitor * array.length).from_address(array.data or 0) if array.length else ()
+        found = [[m.id, m.surface, m.x, m.y, m.width, m.height] for m in found]
+        LIBGLIB.g_array_unref(heads)
+        self.say("monitors", id=number, max=channel.get_property("monitors-max"), heads=found)
 
     def primary_create(self, _channel, kind, width, height, stride, _shmid, _data, number):
         self.touch()
@@ -175,6 +208,8 @@ class Client:
         self.touch()
         if self.verbose:
             self.say("invalidate", id=number, x=x, y=y, width=width, height=height)
+        if (width, height) == self.beacon:
+            self.say("beacon", id=number, x=x, y=y, ms=time.monotonic() * 1000, stood=self.stood)
 
     def touch(self):
         self.last_change = time.monotonic()
@@ -183,6 +218,8 @@ class Client:
     def cursor_set(self, _channel, width, height, hot_x, hot_y, rgba, number):
         # The default pointer has no pixels.
         pixels = ctypes.string_at(rgba, width * height * 4) if rgba else b""
+        if self.verbose:
+            self.say("cursor-pixels", id=number, rgba=pixels.hex())
         self.say(
             "cursor-set",
             id=number,
@@ -240,6 +277,18 @@ class Client:
             sha256=hashlib.sha256(rgb).hexdigest(),
         )
 
+    def wish(self, words):
+        """The monitors that the user wants, told to the guest at once."""
+        main = self.find("main")
+        main.set_property("disable-display-align", words[0] == "raw")
+        words = [word for word in words if word != "raw"]
+        for index, word in enumerate(words):
+            width, height, x, y = (int(text) for text in re.fullmatch(r"(\d+)x(\d+)([+-]\d+)([+-]\d+)", word).groups())
+            main.update_display_enabled(index, width > 0, False)
+            if width:
+                main.update_display(index, x, y, width, height, False)
+        self.say("wished", sent=main.send_monitor_config())
+
     def state(self):
         main, inputs = self.find("main"), self.find("inputs")
         self.say(
@@ -287,6 +336,8 @@ class Client:
             self.inputs().button_press(*(numbers + [0])[:2])
         elif word == "button-release":
             self.inputs().button_release(*(numbers + [0])[:2])
+        elif word == "monitors":
+            self.wish(rest)
         elif word == "state":
             self.state()
         elif word == "quit":
@@ -318,6 +369,7 @@ def main():
     parser.add_argument("--password")
     parser.add_argument("--audio", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="one line per changed rectangle")
+    parser.add_argument("--beacon", type=int, nargs=2, help="reports changed rectangles of this size, with the time")
     options = parser.parse_args()
     client = Client(options)
     GLib.io_add_watch(0, GLib.IO_IN | GLib.IO_HUP, client.stdin_ready)

@@ -84,13 +84,23 @@ class Machine:
     library = None  # directory with libspice-server.so.1, None = the system's
     verbose = False
 
-    def __init__(self, *arguments, spice="port={port},addr=127.0.0.1,disable-ticketing=on", accel="tcg", memory=64):
+    def __init__(
+        self,
+        *arguments,
+        spice="port={port},addr=127.0.0.1,disable-ticketing=on",
+        accel="tcg",
+        memory=64,
+        qtest=False,
+    ):
         self.port = free_port()
         self.directory = tempfile.mkdtemp(prefix="spice-qemu-")
         self.socket = self.path("spice.sock")
         command = ["qemu-system-x86_64", "-no-user-config", "-nodefaults", "-display", "none", "-m", str(memory)]
         command += ["-accel", accel, "-qmp", f"unix:{self.path('qmp')},server=on,wait=off"]
         command += ["-pidfile", self.path("pid")]
+        if qtest:
+            # Devices can be driven from outside besides the guest; see qxl_driver.py.
+            command += ["-qtest", f"unix:{self.path('qtest')},server=on,wait=off", "-qtest-log", "/dev/null"]
         if spice is not None:
             command += ["-spice", spice.format(port=self.port, socket=self.socket)]
         command += [str(argument) for argument in arguments]

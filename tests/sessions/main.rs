@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use client::{INPUTS, MAIN, PATIENCE, ends, flood, link, link_message, message, receive};
+use spice_server::protocol::agent::ClientMonitors;
 use spice_server::server::Core;
 use spice_server::server::host::{Caller, ChannelEvent, Host};
 use spice_server::transport::connection::Connection;
@@ -22,6 +23,7 @@ use spice_server::transport::connection::Connection;
 struct Recorder {
     events: Mutex<Vec<(ChannelEvent, u64)>>,
     keys: AtomicUsize,
+    wishes: AtomicUsize,
     core: OnceLock<Weak<Core>>,
     destroy_at_initialized: AtomicBool,
 }
@@ -47,6 +49,13 @@ impl Host for Recorder {
     fn tablet_position(&self, _: i32, _: i32, _: u32) {}
     fn tablet_wheel(&self, _: i32, _: u32) {}
     fn tablet_buttons(&self, _: u32) {}
+    fn takes_monitors(&self) -> bool {
+        true
+    }
+    fn client_monitors(&self, monitors: &ClientMonitors) {
+        assert_eq!(monitors.words(), [1, 0, 600, 800, 32, 0, 0]);
+        self.wishes.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// A server whose main loop is the test's thread.
@@ -106,6 +115,12 @@ impl Session {
         let (kind, body) = receive(&mut socket).expect("a message");
         assert_eq!(kind, 103, "INIT comes first");
         (socket, u32::from_le_bytes(body[..4].try_into().expect("the length fits")))
+    }
+
+    /// Reads a client's messages up to one of this type.
+    fn told(&self, main: &UnixStream, kind: u16) {
+        let mut main = main.try_clone().expect("a descriptor");
+        self.meanwhile(move || while receive(&mut main).expect("the client stays").0 != kind {});
     }
 
     fn events(&self) -> Vec<(ChannelEvent, u64)> {
@@ -204,6 +219,82 @@ fn bytes_that_are_no_link_message_end_the_connection() {
     }
     session.all_gone();
     assert_eq!(session.count(ChannelEvent::Initialized), 0);
+}
+
+const AGENT_CONNECTED: u16 = 107;
+const AGENT_DISCONNECTED: u16 = 108;
+
+/// AGENT_DATA with one monitor of 800x600.
+fn wish() -> Vec<u8> {
+    let words = [1, 2, 0, 0, 28, 1, 0, 600, 800, 32, 0, 0u32];
+    message(107, &words.map(u32::to_le_bytes).concat())
+}
+
+/// AGENT_START with no tokens for us.
+fn open_stream() -> Vec<u8> {
+    message(106, &0u32.to_le_bytes())
+}
+
+#[test]
+fn wishes_for_monitors_are_given_back_once_the_host_was_told() {
+    const AGENT_TOKEN: u16 = 110;
+    let session = Session::new();
+    let (mut main, _) = session.main();
+    session.core.agent_changed(true);
+    session.told(&main, AGENT_CONNECTED);
+    main.write_all(&open_stream()).expect("sent");
+    let given = session.meanwhile(move || {
+        // A client that keeps to its window may go on for ever.
+        let (mut window, mut given) = (10, 0);
+        while given < 50 {
+            while window > 0 {
+                main.write_all(&wish()).expect("sent");
+                window -= 1;
+            }
+            let (kind, body) = receive(&mut main).expect("the client stays");
+            if kind == AGENT_TOKEN {
+                let tokens = u32::from_le_bytes(body.try_into().expect("four bytes"));
+                window += tokens;
+                given += tokens;
+            }
+        }
+        given as usize
+    });
+    assert!(session.host.wishes.load(Ordering::SeqCst) >= given);
+}
+
+#[test]
+fn a_message_that_an_agents_end_cuts_off_costs_no_client_its_session() {
+    let session = Session::new();
+    let (mut main, _) = session.main();
+    session.core.agent_changed(true);
+    session.told(&main, AGENT_CONNECTED);
+    main.write_all(&open_stream()).expect("sent");
+    let whole = wish();
+    let (first, second) = whole[6..].split_at(24);
+    main.write_all(&message(107, first)).expect("sent");
+    session.core.agent_changed(false);
+    session.core.agent_changed(true);
+    session.told(&main, AGENT_DISCONNECTED);
+    session.told(&main, AGENT_CONNECTED);
+    // As if sent before the client heard of it; the stream that it opens then begins anew.
+    main.write_all(&message(107, second)).expect("sent");
+    main.write_all(&open_stream()).expect("sent");
+    main.write_all(&whole).expect("sent");
+    session.run_until("the wish arrives", || session.host.wishes.load(Ordering::SeqCst) == 1);
+}
+
+#[test]
+fn more_wishes_than_the_window_do_not_pile_up_before_a_host_that_stands_still() {
+    let session = Session::new();
+    let (mut main, _) = session.main();
+    session.core.agent_changed(true);
+    session.told(&main, AGENT_CONNECTED);
+    main.write_all(&open_stream()).expect("sent");
+    main.write_all(&wish().repeat(11)).expect("sent");
+    assert!(ends(&mut main), "beyond the window, though nothing ran");
+    session.all_gone();
+    assert!(session.host.wishes.load(Ordering::SeqCst) <= 10);
 }
 
 #[test]
