@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stock clients (spice-glib) on C hosts that run on stage/lib (`make lib` first): pictures, keys and mouse, pointers,
-# and clients that are slow, late, replaced or many. About a minute.
+# and clients that are slow, late, replaced or many. About two minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
@@ -14,9 +14,11 @@ RUNS=(
     "check_inputs serve_inputs"
     "check_cursor serve_cursors"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
+    "check_traces replay_player --points 2 --stay 2 terminal"
+    "check_stalled replay_player --seconds 10"
 )
 
-build_hosts random_draws odd_draws serve_inputs serve_cursors
+build_hosts random_draws odd_draws serve_inputs serve_cursors replay_player
 failed=0
 
 for run in "${RUNS[@]}"; do
