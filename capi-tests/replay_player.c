@@ -1,10 +1,11 @@
 /* Plays a recording of QXL traffic into the server as fast as it takes the commands.
  *
- *   replay_player FILE [--surfaces N] [--port P | --unix PATH] [--raw] [--out FILE.ppm] [--linger | --obey]
+ *   replay_player FILE [--surfaces N] [--ring N] [--port P | --unix PATH] [--raw] [--out FILE.ppm]
+ *               [--linger | --obey]
  *       FILE "-" is standard input, FILE.zst is unpacked by zstd(1). Prints how many commands were played and
  *       released, the size of the last primary surface and the checksum of its picture; the time goes to stderr,
  *       because it is never the same. With --port or --unix clients may watch; --linger serves them after the end
- *       until stdin closes; --raw turns image compression off.
+ *       until stdin closes; --raw turns image compression off; --ring says how many commands may wait (512).
  *
  *   --obey plays as lines on stdin say, and serves clients in between:
  *       play N          up to the N-th command of all: "played N", with "end" behind it if there were no more
@@ -210,7 +211,8 @@ int main(int argc, char **argv)
         { "surfaces", required_argument, NULL, 's' }, { "port", required_argument, NULL, 'p' },
         { "unix", required_argument, NULL, 'u' },     { "out", required_argument, NULL, 'o' },
         { "raw", no_argument, NULL, 'r' },            { "linger", no_argument, NULL, 'l' },
-        { "obey", no_argument, NULL, 'c' },           { NULL, 0, NULL, 0 },
+        { "obey", no_argument, NULL, 'c' },           { "ring", required_argument, NULL, 'n' },
+        { NULL, 0, NULL, 0 },
     };
     static struct player player = { .surfaces = REPLAY_SURFACES - 1 };
     const char *out = NULL, *path = NULL;
@@ -230,11 +232,12 @@ int main(int argc, char **argv)
         case 'r': raw = true; break;
         case 'l': linger = true; break;
         case 'c': obeys = true; break;
+        case 'n': player.host.room = (unsigned)strtoul(optarg, NULL, 10); break;
         default: return 2;
         }
     }
     if (optind + 1 != argc || player.surfaces < 1 || player.surfaces >= REPLAY_SURFACES) {
-        fputs("usage: replay_player FILE [--surfaces N] [--port P | --unix PATH] [--raw] [--out PPM]"
+        fputs("usage: replay_player FILE [--surfaces N] [--ring N] [--port P | --unix PATH] [--raw] [--out PPM]"
               " [--linger | --obey]\n", stderr);
         return 2;
     }

@@ -23,7 +23,7 @@ static int take(QXLInstance *qxl, struct replay_ring *ring, QXLCommandExt *ext)
         *ext = *ring->commands[ring->head];
         ring->head = (ring->head + 1) % REPLAY_QUEUE;
         ring->length--;
-        if (ring->length == REPLAY_QUEUE / 2 || ring->length == 0)
+        if (ring->length == host->room / 2 || ring->length == 0)
             pthread_cond_signal(&host->taken);
     }
     pthread_mutex_unlock(&host->lock);
@@ -173,6 +173,8 @@ void replay_host_attach(struct replay_host *host, SpiceServer *server)
     pthread_mutex_init(&host->lock, NULL);
     pthread_cond_init(&host->taken, NULL);
     host->display.notify = host->cursor.notify = true;
+    if (host->room == 0 || host->room > REPLAY_QUEUE)
+        host->room = REPLAY_QUEUE;
     host->qxl.base.sif = &qxl_interface.base;
     spice_server_add_interface(server, &host->qxl.base);
     spice_qxl_add_memslot(&host->qxl, &slot);
@@ -216,7 +218,7 @@ static bool push(struct replay_host *host, QXLCommandExt *command)
     bool wake = false, room;
 
     pthread_mutex_lock(&host->lock);
-    room = ring->length < REPLAY_QUEUE || wait_length(host, ring, REPLAY_QUEUE / 2);
+    room = ring->length < host->room || wait_length(host, ring, host->room / 2);
     if (room) {
         ring->commands[(ring->head + ring->length++) % REPLAY_QUEUE] = command;
         wake = ring->notify;

@@ -22,6 +22,7 @@ struct replay_host {
     pthread_mutex_t lock;
     pthread_cond_t taken;
     struct replay_ring display, cursor;
+    unsigned room; /* commands that a ring takes, at most REPLAY_QUEUE; 0 is as many */
     /* Commands of the recording; over all passes if it is played several times. */
     unsigned played, released, by_type[REPLAY_COMMAND_TYPES];
     /* Commands of pictures. */

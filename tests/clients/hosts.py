@@ -7,18 +7,20 @@ import time
 
 
 class Host:
-    """A host program as a server on a unix socket; `lib` is a directory, or None for the system's library."""
+    """A host program as a server on a unix socket; `lib` is a directory, or None for the system's library; `log` a file
+    for what it says on standard error."""
 
-    def __init__(self, command, path, lib=None, **environment):
+    def __init__(self, command, path, lib=None, log=None, **environment):
         self.path = path
         environment = {**os.environ, **environment}
         environment.pop("LD_LIBRARY_PATH", None)
         if lib:
             environment["LD_LIBRARY_PATH"] = lib
         pipe = subprocess.PIPE
-        # Spice-server warns of what recordings contain; a host that fails says so on standard output as well.
+        # Both libraries warn of what recordings contain; a host that fails says so on standard output as well.
+        log = open(log, "wb") if log else subprocess.DEVNULL
         self.process = subprocess.Popen(
-            [*command, "--unix", path], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment
+            [*command, "--unix", path], stdin=pipe, stdout=pipe, stderr=log, env=environment
         )
         self.partial = b""
         self.lines = []
