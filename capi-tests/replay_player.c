@@ -1,11 +1,11 @@
 /* Plays a recording of QXL traffic into the server as fast as it takes the commands.
  *
- *   replay_player FILE [--surfaces N] [--ring N] [--port P | --unix PATH] [--raw] [--out FILE.ppm]
- *               [--linger | --obey]
+ *   replay_player FILE [--surfaces N] [--ring N] [--port P | --unix PATH] [--compression N]
+ *               [--out FILE.ppm] [--linger | --obey]
  *       FILE "-" is standard input, FILE.zst is unpacked by zstd(1). Prints how many commands were played and
  *       released, the size of the last primary surface and the checksum of its picture; the time goes to stderr,
  *       because it is never the same. With --port or --unix clients may watch; --linger serves them after the end
- *       until stdin closes; --raw turns image compression off; --ring says how many commands may wait (512).
+ *       until stdin closes; --compression is a SpiceImageCompression; --ring says how many commands may wait (512).
  *
  *   --obey plays as lines on stdin say, and serves clients in between:
  *       play N          up to the N-th command of all: "played N", with "end" behind it if there were no more
@@ -210,14 +210,14 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         { "surfaces", required_argument, NULL, 's' }, { "port", required_argument, NULL, 'p' },
         { "unix", required_argument, NULL, 'u' },     { "out", required_argument, NULL, 'o' },
-        { "raw", no_argument, NULL, 'r' },            { "linger", no_argument, NULL, 'l' },
-        { "obey", no_argument, NULL, 'c' },           { "ring", required_argument, NULL, 'n' },
+        { "ring", required_argument, NULL, 'n' },     { "compression", required_argument, NULL, 'r' },
+        { "linger", no_argument, NULL, 'l' },         { "obey", no_argument, NULL, 'c' },
         { NULL, 0, NULL, 0 },
     };
     static struct player player = { .surfaces = REPLAY_SURFACES - 1 };
     const char *out = NULL, *path = NULL;
-    bool linger = false, obeys = false, raw = false, good;
-    int port = 0, option;
+    bool linger = false, obeys = false, good;
+    int port = 0, compression = 0, option;
     SpiceCoreInterface *core = core_loop_start();
     SpiceWatch *watch = NULL;
     SpiceServer *server;
@@ -229,7 +229,7 @@ int main(int argc, char **argv)
         case 'p': port = atoi(optarg); break;
         case 'u': path = optarg; break;
         case 'o': out = optarg; break;
-        case 'r': raw = true; break;
+        case 'r': compression = atoi(optarg); break;
         case 'l': linger = true; break;
         case 'c': obeys = true; break;
         case 'n': player.host.room = (unsigned)strtoul(optarg, NULL, 10); break;
@@ -237,8 +237,8 @@ int main(int argc, char **argv)
         }
     }
     if (optind + 1 != argc || player.surfaces < 1 || player.surfaces >= REPLAY_SURFACES) {
-        fputs("usage: replay_player FILE [--surfaces N] [--ring N] [--port P | --unix PATH] [--raw] [--out PPM]"
-              " [--linger | --obey]\n", stderr);
+        fputs("usage: replay_player FILE [--surfaces N] [--ring N] [--port P | --unix PATH] [--compression N]"
+              " [--out PPM] [--linger | --obey]\n", stderr);
         return 2;
     }
     player.path = argv[optind];
@@ -248,8 +248,8 @@ int main(int argc, char **argv)
     spice_server_set_noauth(server);
     /* No lossy video where pictures are compared. */
     spice_server_set_streaming_video(server, SPICE_STREAM_VIDEO_OFF);
-    if (raw)
-        spice_server_set_image_compression(server, SPICE_IMAGE_COMPRESSION_OFF);
+    if (compression)
+        spice_server_set_image_compression(server, (SpiceImageCompression)compression);
     if (path) {
         spice_server_set_addr(server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
     } else if (port) {

@@ -16,6 +16,7 @@ RUNS=(
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
     "check_traces replay_player --points 2 --stay 2 terminal"
     "check_stalled replay_player --seconds 10"
+    "check_capabilities replay_player --count 240"
 )
 
 build_hosts random_draws odd_draws serve_inputs serve_cursors replay_player

@@ -2,7 +2,8 @@
 """Clients with different capabilities, several at once, show what the server has drawn, and get nothing that they did
 not say they can take; the guest is told what all of them can do.
 
-  check_capabilities.py --programs DIR [--lib DIR] [--count 600] [--seed 1] [--html] [--traces DIR] [--part NAME...]
+  check_capabilities.py --program DIR/replay_player [--lib DIR] [--count 600] [--seed 1] [--html]
+                        [--traces DIR] [--part NAME...]
 
 Parts: three (a stock client, one without any capability, one like spice-html5), each (stock clients that lack one
 capability each, all at once), guest (what the guest is told). --html: fails for everything that spice-html5 cannot
@@ -15,7 +16,7 @@ import sys
 import tempfile
 
 import display_model as model
-from driver import Client, difference
+from driver import Client, difference, free_port
 from hosts import Host, Report
 from raw_client import RawClient
 from relay import DISPLAY, Relay
@@ -34,6 +35,9 @@ LACKS = {
 }
 # Bits that the guest is told of.
 GUEST_BITS = 0b1111
+
+# Milliseconds without a change after which a picture counts as the last one, and those until then.
+QUIET, LIMIT = 400, 60000
 
 report = Report()
 
@@ -56,10 +60,15 @@ class Stock:
             if wrong:
                 self.wrong[wrong] += 1
 
+    def settle(self):
+        """Begins to wait for the last change."""
+        self.client.send("quiet", QUIET, LIMIT)
+
     def write_picture(self, path):
+        """The picture after `settle`; None or what is wrong."""
         if not self.up:
             return "does not come in"
-        calm = self.client.quiet(400, 60000)
+        calm = self.client.quiet(QUIET, LIMIT, asked=True)
         if not calm or calm["event"] != "quiet":
             return f"not quiet: {calm}"
         if self.relay.failure:
@@ -86,17 +95,24 @@ class Html(RawClient):
         return self.canvas.types
 
 
+def beside(options, program):
+    return os.path.join(os.path.dirname(options.program), program)
+
+
 def host_of(options, scratch, kind):
     """The host and the line that draws some, with the answer, and the line that writes a picture."""
     path = os.path.join(scratch, f"{kind}.socket")
     if kind in ("random_draws", "odd_draws"):
-        command = [os.path.join(options.programs, kind), "--seed", str(options.seed)]
+        command = [beside(options, kind), "--seed", str(options.seed)]
         command += ["--level", "7" if kind == "random_draws" else "3"]
         steps = [f"draw {options.count // 3}"] * 3
         answers = ("drawn", "dump", "dumped")
     else:
         trace = os.path.join(options.traces, f"{kind}.rec.zst")
-        command = [os.path.join(options.programs, "replay_player"), trace, "--obey"]
+        command = [options.program, trace, "--obey"]
+        # Over TCP and with LZ4 wanted: on unix sockets nothing is packed.
+        command += ["--compression", "7"]
+        path = free_port()
         # Somebody has to be there before anything is drawn.
         steps = ["play 20", "play 8000", "play 999999999"]
         answers = ("played", "picture", "picture")
@@ -106,8 +122,9 @@ def host_of(options, scratch, kind):
     return host, steps, answers
 
 
-def follow(options, scratch, kind, make):
-    """Draws in steps; every client has to show the same as the server after each. `make(host)`: name -> client."""
+def follow(options, scratch, kind, make, late=None):
+    """Draws in steps; every client has to show the same as the server after each. `make(host)`: name -> client; those
+    of `late` come after the first step."""
     host, steps, (drawn, dump, dumped) = host_of(options, scratch, kind)
     server = os.path.join(scratch, "server.ppm")
     with host:
@@ -115,6 +132,10 @@ def follow(options, scratch, kind, make):
         for number, step in enumerate(steps):
             host.ask(step, drawn)
             host.ask(f"{dump} {server}", dumped)
+            if late and number == 0:
+                clients.update(late(host))
+            for client in clients.values():
+                client.settle()
             for name, client in clients.items():
                 picture = os.path.join(scratch, f"{name}.ppm".replace(" ", "-"))
                 wrong = client.write_picture(picture) or difference(server, picture)
@@ -135,7 +156,7 @@ def follow(options, scratch, kind, make):
 
 
 def three(options, scratch):
-    """A stock client, one without any capability and one like spice-html5, on one display."""
+    """A stock client, one without any capability and one like spice-html5, on one display; two of them again later."""
 
     def make(host):
         return {
@@ -144,11 +165,17 @@ def three(options, scratch):
             "html client": Html(host),
         }
 
+    def late(host):
+        return {
+            "late client without capabilities": Stock(host, scratch, EVERY_BIT),
+            "late html client": Html(host),
+        }
+
     for kind in ("random_draws", "odd_draws", "terminal"):
         if kind == "terminal" and not os.path.isdir(options.traces):
             print(f"SKIPPED 10: {options.traces} is not there")
             continue
-        follow(options, scratch, kind, make)
+        follow(options, scratch, kind, make, late)
 
 
 def each(options, scratch):
@@ -164,10 +191,7 @@ def each(options, scratch):
 def guest(options, scratch):
     """The guest is told what all clients can do, as they come and as they go."""
     path = os.path.join(scratch, "guest.socket")
-    trace = options.recording
-    host = Host(
-        [os.path.join(options.programs, "replay_player"), trace, "--obey"], path, options.lib, SPICE_DEBUG_ALLOW_MC="1"
-    )
+    host = Host([options.program, options.recording, "--obey"], path, options.lib, SPICE_DEBUG_ALLOW_MC="1")
 
     def told(clients):
         """What the guest ought to know; asked until it does, because channels come and go on their own."""
@@ -204,7 +228,7 @@ def guest(options, scratch):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--programs", required=True, help="directory of the C hosts")
+    parser.add_argument("--program", required=True, help="replay_player; the other C hosts lie beside it")
     parser.add_argument("--lib", help="directory with libspice-server.so.1; the system's without")
     parser.add_argument("--count", type=int, default=600)
     parser.add_argument("--seed", type=int, default=1)

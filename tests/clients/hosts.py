@@ -7,7 +7,7 @@ import time
 
 
 class Host:
-    """A host program as a server on a unix socket; `lib` is a directory, or None for the system's library; `log` a file
+    """A host program as a server on `path`, a unix socket or a TCP port; `lib` is a directory, or None for the system's library; `log` a file
     for what it says on standard error."""
 
     def __init__(self, command, path, lib=None, log=None, **environment):
@@ -19,9 +19,8 @@ class Host:
         pipe = subprocess.PIPE
         # Both libraries warn of what recordings contain; a host that fails says so on standard output as well.
         log = open(log, "wb") if log else subprocess.DEVNULL
-        self.process = subprocess.Popen(
-            [*command, "--unix", path], stdin=pipe, stdout=pipe, stderr=log, env=environment
-        )
+        where = ["--port" if isinstance(path, int) else "--unix", str(path)]
+        self.process = subprocess.Popen([*command, *where], stdin=pipe, stdout=pipe, stderr=log, env=environment)
         self.partial = b""
         self.lines = []
         self.answer("ready")

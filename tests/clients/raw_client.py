@@ -2,12 +2,11 @@
 import hashlib
 import os
 import select
-import socket
 import struct
 import threading
 import time
 
-from relay import DISPLAY, MAIN, Wire
+from relay import DISPLAY, MAIN, Wire, connect_to
 
 MINI_HEADER, AUTH_SELECTION = 1 << 3, 1 << 0
 SET_ACK, PING, MAIN_INIT = 3, 4, 103
@@ -34,10 +33,8 @@ def oaep(message, modulus, size=128):
 class Channel:
     """One linked channel; `on_message(kind, body)` gets what the server sends."""
 
-    def __init__(self, path, kind, session, caps, mini, on_message):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(15)
-        self.socket.connect(path)
+    def __init__(self, address, kind, session, caps, mini, on_message):
+        self.socket = connect_to(address)
         self.mini = mini
         self.on_message = on_message
         self.serial = 0
@@ -102,19 +99,19 @@ class RawClient(threading.Thread):
     """Connects, says what `init` says (cache id, its pixels, dictionary id, window), and hands the display's messages
     to `canvas.message`."""
 
-    def __init__(self, path, canvas, caps=0, mini=True, init=(1, 10 << 20, 0, 0)):
+    def __init__(self, address, canvas, caps=0, mini=True, init=(1, 10 << 20, 0, 0)):
         super().__init__(daemon=True)
         self.canvas = canvas
         self.lock = threading.Lock()  # over the canvas
-        self.last = time.monotonic()  # when the display's last message came
+        self.last = self.settled = time.monotonic()  # when the display's last message came, and see `settle`
         self.failure = None
         self.running = True
         self.session = None
-        self.main = Channel(path, MAIN, 0, 0, mini, self.main_message)
+        self.main = Channel(address, MAIN, 0, 0, mini, self.main_message)
         while self.session is None and self.main.read():
             pass
         self.main.send(ATTACH_CHANNELS)
-        self.display = Channel(path, DISPLAY, self.session, caps, mini, self.display_message)
+        self.display = Channel(address, DISPLAY, self.session, caps, mini, self.display_message)
         self.display.send(DISPLAY_INIT, struct.pack("<BqBi", *init))
         self.start()
 
@@ -137,12 +134,14 @@ class RawClient(threading.Thread):
         except Exception as failure:  # shown by whoever asks for the picture
             self.failure = self.failure or failure
 
+    def settle(self):
+        """Begins to wait for the last message."""
+        self.settled = time.monotonic()
+
     def write_picture(self, path, quiet=0.4, limit=60):
-        """Writes the screen once nothing has come for a while; None or what is wrong."""
-        start = end = time.monotonic()
-        end += limit
-        while (now := time.monotonic()) - max(self.last, start) < quiet:
-            if now > end:
+        """Writes the screen once nothing has come for a while after `settle`; None or what is wrong."""
+        while (now := time.monotonic()) - max(self.last, self.settled) < quiet:
+            if now > self.settled + limit:
                 return "not quiet"
             time.sleep(0.02)
         if self.failure:

@@ -1,7 +1,7 @@
 """A relay between stock clients and a server that a test can turn: it takes capability bits out of link messages,
 stops reading single channels for as long as it likes, and reads along.
 
-  with Relay(server_path, scratch, clear={DISPLAY: 1 << COMPOSITE}) as relay:
+  with Relay(server, scratch, clear={DISPLAY: 1 << COMPOSITE}) as relay:
       client = Client(unix=relay.path)
       relay.hold(DISPLAY)         # the server's bytes of that channel stay in its socket; main goes on
       relay.release(DISPLAY)
@@ -19,6 +19,16 @@ MAIN, DISPLAY, INPUTS, CURSOR = 1, 2, 3, 4
 STEP = 1 << 18
 LINK_HEADER = 16  # magic, major, minor, size of the rest
 MINI_HEADER_CAP = 3
+
+
+def connect_to(address):
+    """A socket to a unix path or to a TCP port of this machine (a number)."""
+    if isinstance(address, int):
+        return socket.create_connection(("127.0.0.1", address), timeout=15)
+    end = socket.socket(socket.AF_UNIX)
+    end.settimeout(15)
+    end.connect(address)
+    return end
 
 
 class Wire:
@@ -62,8 +72,7 @@ class Pair:
     def __init__(self, relay, client):
         self.relay = relay
         self.client = client
-        self.server = socket.socket(socket.AF_UNIX)
-        self.server.connect(relay.server_path)
+        self.server = connect_to(relay.server)
         for end in (self.client, self.server):
             end.setblocking(False)
         self.link = bytearray()  # the client's link message until it is whole
@@ -131,14 +140,15 @@ class Pair:
 
 
 class Relay(threading.Thread):
-    """`clear`: channel type -> capability bits taken out. `watch(pair, kind, body)` sees every server message."""
+    """`server`: unix path or TCP port. `clear`: channel type -> capability bits taken out. `watch(pair, kind, body)` sees
+    every message of the server."""
 
     count = 0
 
-    def __init__(self, server_path, directory, clear=None, watch=None):
+    def __init__(self, server, directory, clear=None, watch=None):
         super().__init__(daemon=True)
         Relay.count += 1
-        self.server_path = server_path
+        self.server = server
         self.path = os.path.join(directory, f"relay{Relay.count}")
         self.clear = clear or {}
         self.watch = watch
