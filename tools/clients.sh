@@ -15,7 +15,7 @@ RUNS=(
     "check_cursor serve_cursors"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
     "check_traces replay_player --points 2 --stay 2 terminal"
-    "check_stalled replay_player --seconds 10"
+    "check_stalled replay_player --seconds 8"
     "check_capabilities replay_player --count 240"
 )
 

@@ -142,7 +142,7 @@ def follow(options, scratch, kind, make, late=None):
                 if wrong and isinstance(client, Html) and client.wrong and not options.html:
                     print(f"SKIPPED 1: {kind}, step {number + 1}: {name} got what it cannot draw: {wrong}")
                 else:
-                    report.check(f"{kind}, step {number + 1}: {name}", wrong)
+                    report.none_wrong(f"{kind}, step {number + 1}: {name}", wrong)
         for name, client in clients.items():
             strict = options.html or not isinstance(client, Html)
             text = ", ".join(f"{count} x {what}" for what, count in client.wrong.most_common())
@@ -150,9 +150,9 @@ def follow(options, scratch, kind, make, late=None):
             if text and not strict:
                 print(f"SKIPPED 1: {kind}: {name} got what it cannot draw: {text}")
             else:
-                report.check(f"{kind}: {name} got only what it can take", text or None, kinds)
+                report.none_wrong(f"{kind}: {name} got only what it can take", text or None, kinds)
             client.close()
-        report.check(f"{kind}: commands released", host.end())
+        report.none_wrong(f"{kind}: commands released", host.end())
 
 
 def three(options, scratch):
@@ -212,18 +212,18 @@ def guest(options, scratch):
     with host:
         host.ask("play 3", "played")
         everything = Stock(host, scratch)
-        report.check("guest: one client with everything", told([everything]))
+        report.none_wrong("guest: one client with everything", told([everything]))
         plain = Stock(host, scratch, LACKS["composite"])
-        report.check("guest: and one without composite", told([everything, plain]))
+        report.none_wrong("guest: and one without composite", told([everything, plain]))
         bare = Stock(host, scratch, EVERY_BIT)
-        report.check("guest: and one without anything", told([everything, plain, bare]))
+        report.none_wrong("guest: and one without anything", told([everything, plain, bare]))
         bare.close()
-        report.check("guest: it left", told([everything, plain]))
+        report.none_wrong("guest: it left", told([everything, plain]))
         everything.close()
-        report.check("guest: the first one left", told([plain]))
+        report.none_wrong("guest: the first one left", told([plain]))
         plain.close()
-        report.check("guest: nobody is there", told([]))
-        report.check("guest: commands released", host.end())
+        report.none_wrong("guest: nobody is there", told([]))
+        report.none_wrong("guest: commands released", host.end())
 
 
 def main():

@@ -9,6 +9,7 @@ runs longer than the server's patience (60 s), a client that is silent altogethe
 Prints SKIPPED where the recording is missing.
 """
 import argparse
+import contextlib
 import os
 import statistics
 import sys
@@ -20,11 +21,13 @@ from hosts import Host, Report
 from relay import CURSOR, DISPLAY, INPUTS, MAIN, Relay
 
 # docs/limits.md, "One client that does not read": 24 MiB and one screen (1280x800).
-STALLED_COST_KIB = 24 * 1024 + 1280 * 800 * 4 // 1024
+ONE_CLIENT_KIB = 24 * 1024 + 1280 * 800 * 4 // 1024
 # Silence after which a client goes, how often it is asked to speak (docs/limits.md), and what a busy machine may add.
 SILENCE, PING_EVERY, MARGIN = 60, 15, 25
-WARM_UP = 8
-SAMPLE = 2
+# By how much the memory may drift from the first third of the time to the last: pictures of the recording come and go.
+DRIFT_KIB = 12 * 1024
+SAMPLE = 1
+ALL = "999999999"
 
 report = Report()
 
@@ -35,27 +38,34 @@ def reset_peak(host):
         file.write("5")
 
 
-def loop(host, seconds, every=lambda: None):
-    """Plays that long and returns commands per second; calls `every` from time to time."""
+def played(host):
+    return int(host.ask("play 0", "played").split()[1])
+
+
+def alone(host):
+    """All of the recording without clients: commands per second."""
+    start = time.monotonic()
+    return int(host.ask(f"play {ALL}", "played").split()[1]) / (time.monotonic() - start)
+
+
+def loop(host, seconds, look):
+    """Plays that long and returns commands per second; calls `look` from time to time."""
     before = played(host)
     host.tell(f"loop {seconds}")
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        every()
+        look()
         time.sleep(min(SAMPLE, max(0, end - time.monotonic())))
     return (int(host.answer("looped", 120).split()[3]) - before) / seconds
-
-
-def played(host):
-    return int(host.ask("play 0", "played").split()[1])
 
 
 def shows(client, server, path, name):
     calm = client.quiet(400, 60000)
     if not calm or calm["event"] != "quiet" or not client.dump(path):
-        report.check(name, f"no picture, {calm}")
+        report.check(name, False, f"no picture, {calm}")
         return
-    report.check(name, difference(server, path))
+    wrong = difference(server, path)
+    report.check(name, wrong is None, wrong or "")
 
 
 class Watch:
@@ -75,8 +85,11 @@ class Watch:
         self.changes.append(state["changes"] if state else -1)
         for client in self.others:
             client.pump(0)  # one that cannot print its events does not answer the server
-        if self.gone_after is None and all(pair.gone() for pair in self.silent.pairs):
+        if self.gone_after is None and self.silent.pairs and all(pair.gone() for pair in self.silent.pairs):
             self.gone_after = now
+            # What it held is given back.
+            self.memory.clear()
+            reset_peak(self.host)
 
 
 def check(options, scratch):
@@ -86,46 +99,50 @@ def check(options, scratch):
     host = Host(command, path, options.lib, options.log, SPICE_DEBUG_ALLOW_MC="1")
     server, picture = os.path.join(scratch, "server.ppm"), os.path.join(scratch, "client.ppm")
     with host, Relay(host.path, scratch) as relay, Relay(host.path, scratch) as silent:
-        host.ask("play 100", "played")
-        with Client(unix=host.path) as live, Client(unix=relay.path) as client, Client(unix=silent.path) as mute:
-            for one, name in ((live, "live"), (client, "stalled"), (mute, "silent")):
-                report.check(f"the {name} client comes in", None if one.connected(30) else "it does not")
-            lively = loop(host, WARM_UP)
-            before, main = host.memory("VmHWM"), relay.channels(MAIN)[0]
+        rate_alone = alone(host)
+        before = host.memory("VmHWM")
+        with contextlib.ExitStack() as stack:
+            live = stack.enter_context(Client(unix=host.path))
+            client = stack.enter_context(Client(unix=relay.path))
+            names = {"live": live, "stalled": client}
+            if options.seconds > SILENCE + MARGIN:
+                names["silent"] = stack.enter_context(Client(unix=silent.path))
+            for name, one in names.items():
+                report.check(f"the {name} client comes in", one.connected(30))
+            watch = Watch(host, live, list(names.values())[1:], silent)
+            main, display = relay.channels(MAIN)[0], relay.channels(DISPLAY)[0]
             reset_peak(host)
-            watch = Watch(host, live, (client, mute), silent)
             relay.hold(DISPLAY)
             silent.silence(MAIN, DISPLAY, INPUTS, CURSOR)
-            heard, display = main.received, relay.channels(DISPLAY)[0]
-            seen = display.received
+            heard, seen = main.received, display.received
             rate = loop(host, options.seconds, watch.look)
-            cost, after = host.memory("VmHWM") - before, host.memory()
+            cost = host.memory("VmHWM") - before
             third = len(watch.memory) // 3
-            parts = [statistics.median(kib for _, kib in part) for part in
-                     (watch.memory[:third], watch.memory[third : 2 * third], watch.memory[2 * third :])]
-            figures = (
-                f"{cost} KiB more than {before} KiB at most, medians of the thirds "
-                f"{', '.join(f'{kib:.0f}' for kib in parts)} KiB, {after} KiB at the end"
+            first, last = (
+                statistics.median(kib for _, kib in part) for part in (watch.memory[:third], watch.memory[-third:])
             )
-            report.check("its cost is bounded", None if cost < STALLED_COST_KIB else figures, figures)
-            speed = f"{rate:.0f} commands/s, {lively:.0f} when it read"
-            report.check("it holds nobody up", None if rate > lively / 3 else speed, speed)
-            moves = all(b > a for a, b in zip(watch.changes, watch.changes[1:]))
-            report.check("the live client sees changes in every sample", None if moves else f"{watch.changes}")
+            # The live client may be slow as well, on a busy machine.
+            figures = f"{cost} KiB at most over the {before} KiB without clients"
+            report.check("two clients cost no more than twice what one may", cost < 2 * ONE_CLIENT_KIB, figures)
+            figures = f"median of the first third {first:.0f} KiB, of the last {last:.0f} KiB"
+            if options.seconds > SILENCE:  # several passes
+                report.check("the memory stays where it is", last - first < DRIFT_KIB, figures)
+            speed = f"{rate:.0f} commands/s, {rate_alone:.0f} without clients"
+            # This shares its machine with the clients and with others.
+            report.check("nobody is held up", rate > rate_alone / 5, speed)
+            moves = sum(b > a for a, b in zip(watch.changes, watch.changes[1:]))
+            figures = f"changes in {moves} of {len(watch.changes) - 1} samples"
+            report.check("the live client sees changes all the time", moves > 0.8 * len(watch.changes) - 2, figures)
             unread = display.received - seen
             # What was under way when the relay was told.
-            report.check("its display is not read", f"{unread} bytes" if unread > 1 << 19 else None)
+            report.check("the display is not read", unread < 1 << 20, f"{unread} bytes")
             alive = not any(pair.gone() for pair in relay.channels(MAIN) + relay.channels(DISPLAY))
-            report.check("the stalled client is kept", None if alive else "it was dropped")
-            if options.seconds > SILENCE + MARGIN:
-                report.check("its main channel was spoken to", None if main.received > heard else "no byte")
+            report.check("the stalled client is kept", alive)
+            if "silent" in names:
+                report.check("its main channel was spoken to", main.received > heard, f"{main.received - heard} bytes")
                 gone = watch.gone_after
                 good = gone is not None and SILENCE - PING_EVERY <= gone <= SILENCE + MARGIN
-                text = "never" if gone is None else f"after {gone:.0f} s"
-                report.check("the silent client is seen off", None if good else text, text)
-            else:
-                early = watch.gone_after is not None
-                report.check("the silent client is still waited for", "it is gone" if early else None)
+                report.check("the silent client is seen off", good, "never" if gone is None else f"after {gone:.0f} s")
             host.ask(f"picture {server}", "picture")
             shows(live, server, picture, "the live client shows the picture")
             relay.release(DISPLAY)
@@ -136,9 +153,10 @@ def check(options, scratch):
             if options.samples:
                 with open(options.samples, "w", encoding="ascii") as file:
                     file.writelines(f"{now:.1f} {kib}\n" for now, kib in watch.memory)
-        report.check("commands released", host.end())
+        wrong = host.end()
+        report.check("commands released", wrong is None, wrong or "")
         failed = relay.failure or silent.failure
-        report.check("the relays worked", f"{failed!r}" if failed else None)
+        report.check("the relays worked", failed is None, f"{failed!r}" if failed else "")
 
 
 def main():
@@ -152,7 +170,7 @@ def main():
     parser.add_argument("--log", help="file for what the host says on standard error")
     options = parser.parse_args()
     if not os.path.exists(options.trace):
-        print(f"SKIPPED 13: {options.trace} is not there")
+        print(f"SKIPPED 14: {options.trace} is not there")
         return
     with tempfile.TemporaryDirectory() as scratch:
         check(options, scratch)

@@ -62,7 +62,7 @@ class Play:
         server, shot = self.file(f"{moment}-server"), self.file(f"{moment}-screenshot")
         self.pictures[moment] = host.ask(f"picture {server}", "picture")
         wrong = same(server, shot, screenshot(host.path, shot))
-        report.check(f"{self.name}, {moment}: spicy-screenshot", wrong, self.pictures[moment])
+        report.none_wrong(f"{self.name}, {moment}: spicy-screenshot", wrong, self.pictures[moment])
         return server
 
     def whole(self):
@@ -70,7 +70,7 @@ class Play:
         with self.host() as host:
             played = host.ask(f"play {ALL}", "played")
             self.look(host, "end")
-            report.check(f"{self.name}: commands released", host.end(), played)
+            report.none_wrong(f"{self.name}: commands released", host.end(), played)
         return int(played.split()[1])
 
     def in_pieces(self, points, staying):
@@ -87,7 +87,7 @@ class Play:
                 client = Client(unix=host.path)
                 picture = self.file(f"{point}-client")
                 wrong = same(server, picture, picture_of(client, picture))
-                report.check(f"{self.name}, {point}: a client that comes now", wrong)
+                report.none_wrong(f"{self.name}, {point}: a client that comes now", wrong)
                 if point in staying:
                     clients[f"{point}"] = client
                 else:
@@ -97,9 +97,9 @@ class Play:
             for name, client in clients.items():
                 picture = self.file(f"{name}-stayed")
                 wrong = same(server, picture, picture_of(client, picture))
-                report.check(f"{self.name}: the client that came at {name} and stayed", wrong)
+                report.none_wrong(f"{self.name}: the client that came at {name} and stayed", wrong)
                 client.close()
-            report.check(f"{self.name} in pieces: commands released", host.end())
+            report.none_wrong(f"{self.name} in pieces: commands released", host.end())
 
 
 def compare(options, trace, scratch):
@@ -117,13 +117,13 @@ def compare(options, trace, scratch):
         play.in_pieces(points, staying)
         play.pictures["commands"] = counts[plays.index(play)]
         wrong = None if play.pictures["end"] == play.pictures["end in pieces"] else f"{play.pictures}"
-        report.check(f"{play.name}: the end does not depend on clients", wrong)
+        report.none_wrong(f"{play.name}: the end does not depend on clients", wrong)
     if len(plays) == 2:
         ours, theirs = (play.pictures for play in plays)
         wrong = "; ".join(f"{key}: {ours[key]} and {theirs[key]}" for key in ours if ours[key] != theirs[key])
         # The screenshots equal their server's picture, so they are equal as well; that of the end is looked at.
         wrong = wrong or difference(plays[0].file("end-screenshot"), plays[1].file("end-screenshot"))
-        report.check(f"{plays[0].name.split()[0]}: {len(ours) - 1} pictures equal on both libraries", wrong or None)
+        report.none_wrong(f"{plays[0].name.split()[0]}: {len(ours) - 1} pictures equal on both libraries", wrong or None)
 
 
 def has_reference():

@@ -78,12 +78,13 @@ class Report:
     def __init__(self):
         self.failures = 0
 
-    def check(self, name, wrong, detail=""):
+    def check(self, name, good, detail=""):
+        self.failures += not good
+        print(f"{'PASS' if good else 'FAIL'} {name}{f': {detail}' if detail else ''}", flush=True)
+
+    def none_wrong(self, name, wrong, detail=""):
         """`wrong`: None or what is wrong."""
-        self.failures += wrong is not None
-        text = wrong if wrong is not None else detail
-        print(f"{'PASS' if wrong is None else 'FAIL'} {name}{f': {text}' if text else ''}", flush=True)
-        return wrong is None
+        self.check(name, wrong is None, detail if wrong is None else wrong)
 
 
 def screenshot(path, picture):
