@@ -8,7 +8,7 @@ import collections
 import struct
 
 INVAL_LIST, INVAL_ALL_PIXMAPS = 105, 106
-COPY_BITS, FILL, COPY = 104, 302, 304
+COPY_BITS, FILL, OPAQUE, COPY, BLEND, ROP3, TRANSPARENT, ALPHA_BLEND = 104, 302, 303, 304, 305, 309, 312, 313
 SURFACE_CREATE, SURFACE_DESTROY, MONITORS_CONFIG = 314, 315, 317
 STREAM_CREATE, STREAM_DATA_SIZED, COMPOSITE, STREAM_ACTIVATE_REPORT = 122, 316, 318, 319
 DRAWS = {COPY_BITS, *range(302, 314), COMPOSITE}
@@ -89,13 +89,25 @@ def allowed_by_capabilities(caps, kind, body):
         return f"message {kind}: GL to a client without it"
     if kind == SURFACE_CREATE and struct.unpack_from("<I", body, 12)[0] == FORMAT_A8 and not caps >> A8_SURFACE & 1:
         return "an 8-bit alpha surface without its capability"
-    if kind == COPY and not caps >> CAP_LZ4 & 1:
-        reader = Reader(body)
-        reader.base()
-        image = reader.image(reader.take("I"))
-        if image and image.type == LZ4:
-            return "an LZ4 image without its capability"
+    if kind in DRAWS and not caps >> CAP_LZ4 & 1 and LZ4 in types_of_images(kind, body):
+        return "an LZ4 image without its capability"
     return None
+
+
+def types_of_images(kind, body):
+    """Of a drawing's source and of its brush; masks are never packed."""
+    reader = Reader(body)
+    reader.base()
+    pointers = []
+    before = {ALPHA_BLEND: 2, COMPOSITE: 4}.get(kind, 0)  # flags
+    if kind in (OPAQUE, COPY, BLEND, ROP3, TRANSPARENT, ALPHA_BLEND, COMPOSITE):
+        reader.at += before
+        pointers.append(reader.take("I"))
+    if kind in (OPAQUE, ROP3):
+        reader.rect()
+    if kind in (FILL, OPAQUE, ROP3) and reader.take("B") == 2:
+        pointers.append(reader.take("I"))
+    return {reader.image(pointer).type for pointer in pointers if pointer}
 
 
 class Canvas:
