@@ -16,8 +16,8 @@ import sys
 import tempfile
 
 import display_model as model
-from driver import Client, difference, free_port
-from hosts import Host, Report
+from driver import Client, free_port
+from hosts import Host, Report, ends_equal
 from raw_client import RawClient
 from relay import DISPLAY, Relay
 
@@ -52,6 +52,7 @@ class Stock:
         self.relay.start()
         self.client = Client(unix=self.relay.path)
         self.up = self.client.connected(30)
+        self.asked = False  # whether `settle` was called for the next picture
 
     def watch(self, pair, kind, body):
         if pair.kind == DISPLAY:
@@ -63,12 +64,14 @@ class Stock:
     def settle(self):
         """Begins to wait for the last change."""
         self.client.send("quiet", QUIET, LIMIT)
+        self.asked = True
 
     def write_picture(self, path):
         """The picture after `settle`; None or what is wrong."""
         if not self.up:
             return "does not come in"
-        calm = self.client.quiet(QUIET, LIMIT, asked=True)
+        calm = self.client.quiet(QUIET, LIMIT, asked=self.asked)
+        self.asked = False
         if not calm or calm["event"] != "quiet":
             return f"not quiet: {calm}"
         if self.relay.failure:
@@ -138,7 +141,8 @@ def follow(options, scratch, kind, make, late=None):
                 client.settle()
             for name, client in clients.items():
                 picture = os.path.join(scratch, f"{name}.ppm".replace(" ", "-").replace(",", ""))
-                wrong = client.write_picture(picture) or difference(server, picture)
+                patience = 30 if options.html or not isinstance(client, Html) else 0
+                wrong = ends_equal(server, picture, client.write_picture, patience)
                 if wrong and isinstance(client, Html) and client.wrong and not options.html:
                     print(f"SKIPPED 1: {kind}, step {number + 1}: {name} got what it cannot draw: {wrong}")
                 else:

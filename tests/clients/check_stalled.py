@@ -16,8 +16,8 @@ import sys
 import tempfile
 import time
 
-from driver import Client, difference
-from hosts import Host, Report
+from driver import Client
+from hosts import Host, Report, ends_equal
 from relay import CURSOR, DISPLAY, INPUTS, MAIN, Relay
 
 # docs/limits.md, "One client that does not read": 24 MiB and one screen (1280x800).
@@ -60,12 +60,13 @@ def loop(host, seconds, look):
 
 
 def shows(client, server, path, name):
-    calm = client.quiet(400, 60000)
-    if not calm or calm["event"] != "quiet" or not client.dump(path):
-        report.check(name, False, f"no picture, {calm}")
-        return
-    wrong = difference(server, path)
-    report.check(name, wrong is None, wrong or "")
+    def write(picture):
+        calm = client.quiet(400, 60000)
+        if not calm or calm["event"] != "quiet":
+            return f"not quiet: {calm}"
+        return None if client.dump(picture) else "no picture"
+
+    report.none_wrong(name, ends_equal(server, path, write))
 
 
 class Watch:

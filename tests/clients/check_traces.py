@@ -16,14 +16,10 @@ import sys
 import tempfile
 
 from driver import Client, difference
-from hosts import Host, Report, screenshot
+from hosts import Host, Report, ends_equal, screenshot
 
 ALL = "999999999"
 report = Report()
-
-
-def same(server, picture, wrong=None):
-    return wrong or difference(server, picture)
 
 
 def picture_of(client, path):
@@ -61,7 +57,7 @@ class Play:
         """The server's picture, which a spicy-screenshot has to equal."""
         server, shot = self.file(f"{moment}-server"), self.file(f"{moment}-screenshot")
         self.pictures[moment] = host.ask(f"picture {server}", "picture")
-        wrong = same(server, shot, screenshot(host.path, shot))
+        wrong = screenshot(host.path, shot) or difference(server, shot)
         report.none_wrong(f"{self.name}, {moment}: spicy-screenshot", wrong, self.pictures[moment])
         return server
 
@@ -86,7 +82,7 @@ class Play:
                     continue
                 client = Client(unix=host.path)
                 picture = self.file(f"{point}-client")
-                wrong = same(server, picture, picture_of(client, picture))
+                wrong = ends_equal(server, picture, lambda path: picture_of(client, path))
                 report.none_wrong(f"{self.name}, {point}: a client that comes now", wrong)
                 if point in staying:
                     clients[f"{point}"] = client
@@ -96,7 +92,7 @@ class Play:
             server = self.look(host, "end in pieces")
             for name, client in clients.items():
                 picture = self.file(f"{name}-stayed")
-                wrong = same(server, picture, picture_of(client, picture))
+                wrong = ends_equal(server, picture, lambda path: picture_of(client, path))
                 report.none_wrong(f"{self.name}: the client that came at {name} and stayed", wrong)
                 client.close()
             report.none_wrong(f"{self.name} in pieces: commands released", host.end())

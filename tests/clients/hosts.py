@@ -5,6 +5,8 @@ import select
 import subprocess
 import time
 
+from driver import difference
+
 
 class Host:
     """A host program as a server on `path`, a unix socket or a TCP port; `lib` is a directory, or None for the system's library; `log` a file
@@ -85,6 +87,18 @@ class Report:
     def none_wrong(self, name, wrong, detail=""):
         """`wrong`: None or what is wrong."""
         self.check(name, wrong is None, detail if wrong is None else wrong)
+
+
+def ends_equal(server, picture, write, limit=30):
+    """None once the client shows the server's picture, which stands still; what differs if it never does.
+    `write(picture)` waits until the client is quiet and writes what it shows, or says what is wrong: on a busy machine
+    it may have been quiet too early."""
+    end = time.monotonic() + limit
+    while True:
+        wrong = write(picture) or difference(server, picture)
+        if wrong is None or time.monotonic() > end:
+            return wrong
+        time.sleep(0.1)
 
 
 def screenshot(path, picture):
