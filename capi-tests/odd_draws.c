@@ -4,7 +4,8 @@
  *   odd_draws --unix PATH [--seed S] [--bottom-up] [--level L]
  *
  * Obeys lines on stdin: "draw N", "dump FILE", "quit". Level 1 leaves out scaling with interpolation (filters differ
- * between versions of pixman), level 2 (default) has it.
+ * between versions of pixman), level 2 (default) has it, level 3 has an 8-bit alpha surface too, as X servers use them
+ * for glyphs and shadows.
  */
 #include "host/host.h"
 
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WIDTH = 640, HEIGHT = 480, OFFSCREEN = 4 };
+enum { WIDTH = 640, HEIGHT = 480, OFFSCREEN = 4, ALPHA = OFFSCREEN + 1, ALPHA_SIDE = 160 };
 
 static struct {
     struct qxl_host *device;
@@ -45,6 +46,16 @@ static void make_surfaces(void)
         command->u.surface_create.format = surface_formats[id - 1];
         qxl_host_push(drawing.device, item);
     }
+}
+
+static void make_alpha_surface(void)
+{
+    struct qxl_item *item = qxl_surface_create(drawing.device, ALPHA, ALPHA_SIDE, ALPHA_SIDE);
+    QXLSurfaceCmd *command = qxl_item_command(item);
+
+    command->u.surface_create.format = SPICE_SURFACE_FMT_8_A;
+    command->u.surface_create.stride = ALPHA_SIDE;
+    qxl_host_push(drawing.device, item);
 }
 
 static QXLRect random_rect(int width, int height, int most)
@@ -189,15 +200,64 @@ static QXLPHYSICAL random_area(struct qxl_item *item, uint32_t surface, QXLRect 
     return source;
 }
 
+/* On the alpha surface, or from it onto another one. */
+static struct qxl_item *draw_alpha(void)
+{
+    /* As pixman numbers them: operator, filters of source and mask, repetition of the source. */
+    enum { OVER = 3, NEAREST = 3 << 8 | 3 << 11, TILED = 1 << 14 };
+    static const uint8_t operators[] = { 1, OVER, 5, 12 }; /* SRC, OVER, IN, ADD */
+    int kind = range(0, 3);
+    uint32_t surface = kind < 3 ? ALPHA : (uint32_t)range(0, 2), dot = 0x80400040 ^ (rng_next(&drawing.rng) & 0x3f3f3f);
+    const struct qxl_surface *known = &drawing.device->surfaces[surface];
+    QXLRect bbox = random_rect((int)known->width, (int)known->height, 80);
+    int width = bbox.right - bbox.left, height = bbox.bottom - bbox.top;
+    struct qxl_item *item = qxl_draw_new(surface, QXL_DRAW_FILL, bbox);
+    QXLDrawable *draw = qxl_item_command(item);
+
+    draw->effect = QXL_EFFECT_BLEND;
+    if (kind == 0) {
+        draw->u.fill.brush.type = SPICE_BRUSH_TYPE_SOLID;
+        draw->u.fill.brush.u.color = rng_next(&drawing.rng) & 0xff;
+        draw->u.fill.rop_descriptor = SPICE_ROPD_OP_PUT;
+    } else if (kind == 1) {
+        draw->type = QXL_DRAW_COPY;
+        draw->u.copy.src_bitmap = random_bitmap(item, surface, SPICE_BITMAP_FMT_8BIT_A, width, height);
+        draw->u.copy.src_area = qxl_rect(0, 0, width, height);
+        draw->u.copy.rop_descriptor = SPICE_ROPD_OP_PUT;
+    } else {
+        draw->type = QXL_DRAW_COMPOSITE;
+        draw->u.composite.flags = NEAREST | operators[range(0, 3)];
+        draw->u.composite.src = random_bitmap(item, surface, SPICE_BITMAP_FMT_RGBA, width, height);
+        if (surface != ALPHA) {
+            /* A colour through the alpha surface, as text is drawn. */
+            struct qxl_source mask = { .surface_id = ALPHA, .width = ALPHA_SIDE, .height = ALPHA_SIDE };
+
+            draw->u.composite.flags = NEAREST | OVER | TILED;
+            draw->u.composite.src = qxl_address(qxl_draw_image(item, (struct qxl_source){ &dot, 1, 1, 0 }));
+            ((QXLImage *)(uintptr_t)draw->u.composite.src)->bitmap.format = SPICE_BITMAP_FMT_RGBA;
+            draw->u.composite.mask = qxl_address(qxl_draw_image(item, mask));
+            draw->surfaces_dest[0] = ALPHA;
+            draw->surfaces_rects[0] = qxl_rect(0, 0, ALPHA_SIDE, ALPHA_SIDE);
+        }
+    }
+    return item;
+}
+
 static void draw_one(void)
 {
     uint32_t surface = one_in(2) ? 0 : (uint32_t)range(0, OFFSCREEN);
     const struct qxl_surface *known = &drawing.device->surfaces[surface];
     QXLRect bbox = random_rect((int)known->width, (int)known->height, 120), rects[2];
     int kind = range(0, 9);
-    struct qxl_item *item = qxl_draw_new(surface, QXL_DRAW_FILL, bbox);
-    QXLDrawable *draw = qxl_item_command(item);
+    struct qxl_item *item;
+    QXLDrawable *draw;
 
+    if (drawing.level >= 3 && one_in(3)) {
+        qxl_host_push(drawing.device, draw_alpha());
+        return;
+    }
+    item = qxl_draw_new(surface, QXL_DRAW_FILL, bbox);
+    draw = qxl_item_command(item);
     draw->effect = QXL_EFFECT_BLEND;
     if (kind < 2) {
         random_brush(item, surface, &draw->u.fill.brush);
@@ -324,6 +384,8 @@ int main(int argc, char **argv)
     qxl_host_create_primary(drawing.device, WIDTH, HEIGHT, bottom_up, 0);
     spice_server_vm_start(server);
     make_surfaces();
+    if (drawing.level >= 3)
+        make_alpha_surface();
     lines = core->watch_add(0, SPICE_WATCH_EVENT_READ, obey, NULL);
     puts("ready");
     while (!quit_asked)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Stock clients (spice-glib) on C hosts that run on stage/lib (`make lib` first): pictures, keys and mouse, pointers,
 # several displays, and clients that are slow, late, replaced or many. About a minute.
+# and clients that are slow, late, replaced or many. About two minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
@@ -16,6 +17,9 @@ RUNS=(
     "check_bad_commands bad_commands"
     "check_monitors serve_monitors --devices 4 --count 300 --seconds 1"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
+    "check_traces replay_player --points 2 --stay 2 terminal"
+    "check_stalled replay_player --seconds 8"
+    "check_capabilities replay_player --count 240"
 )
 
 mapfile -t hosts < <(printf '%s\n' "${RUNS[@]}" | cut -d' ' -f2 | sort -u)

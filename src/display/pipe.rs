@@ -95,6 +95,8 @@ pub struct ClientPipe {
     limits: Limits,
     /// The client draws compositions.
     composite: bool,
+    /// The client has surfaces of 8-bit alpha.
+    alpha_surfaces: bool,
     queue: VecDeque<Item>,
     /// Commands in `queue`, and what they are charged.
     draws: usize,
@@ -187,6 +189,7 @@ impl ClientPipe {
         Self {
             limits,
             composite: false,
+            alpha_surfaces: true,
             queue: VecDeque::new(),
             draws: 0,
             bytes: 0,
@@ -204,6 +207,12 @@ impl ClientPipe {
     /// Whether the client draws compositions (`SPICE_DISPLAY_CAP_COMPOSITE`); otherwise it gets their pixels.
     pub fn set_composite(&mut self, able: bool) {
         self.composite = able;
+    }
+
+    /// Whether the client has surfaces of 8-bit alpha (`SPICE_DISPLAY_CAP_A8_SURFACE`); otherwise it never hears of
+    /// them and gets the pixels of what is drawn from them.
+    pub fn set_alpha_surfaces(&mut self, able: bool) {
+        self.alpha_surfaces = able;
     }
 
     /// True if [`ClientPipe::next`] has nothing to say.
@@ -248,7 +257,7 @@ impl ClientPipe {
         }
         let Some(dest) = self.announce(draw.drawable.surface_id) else { return };
         let print = footprint(&draw, self.composite, &|id| {
-            self.surfaces.get(&id).map(|s| (s.bounds(), s.format()))
+            self.surfaces.get(&id).filter(|s| self.can_have(s)).map(|s| (s.bounds(), s.format()))
         });
         match print.and_then(|print| self.admit(&draw, dest, print.reads, print.reads_dest)) {
             Some(queued) => {

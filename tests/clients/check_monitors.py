@@ -16,7 +16,7 @@ import tempfile
 import time
 
 from driver import Client, difference
-from raw_client import AGENT_START, ATTACH_CHANNELS, SEND_AGENT_DATA, RawClient, agent_message, monitors_config
+from agent_client import AGENT_START, ATTACH_CHANNELS, SEND_AGENT_DATA, AgentClient, agent_message, monitors_config
 
 BEACON = 3
 # No draw may take longer from the guest to the client, whatever the other displays do. What the client's process could
@@ -244,7 +244,7 @@ def wishes(options, library, where):
         nonlocal client
         if client:
             client.close()
-        client = RawClient(path, caps)
+        client = AgentClient(path, caps)
         if start:
             client.send(AGENT_START, struct.pack("<I", 10))
         client.until_quiet(0.15)

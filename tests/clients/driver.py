@@ -75,9 +75,10 @@ class Client:
         self.pump(0)
         return [e for e in self.events if e["event"] == event and all(e.get(k) == v for k, v in fields.items())]
 
-    def quiet(self, ms=400, limit=15000):
-        """Waits until the picture stands still; the event, `busy` if it never did."""
-        self.send("quiet", ms, limit)
+    def quiet(self, ms=400, limit=15000, asked=False):
+        """Waits until the picture stands still; the event, `busy` if it never did. `asked`: the command was sent."""
+        if not asked:
+            self.send("quiet", ms, limit)
         end = time.monotonic() + limit / 1000 + 5
         while time.monotonic() < end:
             found = self.wait("quiet", 0.05) or self.wait("busy", 0.05)

@@ -1,106 +1,162 @@
-"""A raw client: the link stage and messages byte by byte, for what stock clients never send."""
+"""A client made of sockets: main and display channel, whatever capabilities a test likes, nothing of spice-gtk."""
 import hashlib
 import os
-import socket
+import select
 import struct
+import threading
+import time
 
-MAIN = 1
-INIT, AGENT_CONNECTED, AGENT_DISCONNECTED, AGENT_DATA, AGENT_TOKEN, AGENT_CONNECTED_TOKENS = 103, 107, 108, 109, 110, 115
-ATTACH_CHANNELS, AGENT_START, SEND_AGENT_DATA = 104, 106, 107
-PING, PONG = 4, 3
-COMMON_CAPS = 1 | 2 | 8  # authentication by choice, ticket, short headers
+from relay import DISPLAY, MAIN, Wire, connect_to
 
-
-def mask(seed, length):
-    """MGF1 with SHA-1."""
-    out = b"".join(
-        hashlib.sha1(seed + struct.pack(">I", counter)).digest() for counter in range((length + 19) // 20)
-    )
-    return out[:length]
+MINI_HEADER, AUTH_SELECTION = 1 << 3, 1 << 0
+SET_ACK, PING, MAIN_INIT = 3, 4, 103
+ACK_SYNC, ACK, PONG, ATTACH_CHANNELS, DISPLAY_INIT = 1, 2, 3, 104, 101
 
 
-def xor(a, b):
-    return bytes(x ^ y for x, y in zip(a, b))
+def oaep(message, modulus, size=128):
+    """RSA-OAEP with SHA-1, empty label and exponent 65537, as tickets are sent."""
 
+    def mask(seed, length):
+        blocks = b"".join(hashlib.sha1(seed + struct.pack(">I", i)).digest() for i in range(length // 20 + 1))
+        return blocks[:length]
 
-def encrypt(key, text):
-    """RSA with OAEP and SHA-1; `key` is the DER of a link reply, whose modulus has 1,024 bits."""
-    modulus, exponent = int.from_bytes(key[29:157], "big"), int.from_bytes(key[159:162], "big")
-    block = hashlib.sha1(b"").digest() + bytes(128 - len(text) - 42) + b"\x01" + text
+    def xor(a, b):
+        return bytes(x ^ y for x, y in zip(a, b))
+
+    block = hashlib.sha1(b"").digest() + b"\0" * (size - len(message) - 42) + b"\1" + message
     seed = os.urandom(20)
-    block = xor(block, mask(seed, len(block)))
-    seed = xor(seed, mask(block, 20))
-    return pow(int.from_bytes(b"\0" + seed + block, "big"), exponent, modulus).to_bytes(128, "big")
+    hidden = xor(block, mask(seed, len(block)))
+    seed = xor(seed, mask(hidden, 20))
+    return pow(int.from_bytes(b"\0" + seed + hidden, "big"), 65537, modulus).to_bytes(size, "big")
 
 
-class RawClient:
-    """A main channel over a unix socket. `caps` is the word of main capabilities."""
+class Channel:
+    """One linked channel; `on_message(kind, body)` gets what the server sends."""
 
-    def __init__(self, path, caps=0, timeout=10):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(timeout)
-        self.socket.connect(path)
-        body = struct.pack("<IBBIII2I", 0, MAIN, 0, 1, 1, 18, COMMON_CAPS, caps)
+    def __init__(self, address, kind, session, caps, mini, on_message):
+        self.socket = connect_to(address)
+        self.mini = mini
+        self.on_message = on_message
+        self.serial = 0
+        self.window = self.unacked = 0
+        common = [AUTH_SELECTION | MINI_HEADER] if mini else []
+        words = [caps] if caps else []
+        body = struct.pack("<IBBIII", session, kind, 0, len(common), len(words), 18)
+        body += struct.pack(f"<{len(common) + len(words)}I", *common, *words)
         self.socket.sendall(b"REDQ" + struct.pack("<III", 2, 2, len(body)) + body)
-        size = struct.unpack("<12xI", self.take(16))[0]
-        reply = self.take(size)
+        reply = self.exactly(struct.unpack("<I", self.exactly(16)[12:])[0])
         if struct.unpack_from("<I", reply)[0]:
-            raise RuntimeError("link refused")
-        self.socket.sendall(struct.pack("<I", 1) + encrypt(reply[4:166], b"\0"))
-        if struct.unpack("<I", self.take(4))[0]:
-            raise RuntimeError("ticket refused")
+            raise ConnectionError(f"link error {reply[0]}")
+        # SubjectPublicKeyInfo of 1024 bits: the modulus stands before the exponent's five bytes.
+        modulus = int.from_bytes(reply[4 + 162 - 133 : 4 + 162 - 5], "big")
+        if mini:
+            self.socket.sendall(struct.pack("<I", 1))
+        self.socket.sendall(oaep(b"\0", modulus))
+        if struct.unpack("<I", self.exactly(4))[0]:
+            raise ConnectionError("the ticket is refused")
+        self.wire = Wire(mini, self.message)
+        self.wire.stage = "messages"
 
-    def take(self, size):
+    def exactly(self, size):
         data = b""
         while len(data) < size:
-            piece = self.socket.recv(size - len(data))
-            if not piece:
-                raise EOFError("server closed")
-            data += piece
+            part = self.socket.recv(size - len(data))
+            if not part:
+                raise ConnectionError("the server hung up")
+            data += part
         return data
 
     def send(self, kind, body=b""):
-        try:
-            self.socket.sendall(struct.pack("<HI", kind, len(body)) + body)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
+        self.serial += 1
+        head = struct.pack("<HI", kind, len(body))
+        self.socket.sendall(head + body if self.mini else struct.pack("<Q", self.serial) + head + bytes(4) + body)
 
-    def receive(self):
-        """(type, body) of the next message; pings are answered and not shown. EOFError at the end."""
-        while True:
-            try:
-                kind, size = struct.unpack("<HI", self.take(6))
-                body = self.take(size)
-            except ConnectionResetError as error:
-                raise EOFError(str(error)) from error
-            if kind != PING:
-                return kind, body
+    def message(self, kind, body):
+        if kind == SET_ACK:
+            generation, self.window = struct.unpack("<II", body)
+            self.unacked = 0
+            self.send(ACK_SYNC, struct.pack("<I", generation))
+            return
+        if self.window:
+            self.unacked += 1
+            if self.unacked == self.window:
+                self.unacked = 0
+                self.send(ACK)
+        if kind == PING:
             self.send(PONG, body[:12])
+        else:
+            self.on_message(kind, body)
 
-    def until_quiet(self, seconds=0.5):
-        """What comes until nothing has come for so long; ends with "closed" if the server closed."""
-        self.socket.settimeout(seconds)
-        found = []
-        try:
-            while True:
-                found.append(self.receive())
-        except TimeoutError:
+    def read(self):
+        """False at the end."""
+        data = self.socket.recv(1 << 18)
+        if data:
+            self.wire.feed(data)
+        return bool(data)
+
+
+class RawClient(threading.Thread):
+    """Connects, says what `init` says (cache id, its pixels, dictionary id, window), and hands the display's messages
+    to `canvas.message`."""
+
+    def __init__(self, address, canvas, caps=0, mini=True, init=(1, 10 << 20, 0, 0)):
+        super().__init__(daemon=True)
+        self.canvas = canvas
+        self.lock = threading.Lock()  # over the canvas
+        self.last = self.settled = time.monotonic()  # when the display's last message came, and see `settle`
+        self.failure = None
+        self.running = True
+        self.session = None
+        self.main = Channel(address, MAIN, 0, 0, mini, self.main_message)
+        while self.session is None and self.main.read():
             pass
-        except EOFError:
-            found.append("closed")
-        return found
+        self.main.send(ATTACH_CHANNELS)
+        self.display = Channel(address, DISPLAY, self.session, caps, mini, self.display_message)
+        self.display.send(DISPLAY_INIT, struct.pack("<BqBi", *init))
+        self.start()
+
+    def main_message(self, kind, body):
+        if kind == MAIN_INIT:
+            self.session = struct.unpack_from("<I", body)[0]
+
+    def display_message(self, kind, body):
+        with self.lock:
+            self.canvas.message(kind, body)
+        self.last = time.monotonic()
+
+    def run(self):
+        channels = {channel.socket: channel for channel in (self.main, self.display)}
+        try:
+            while self.running:
+                for ready in select.select(list(channels), [], [], 0.1)[0]:
+                    if not channels[ready].read():
+                        raise ConnectionError("the server hung up")
+        except Exception as failure:  # shown by whoever asks for the picture
+            self.failure = self.failure or failure
+
+    def settle(self):
+        """Begins to wait for the last message."""
+        self.settled = time.monotonic()
+
+    def write_picture(self, path, quiet=0.4, limit=60):
+        """Writes the screen once nothing has come for a while after `settle`; None or what is wrong."""
+        while (now := time.monotonic()) - max(self.last, self.settled) < quiet:
+            if now > self.settled + limit:
+                return "not quiet"
+            time.sleep(0.02)
+        if self.failure:
+            return f"{self.failure!r}"
+        with self.lock:
+            if 0 not in self.canvas.surfaces:
+                return "no screen"
+            width, height, rgb = self.canvas.picture()
+        with open(path, "wb") as file:
+            file.write(b"P6\n%d %d\n255\n" % (width, height))
+            file.write(rgb)
+        return None
 
     def close(self):
-        self.socket.close()
-
-
-def agent_message(kind, data, protocol=1, size=None):
-    """A message of the agent protocol with its header."""
-    return struct.pack("<IIQI", protocol, kind, 0, len(data) if size is None else size) + data
-
-
-def monitors_config(monitors, flags=0, sizes=(), count=None):
-    """monitors: (width, height, depth, x, y); sizes: (width, height) in mm."""
-    data = struct.pack("<II", len(monitors) if count is None else count, flags)
-    data += b"".join(struct.pack("<IIIii", h, w, depth, x, y) for w, h, depth, x, y in monitors)
-    return data + b"".join(struct.pack("<HH", h, w) for w, h in sizes)
+        self.running = False
+        self.join()
+        for channel in (self.main, self.display):
+            channel.socket.close()

@@ -43,7 +43,8 @@ const SECOND_LOOK: Duration = Duration::from_millis(1);
 /// Surfaces that a device may have, whatever it says.
 const MAX_SURFACES: u32 = 1024;
 /// Capabilities that the guest may rely on if every client has them.
-const GUEST_CAPS: [u32; 3] = [cap::MONITORS_CONFIG, cap::COMPOSITE, cap::A8_SURFACE];
+const GUEST_CAPS: [u32; 4] =
+    [cap::SIZED_STREAM, cap::MONITORS_CONFIG, cap::COMPOSITE, cap::A8_SURFACE];
 
 static BAD_COMMANDS: RateLimit = RateLimit::new();
 

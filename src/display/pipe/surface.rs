@@ -182,8 +182,14 @@ impl ClientPipe {
         }
     }
 
-    /// Sees to it that the client has a surface; `None` if there is none of that id.
+    /// Whether this client may hear of the surface.
+    pub(super) fn can_have(&self, surface: &Surface) -> bool {
+        self.alpha_surfaces || surface.format() != SurfaceFormat::A8
+    }
+
+    /// Sees to it that the client has a surface; `None` if there is none of that id, or none that it can have.
     pub(super) fn announce(&mut self, id: u32) -> Option<SurfaceKey> {
+        self.surfaces.get(&id).filter(|s| self.can_have(s))?;
         let surface = self.surfaces.get_mut(&id)?;
         let key = surface.key();
         if surface.stage == Stage::Hidden {

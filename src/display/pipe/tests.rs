@@ -345,3 +345,32 @@ fn a_command_that_no_client_draws_is_sent_as_pixels() {
     session.drain();
     assert_eq!(session.client.messages.iter().filter(|kind| **kind == 304).count(), 1);
 }
+
+#[test]
+fn a_client_without_alpha_surfaces_never_hears_of_one() {
+    for able in [true, false] {
+        let mut session = Session::new(ROOMY);
+        session.drain();
+        session.client.messages.clear();
+        session.pipe.set_alpha_surfaces(able);
+        let info =
+            SurfaceInfo { id: 1, format: SurfaceFormat::A8, width: 8, height: 8, primary: false };
+        session.pipe.surface_created(info, false);
+        let area = rect(2, 2, 6, 6);
+        let mut on_it = fill(area, 5, 8);
+        on_it.surface_id = 1;
+        let mut from_it = fill(area, 5, 8);
+        from_it.reads.push(SurfaceRead { surface_id: 1, area });
+        for draw in [on_it, from_it] {
+            session.pipe.push_draw(Arc::new(PipedDraw::new(draw, rect(0, 0, 8, 8))));
+        }
+        session.pipe.surface_destroyed(1);
+        let mut kinds = Vec::new();
+        while let Some(message) = session.pipe.next(&session.server, &mut RawImages) {
+            kinds.push(message.kind);
+        }
+        // The screen's fill comes as a picture.
+        let wanted: &[u16] = if able { &[314, 302, 302, 315] } else { &[304] };
+        assert_eq!(kinds, wanted, "able: {able}");
+    }
+}
