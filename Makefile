@@ -8,13 +8,14 @@
 #   make install      library, headers and spice-server.pc under PREFIX (/usr/local); DESTDIR, LIBDIR
 #   make lint         formatting, clippy, licences
 #   make headers      regenerates include/
+#   make bench-commands   small commands per second, spice-server and ours by turns (docs/benchmarks.md)
 #   make fuzz         every fuzz target for FUZZ_SECONDS (60); make fuzz-smoke: 10 s each
 
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 export PORT DISK VGA QEMU_ARGS DEMO_SECONDS DESTDIR LIBDIR
 
-.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench
+.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-commands
 
 lib:
 	tools/lib.sh
@@ -37,3 +38,6 @@ lint:
 	tools/lint.sh
 bench:
 	@echo "make bench: not there yet; benchmarks come with the codecs" >&2; exit 1
+bench-commands: lib
+	tools/setup.sh test
+	benches/commands.sh

@@ -1,22 +1,47 @@
 //! The ack window of display and cursor channels (spec 02 §12).
 
+use std::collections::VecDeque;
+
 /// Messages that a client acknowledges at once, on links that are not slow.
 pub const WINDOW: u32 = 20;
 
-/// Counts messages that the client has not acknowledged.
-#[derive(Debug, Clone, Copy)]
+/// Counts messages, and their bytes, that the client has not acknowledged.
+///
+/// Two bounds hold up a channel: many messages and many bytes. A client acknowledges after every so many
+/// messages, so small ones would mostly wait for the way to the client and back; therefore the number alone
+/// stops nobody while the bytes are few. Newest wins loses nothing by it: a message that is on its way is out of
+/// date only for as long as few bytes take.
+#[derive(Debug, Clone)]
 pub struct AckWindow {
     generation: u32,
     synced: Option<u32>,
     window: u32,
+    /// Bytes, headers included, that may be on the way in any number of messages.
+    free_bytes: u64,
     unacked: u32,
+    bytes: u64,
+    /// Bytes of each whole window of messages that waits for its ACK; together with `last` they are `bytes`.
+    groups: VecDeque<u64>,
+    /// Messages and bytes since the last whole window.
+    last: (u32, u64),
 }
 
 impl AckWindow {
     /// A window whose SET_ACK (generation 1) is being sent.
     #[must_use]
-    pub fn new(window: u32) -> Self {
-        Self { generation: 1, synced: None, window, unacked: 0 }
+    pub fn new(window: u32, free_bytes: u64) -> Self {
+        let groups = VecDeque::new();
+        let window = window.max(1);
+        Self {
+            generation: 1,
+            synced: None,
+            window,
+            free_bytes,
+            unacked: 0,
+            bytes: 0,
+            groups,
+            last: (0, 0),
+        }
     }
 
     /// What SET_ACK says: generation and window.
@@ -25,9 +50,15 @@ impl AckWindow {
         (self.generation, self.window)
     }
 
-    /// A message goes out.
-    pub fn sent(&mut self) {
+    /// A message of so many bytes goes out.
+    pub fn sent(&mut self, bytes: u64) {
         self.unacked = self.unacked.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.last = (self.last.0 + 1, self.last.1.saturating_add(bytes));
+        if self.last.0 == self.window {
+            self.groups.push_back(self.last.1);
+            self.last = (0, 0);
+        }
     }
 
     /// The client saw a SET_ACK.
@@ -37,15 +68,22 @@ impl AckWindow {
 
     /// The client acknowledged a window; counts only under our generation and never wraps.
     pub fn acked(&mut self) {
-        if self.synced == Some(self.generation) {
-            self.unacked = self.unacked.saturating_sub(self.window);
+        if self.synced != Some(self.generation) {
+            return;
         }
+        self.unacked = self.unacked.saturating_sub(self.window);
+        // One ACK too many is for messages that are not a window yet.
+        let bytes = match self.groups.pop_front() {
+            Some(bytes) => bytes,
+            None => std::mem::take(&mut self.last).1,
+        };
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// True while another message may go out.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.unacked <= 2 * self.window
+        self.unacked <= 2 * self.window || self.bytes < self.free_bytes
     }
 }
 
@@ -55,8 +93,8 @@ mod tests {
 
     #[test]
     fn the_window_closes_above_twice_its_size_and_opens_by_an_ack_of_our_generation() {
-        let mut w = AckWindow::new(WINDOW);
-        (0..41).for_each(|_| w.sent());
+        let mut w = AckWindow::new(WINDOW, 0);
+        (0..41).for_each(|_| w.sent(100));
         assert!(!w.is_open());
         w.acked();
         assert!(!w.is_open(), "an ack before ACK_SYNC does not count");
@@ -70,11 +108,43 @@ mod tests {
 
     #[test]
     fn surplus_acks_do_not_wrap() {
-        let mut w = AckWindow::new(WINDOW);
+        let mut w = AckWindow::new(WINDOW, 0);
         w.synced(1);
         (0..1000).for_each(|_| w.acked());
         assert!(w.is_open());
-        (0..40).for_each(|_| w.sent());
+        (0..40).for_each(|_| w.sent(100));
         assert!(w.is_open());
+        (0..1000).for_each(|_| w.acked());
+        (0..40).for_each(|_| w.sent(100));
+        assert!(w.is_open());
+        w.sent(100);
+        assert!(!w.is_open());
+    }
+
+    #[test]
+    fn small_messages_are_held_up_by_their_bytes_alone() {
+        let mut w = AckWindow::new(WINDOW, 6000);
+        w.synced(1);
+        (0..100).for_each(|_| w.sent(59));
+        assert!(w.is_open(), "5900 bytes");
+        (0..10).for_each(|_| w.sent(59));
+        assert!(!w.is_open(), "6490 bytes");
+        // Five whole windows and a half: each ACK takes its own window's bytes off.
+        w.acked();
+        assert!(w.is_open());
+        (0..200).for_each(|_| w.sent(1000));
+        assert!(!w.is_open());
+        (0..12).for_each(|_| w.acked());
+        assert!(!w.is_open(), "50 of the large ones are still on the way");
+        (0..2).for_each(|_| w.acked());
+        assert!(w.is_open(), "few messages, whatever their size");
+        w.acked();
+        // The memory for it is bounded by the bytes: a message has a header at least.
+        let mut sent = 0;
+        while w.is_open() {
+            w.sent(6);
+            sent += 1;
+        }
+        assert!((900..1100).contains(&sent), "{sent}");
     }
 }

@@ -10,9 +10,10 @@ use crate::protocol::common;
 use crate::protocol::header::encode_header;
 use crate::protocol::message::Message;
 use crate::transport::connection::Connection;
+use crate::transport::outbox::Outbox;
 use crate::transport::reactor::{Key, Reactor};
 
-use super::ack::{AckWindow, WINDOW};
+use super::ack::AckWindow;
 use super::{Attach, ClientId};
 
 /// Bytes in the outbox above which a client has no room for more.
@@ -36,6 +37,31 @@ pub struct Client {
     /// When the last bytes came.
     pub(super) heard: Instant,
     header: Vec<u8>,
+}
+
+impl Client {
+    fn has_room(&self, outbox: &Outbox) -> bool {
+        self.acks.as_ref().is_none_or(AckWindow::is_open) && outbox.len() < OUTBOX_MARK
+    }
+
+    /// Puts header and message into the outbox; the error is the end of the connection.
+    fn queue(&mut self, outbox: &mut Outbox, message: Message) -> Result<(), Close> {
+        let before = outbox.len();
+        let size = u32::try_from(message.len())
+            .map_err(|_| Close::Ours("a message of 4 GiB cannot be sent"))?;
+        self.serial += 1;
+        self.header.clear();
+        encode_header(self.mini_header, self.serial, message.kind, size, &mut self.header);
+        outbox.push(&self.header);
+        outbox.push(&message.body);
+        for bulk in message.bulk {
+            outbox.push_bulk(bulk);
+        }
+        if let Some(acks) = &mut self.acks {
+            acks.sent(outbox.len().saturating_sub(before) as u64);
+        }
+        Ok(())
+    }
 }
 
 /// Why a channel ends a connection.
@@ -67,13 +93,14 @@ pub struct Clients {
     touched: Vec<Key>,
     /// To be closed at the end of the current step.
     pub(super) closing: Vec<(Key, Close)>,
-    uses_acks: bool,
+    /// The window of each client that comes, if the channel uses acks.
+    acks: Option<AckWindow>,
 }
 
 impl Clients {
-    pub(super) fn new(reactor: Box<dyn Reactor>, uses_acks: bool) -> Self {
+    pub(super) fn new(reactor: Box<dyn Reactor>, acks: Option<AckWindow>) -> Self {
         let (list, touched, closing) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { reactor, list, touched, closing, uses_acks }
+        Self { reactor, list, touched, closing, acks }
     }
 
     /// Takes in a connection: link result, then SET_ACK where the channel uses acks.
@@ -94,8 +121,7 @@ impl Clients {
         };
         self.list.insert(key, client);
         self.touched.push(key);
-        if self.uses_acks {
-            let acks = AckWindow::new(WINDOW);
+        if let Some(acks) = self.acks.clone() {
             let (generation, window) = acks.announcement();
             self.send(key, common::set_ack(generation, window));
             // The counter starts after SET_ACK (spec 02 §12).
@@ -142,30 +168,35 @@ impl Clients {
     #[must_use]
     pub fn has_room(&mut self, key: Key) -> bool {
         let Some(client) = self.list.get(&key) else { return false };
-        client.acks.as_ref().is_none_or(AckWindow::is_open)
-            && self.reactor.outbox(key).is_some_and(|o| o.len() < OUTBOX_MARK)
+        self.reactor.outbox(key).is_some_and(|outbox| client.has_room(outbox))
     }
 
     /// Queues a message for one client; it leaves at the end of the current step.
     pub fn send(&mut self, key: Key, message: Message) {
         let Some(client) = self.list.get_mut(&key) else { return };
         let Some(outbox) = self.reactor.outbox(key) else { return };
-        let Ok(size) = u32::try_from(message.len()) else {
-            self.close(key, Close::Ours("a message of 4 GiB cannot be sent"));
-            return;
-        };
-        client.serial += 1;
-        client.header.clear();
-        encode_header(client.mini_header, client.serial, message.kind, size, &mut client.header);
-        outbox.push(&client.header);
-        outbox.push(&message.body);
-        for bulk in message.bulk {
-            outbox.push_bulk(bulk);
+        match client.queue(outbox, message) {
+            Ok(()) => self.touched.push(key),
+            Err(why) => self.close(key, why),
         }
-        if let Some(acks) = &mut client.acks {
-            acks.sent();
+    }
+
+    /// Queues messages for one client while it has room and `next` has some.
+    pub fn feed(&mut self, key: Key, mut next: impl FnMut() -> Option<Message>) {
+        let Some(client) = self.list.get_mut(&key) else { return };
+        let Some(outbox) = self.reactor.outbox(key) else { return };
+        let mut queued = false;
+        while client.has_room(outbox) {
+            let Some(message) = next() else { break };
+            queued = true;
+            if let Err(why) = client.queue(outbox, message) {
+                self.close(key, why);
+                break;
+            }
         }
-        self.touched.push(key);
+        if queued {
+            self.touched.push(key);
+        }
     }
 
     /// Queues a message for everybody.

@@ -18,6 +18,7 @@ use crate::sys::thread::spawn;
 use crate::transport::mio_reactor::MioReactor;
 use crate::transport::reactor::{Event, Key, Reactor};
 
+use super::ack::{AckWindow, WINDOW};
 use super::clients::{Client, Clients, Close};
 use super::{Attach, Handle, Order, Upward};
 
@@ -41,6 +42,8 @@ pub trait Channel: Send + 'static {
     const TYPE: ChannelType;
     /// True for channels with an ack window.
     const USES_ACKS: bool = false;
+    /// Bytes that may be on the way to a client in any number of messages (see [`AckWindow`]).
+    const FREE_BYTES: u64 = 0;
 
     /// A client has come; SET_ACK, if any, is queued already.
     fn attached(&mut self, clients: &mut Clients, key: Key);
@@ -97,9 +100,10 @@ pub fn start<C: Channel>(
     let reactor = MioReactor::new()?;
     let handle = Handle::new(reactor.waker());
     let channel = make(&handle);
+    let acks = C::USES_ACKS.then(|| AckWindow::new(WINDOW, C::FREE_BYTES));
     let engine = Engine {
         channel,
-        clients: Clients::new(Box::new(reactor), C::USES_ACKS),
+        clients: Clients::new(Box::new(reactor), acks),
         orders: handle.clone(),
         upward,
         stalled: Vec::new(),

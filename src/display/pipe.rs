@@ -26,10 +26,12 @@
 #![forbid(unsafe_code)]
 
 mod footprint;
+mod index;
+mod queue;
 mod repair;
 mod surface;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::protocol::geometry::Rect;
@@ -44,12 +46,19 @@ pub use footprint::PipedDraw;
 pub use surface::SurfaceInfo;
 
 use footprint::footprint;
+use index::Index;
+use queue::{Queue, Slot};
 use surface::{PRUNE_MIN, Surface, SurfaceKey};
 
-/// Queued commands that a new one looks back at to find those it covers.
+/// Queued commands under a new one that it looks at in vain to find those it covers.
 const OCCLUSION_DEPTH: usize = 64;
+/// Queued commands in its neighbourhood that it looks at.
+const OCCLUSION_LOOKS: usize = 256;
 /// Commands taken out one by one before all are taken out.
 const MAX_SPOILED: usize = if cfg!(test) { 3 } else { 64 };
+
+/// Commands looked at for those that have to be taken out, before all are taken out.
+const MAX_LOOKS: usize = if cfg!(test) { 12 } else { 1024 };
 
 /// Bounds of a pipe.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +106,11 @@ pub struct ClientPipe {
     composite: bool,
     /// The client has surfaces of 8-bit alpha.
     alpha_surfaces: bool,
-    queue: VecDeque<Item>,
+    queue: Queue,
+    /// The commands of `queue` by the pixels that they use.
+    index: Index,
+    /// The replaceable messages of `queue`, by kind.
+    latest: BTreeMap<u16, Slot>,
     /// Commands in `queue`, and what they are charged.
     draws: usize,
     bytes: usize,
@@ -130,19 +143,6 @@ enum Item {
     Draw(Queued),
 }
 
-impl Item {
-    fn is_about(&self, surface: SurfaceKey) -> bool {
-        match self {
-            Self::Create(key, _) | Self::FirstImage(key) | Self::Destroy(key) => *key == surface,
-            Self::Message { .. } | Self::Draw(_) => false,
-        }
-    }
-
-    fn is_first_image(&self) -> bool {
-        matches!(self, Self::FirstImage(_))
-    }
-}
-
 #[derive(Debug)]
 struct Queued {
     draw: Arc<PipedDraw>,
@@ -171,6 +171,12 @@ impl Queued {
         (self.reads_dest && self.covers(key, region)) || self.reads_from(key, region)
     }
 
+    /// The areas of surfaces that it uses, and whether they lie on another surface than it draws on.
+    fn uses(&self) -> impl Iterator<Item = (u64, Rect, bool)> {
+        let reads = self.reads.iter().map(|r| (r.key.generation, r.area, r.key != self.dest));
+        std::iter::once((self.dest.generation, self.bounds, false)).chain(reads)
+    }
+
     fn covers(&self, key: SurfaceKey, region: &Region) -> bool {
         self.dest == key
             && !self.bounds.intersect(&region.bounds()).is_empty()
@@ -190,7 +196,9 @@ impl ClientPipe {
             limits,
             composite: false,
             alpha_surfaces: true,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
+            index: Index::default(),
+            latest: BTreeMap::new(),
             draws: 0,
             bytes: 0,
             surfaces: BTreeMap::new(),
@@ -241,10 +249,16 @@ impl ClientPipe {
     /// Queues a message that makes an earlier one of its kind needless (`MARK`, monitors config).
     pub fn push_latest(&mut self, message: Message) {
         let kind = message.kind;
-        self.queue.retain(|item| {
-            !matches!(item, Item::Message { message, replaceable: true } if message.kind == kind)
-        });
-        self.queue.push_back(Item::Message { message, replaceable: true });
+        self.drop_latest(kind);
+        let slot = self.queue.push_back(Item::Message { message, replaceable: true });
+        self.latest.insert(kind, slot);
+    }
+
+    /// Drops the message of a kind that is worth only its newest value.
+    fn drop_latest(&mut self, kind: u16) {
+        if let Some(slot) = self.latest.remove(&kind) {
+            self.queue.remove(slot);
+        }
     }
 
     /// Queues a command that the server has just executed.
@@ -262,9 +276,7 @@ impl ClientPipe {
         match print.and_then(|print| self.admit(&draw, dest, print.reads, print.reads_dest)) {
             Some(queued) => {
                 self.occlude(&queued);
-                self.draws += 1;
-                self.bytes = self.bytes.saturating_add(draw.bytes);
-                self.queue.push_back(Item::Draw(queued));
+                self.enqueue(queued);
                 if self.draws > self.limits.items || self.bytes > self.limits.bytes {
                     self.collapse();
                 }
@@ -311,6 +323,36 @@ impl ClientPipe {
         Some(Queued { draw: draw.clone(), bounds: draw.region.bounds(), dest, reads_dest, reads })
     }
 
+    /// Puts a command at the end of the queue.
+    fn enqueue(&mut self, queued: Queued) {
+        self.draws += 1;
+        self.bytes = self.bytes.saturating_add(queued.draw.bytes);
+        let (number, slot) = self.queue.next_place();
+        for (generation, area, foreign) in queued.uses() {
+            self.index.add(generation, number, slot, area, foreign);
+        }
+        self.queue.push_back(Item::Draw(queued));
+    }
+
+    /// Takes a command out of the queue.
+    fn take_draw(&mut self, slot: Slot) -> Option<Queued> {
+        if !matches!(self.queue.get(slot), Some(Item::Draw(_))) {
+            return None;
+        }
+        let Some((number, Item::Draw(queued))) = self.queue.remove(slot) else { return None };
+        self.forget(number, &queued);
+        Some(queued)
+    }
+
+    /// Settles the accounts of a command that has left the queue.
+    fn forget(&mut self, number: u64, queued: &Queued) {
+        self.draws -= 1;
+        self.bytes = self.bytes.saturating_sub(queued.draw.bytes);
+        for (generation, area, foreign) in queued.uses() {
+            self.index.remove(generation, number, &area, foreign);
+        }
+    }
+
     /// Takes out queued commands that `new` covers completely.
     ///
     /// Walks back from the newest and stops at the first one that needs a pixel `new` covers:
@@ -320,41 +362,54 @@ impl ClientPipe {
         if new.reads_dest || new.reads.iter().any(|r| r.key == key) {
             return;
         }
-        let mut at = self.queue.len();
-        let end = at.saturating_sub(OCCLUSION_DEPTH);
-        while at > end {
-            at -= 1;
-            let Some(Item::Draw(old)) = self.queue.get(at) else { continue };
-            let near = old.dest == key && region.bounds().contains(&old.bounds);
+        let mut walk = self.index.walk_back(key.generation, new.bounds);
+        let mut stay = 0;
+        while let Some(slot) = walk.next(&self.index) {
+            let Some(Item::Draw(old)) = self.queue.get(slot) else { continue };
+            let near = old.dest == key && new.bounds.contains(&old.bounds);
             if near && region.contains(&old.draw.region) {
-                self.draws -= 1;
-                self.bytes = self.bytes.saturating_sub(old.draw.bytes);
-                self.queue.remove(at);
-            } else if old.needs(key, region) {
-                return;
+                self.take_draw(slot);
+                walk.looked = 0;
+                continue;
+            }
+            stay += 1;
+            if old.needs(key, region) || stay > OCCLUSION_DEPTH || walk.looked > OCCLUSION_LOOKS {
+                break;
             }
         }
+        self.index.walked(walk);
     }
 
     /// Makes pixels dirty, with all that follows for queued commands.
     fn spoil(&mut self, key: SurfaceKey, region: Region) {
         let mut todo = vec![(key, region)];
-        let mut spoiled = 0;
+        let (mut spoiled, mut looked, mut many) = (0, 0, false);
+        let mut out: Vec<Slot> = Vec::new();
         while let Some((key, region)) = todo.pop() {
             // Joining rectangles may add pixels: the commands there are touched as well.
             let region = self.add_dirty(key, &region).unwrap_or(region);
             if region.is_empty() {
                 continue;
             }
-            self.take_draws(|queued| {
-                let out = queued.touches(key, &region);
-                if out {
+            out.clear();
+            let queue = &self.queue;
+            looked += self.index.visit(key.generation, &region.bounds(), |slot| {
+                let touched =
+                    matches!(queue.get(slot), Some(Item::Draw(q)) if q.touches(key, &region));
+                if touched {
+                    out.push(slot);
+                }
+                many |= out.len() > 4 * MAX_SPOILED;
+                !many
+            });
+            for slot in out.drain(..) {
+                // It comes twice if it stands in two lists.
+                if let Some(queued) = self.take_draw(slot) {
                     todo.push((queued.dest, queued.draw.region.clone()));
                     spoiled += 1;
                 }
-                out
-            });
-            if spoiled > MAX_SPOILED {
+            }
+            if many || spoiled > MAX_SPOILED || looked > MAX_LOOKS {
                 for (key, region) in todo {
                     self.add_dirty(key, &region);
                 }
@@ -383,30 +438,22 @@ impl ClientPipe {
 
     /// Takes out every command; what they covered is sent as pixels.
     fn collapse(&mut self) {
-        let mut covered = Vec::new();
-        self.take_draws(|queued| {
-            covered.push((queued.dest, queued.draw.clone()));
-            true
-        });
-        for (key, draw) in covered {
-            self.add_dirty(key, &draw.region);
+        let all = self.queue.take_all(|item| matches!(item, Item::Draw(_)));
+        self.index.clear();
+        (self.draws, self.bytes) = (0, 0);
+        let mut covered: BTreeMap<u64, (SurfaceKey, Vec<Region>)> = BTreeMap::new();
+        for (_, item) in all {
+            if let Item::Draw(queued) = item {
+                let of_surface = covered.entry(queued.dest.generation);
+                let (_, regions) = of_surface.or_insert_with(|| (queued.dest, Vec::new()));
+                regions.push(queued.draw.region.clone());
+            }
+        }
+        for (key, regions) in covered.into_values() {
+            let region = Region::join(regions, self.limits.dirty_rects);
+            self.add_dirty(key, &region);
         }
         self.forget_dead();
-    }
-
-    /// Removes the commands that `out` names from the queue.
-    fn take_draws(&mut self, mut out: impl FnMut(&Queued) -> bool) {
-        let (mut draws, mut bytes) = (0, 0usize);
-        self.queue.retain(|item| match item {
-            Item::Draw(queued) if out(queued) => {
-                draws += 1;
-                bytes = bytes.saturating_add(queued.draw.bytes);
-                false
-            }
-            _ => true,
-        });
-        self.draws -= draws;
-        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// The next message for the client, made now; `None` if it knows everything.
@@ -418,12 +465,12 @@ impl ClientPipe {
         images: &mut dyn ImageEncoder,
     ) -> Option<Message> {
         loop {
-            if let Some(Item::FirstImage(key)) = self.queue.front() {
+            if let Some((slot, Item::FirstImage(key))) = self.queue.front() {
                 let key = *key;
                 if let Some(message) = self.first_image(key, reader, images) {
                     return Some(message);
                 }
-                self.queue.pop_front();
+                self.queue.remove(slot);
                 continue;
             }
             // Turn about: neither many commands nor many pixels keep the other waiting.
@@ -433,23 +480,28 @@ impl ClientPipe {
             {
                 return Some(message);
             }
-            let item = self.queue.pop_front()?;
-            if let Some(message) = self.tell(item, images) {
+            let (slot, _) = self.queue.front()?;
+            let (number, item) = self.queue.remove(slot)?;
+            if let Some(message) = self.tell(number, item, images) {
                 return Some(message);
             }
         }
     }
 
     /// The message for an item that has left the queue.
-    fn tell(&mut self, item: Item, images: &mut dyn ImageEncoder) -> Option<Message> {
+    fn tell(&mut self, number: u64, item: Item, images: &mut dyn ImageEncoder) -> Option<Message> {
         match item {
             Item::Create(key, info) => Some(self.tell_created(key, &info)),
             Item::Destroy(key) => Some(surface::destroy_message(key.id)),
-            Item::Message { message, .. } => Some(message),
+            Item::Message { message, replaceable } => {
+                if replaceable {
+                    self.latest.remove(&message.kind);
+                }
+                Some(message)
+            }
             Item::FirstImage(_) => None,
             Item::Draw(queued) => {
-                self.draws -= 1;
-                self.bytes = self.bytes.saturating_sub(queued.draw.bytes);
+                self.forget(number, &queued);
                 let size = |id| queued.reads.iter().find(|r| r.key.id == id).map(|r| r.size);
                 match encode_drawable(&queued.draw.drawable, &size, images) {
                     Ok(message) => Some(message),

@@ -64,6 +64,27 @@ impl Region {
         Some(parts.pop().unwrap_or_default())
     }
 
+    /// All pixels of many sets and, where they would need more than `max_rects` rectangles (at least 1), pixels
+    /// between them, within the bounds of all.
+    #[must_use]
+    pub fn join(mut parts: Vec<Self>, max_rects: usize) -> Self {
+        while parts.len() > 1 {
+            let mut pairs = parts.into_iter();
+            let mut joined = Vec::with_capacity(pairs.len().div_ceil(2));
+            while let Some(mut first) = pairs.next() {
+                if let Some(second) = pairs.next() {
+                    first.union(&second);
+                    first.simplify(max_rects);
+                }
+                joined.push(first);
+            }
+            parts = joined;
+        }
+        let mut all = parts.pop().unwrap_or_default();
+        all.simplify(max_rects);
+        all
+    }
+
     /// The rectangles: disjoint, from top to bottom, from left to right within a band.
     #[must_use]
     pub fn rects(&self) -> &[Rect] {
@@ -451,6 +472,12 @@ mod tests {
             prop_assert_eq!(a.contains(&b), all(&in_a, &in_b));
             prop_assert_eq!(a.contains_rect(&r), all(&in_a, &in_r));
             prop_assert_eq!(&a.translate(1000, -70).translate(-1000, 70), &a);
+            let joined = Region::join(vec![a.clone(), b.clone(), Region::from_rect(r)], max);
+            check_form(&joined);
+            prop_assert!(joined.rects().len() <= max);
+            prop_assert!(joined.contains(&a) && joined.contains(&b) && joined.contains_rect(&r));
+            let all = a.bounds().union(&b.bounds()).union(&Region::from_rect(r).bounds());
+            prop_assert_eq!(joined.bounds(), all);
             let mut s = a.clone();
             s.simplify(max);
             check_form(&s);

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use crate::protocol::geometry::Rect;
 use crate::qxl::command::ReleaseInfo;
@@ -48,10 +50,31 @@ pub enum SceneError {
     Draw(#[from] DrawError),
 }
 
+/// Spreads surface ids, of which there are few and which no client chooses, over a table.
+#[derive(Debug, Default, Clone, Copy)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // 2⁶⁴ divided by the golden ratio: neighbours land far apart.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// All surfaces of one display.
 #[derive(Debug, Default)]
 pub struct Scene {
-    surfaces: HashMap<u32, Surface>,
+    surfaces: HashMap<u32, Surface, BuildHasherDefault<IdHasher>>,
     /// Create commands, released when their surface dies: its pixels are in the guest's memory.
     creates: HashMap<u32, ReleaseInfo>,
     ids: ServerImageIds,
@@ -129,7 +152,7 @@ impl Scene {
     ///
     /// # Errors
     /// [`SceneError`]; nothing was drawn then.
-    pub fn execute(&mut self, mut drawable: Drawable) -> Result<PipedDraw, SceneError> {
+    pub fn execute(&mut self, mut drawable: Drawable) -> Result<Arc<PipedDraw>, SceneError> {
         let id = drawable.surface_id;
         let surface = self.surfaces.get(&id).ok_or(SceneError::NoSurface(id))?;
         let (width, height) = (surface.width(), surface.height());
@@ -144,7 +167,7 @@ impl Scene {
             }
         }
         self.fill_in_self_bitmap(&mut drawable)?;
-        let piped = PipedDraw::new(drawable, bounds);
+        let piped = Arc::new(PipedDraw::new(drawable, bounds));
         let exact;
         let clip = if piped.exact {
             piped.region.rects()

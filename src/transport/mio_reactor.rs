@@ -1,6 +1,6 @@
 //! The readiness engine: mio (epoll) with non-blocking sockets.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -77,8 +77,8 @@ pub struct MioReactor {
     poll: Poll,
     polled: Events,
     waker: Arc<MioWaker>,
-    connections: HashMap<usize, Connection>,
-    listeners: HashMap<usize, Listener>,
+    connections: BTreeMap<usize, Connection>,
+    listeners: BTreeMap<usize, Listener>,
     /// Connections that can make progress without another event from the kernel.
     ready: VecDeque<usize>,
     /// Found outside `wait`, delivered by the next one.
@@ -110,8 +110,8 @@ impl MioReactor {
             poll,
             polled: Events::with_capacity(256),
             waker,
-            connections: HashMap::new(),
-            listeners: HashMap::new(),
+            connections: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             ready: VecDeque::new(),
             pending: Vec::new(),
             scratch: vec![0; READ_STEP],

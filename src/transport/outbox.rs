@@ -7,8 +7,10 @@ use crate::protocol::message::Bulk;
 
 /// Pieces that one system call may gather.
 const MAX_SLICES: usize = 64;
+/// Bulk data up to this size is copied next to its message: cheaper than a piece of its own.
+const COPY_LIMIT: usize = 1024;
 /// A piece of own bytes takes more small messages until it has this size.
-const MERGE_LIMIT: usize = 16 * 1024;
+const MERGE_LIMIT: usize = 64 * 1024;
 
 #[derive(Debug)]
 enum Piece {
@@ -32,6 +34,8 @@ pub struct Outbox {
     /// Bytes of the first piece that are gone already.
     sent: usize,
     len: usize,
+    /// A piece that has gone out, to be filled again: growing one costs more than what is copied into it.
+    spare: Vec<u8>,
 }
 
 impl Outbox {
@@ -55,16 +59,20 @@ impl Outbox {
         {
             last.extend_from_slice(bytes);
         } else if !bytes.is_empty() {
-            let mut piece = Vec::with_capacity(bytes.len().max(256));
+            let mut piece = std::mem::take(&mut self.spare);
+            piece.clear();
+            piece.reserve(bytes.len().max(256));
             piece.extend_from_slice(bytes);
             self.pieces.push_back(Piece::Own(piece));
         }
     }
 
-    /// Queues a block by reference.
+    /// Queues a block by reference, or copied if it is small.
     pub fn push_bulk(&mut self, bulk: Bulk) {
         let n = bulk.as_slice().len();
-        if n > 0 {
+        if n <= COPY_LIMIT {
+            self.push(bulk.as_slice());
+        } else {
             self.len += n;
             self.pieces.push_back(Piece::Shared(bulk));
         }
@@ -102,7 +110,12 @@ impl Outbox {
             }
             left -= rest;
             self.sent = 0;
-            self.pieces.pop_front();
+            if let Some(Piece::Own(gone)) = self.pieces.pop_front()
+                && gone.capacity() > self.spare.capacity()
+                && gone.capacity() <= 2 * MERGE_LIMIT
+            {
+                self.spare = gone;
+            }
         }
     }
 }
@@ -118,6 +131,7 @@ mod tests {
         for step in 1..40 {
             let mut outbox = Outbox::default();
             outbox.push(b"header");
+            outbox.push_bulk(Bulk { bytes: Arc::new(vec![b'-'; 2000]), range: 2..1998 });
             outbox.push_bulk(Bulk { bytes: Arc::new(b"xxbulk dataxx".to_vec()), range: 2..11 });
             outbox.push(b"");
             outbox.push(b"next");
@@ -133,7 +147,8 @@ mod tests {
                     })
                     .unwrap();
             }
-            assert_eq!(got, b"headerbulk datanext+more", "step {step}");
+            let want = [b"header", &[b'-'; 1996][..], b"bulk datanext+more"].concat();
+            assert_eq!(got, want, "step {step}");
             assert!(outbox.pieces.is_empty());
         }
     }
@@ -143,9 +158,14 @@ mod tests {
         let mut outbox = Outbox::default();
         (0..100).for_each(|_| outbox.push(&[0; 32]));
         assert_eq!(outbox.pieces.len(), 1);
-        let block = Arc::new(vec![0u8; 1000]);
+        let block = Arc::new(vec![0u8; 10_000]);
         outbox.push_bulk(Bulk::whole(Arc::clone(&block)));
         assert_eq!(Arc::strong_count(&block), 2);
-        assert_eq!(outbox.len(), 4200);
+        assert_eq!(outbox.len(), 13_200);
+        let icon = Arc::new(vec![0u8; 1000]);
+        outbox.push_bulk(Bulk::whole(Arc::clone(&icon)));
+        outbox.push_bulk(Bulk::whole(icon));
+        assert_eq!(outbox.pieces.len(), 3);
+        assert_eq!(outbox.len(), 15_200);
     }
 }

@@ -75,12 +75,8 @@ impl Peers {
     }
 
     /// A command was executed.
-    pub fn draw(&mut self, draw: PipedDraw) {
-        if self.list.is_empty() {
-            return;
-        }
-        let draw = Arc::new(draw);
-        self.pipes().for_each(|pipe| pipe.push_draw(Arc::clone(&draw)));
+    pub fn draw(&mut self, draw: &Arc<PipedDraw>) {
+        self.pipes().for_each(|pipe| pipe.push_draw(Arc::clone(draw)));
     }
 
     /// A surface was created.
@@ -116,19 +112,15 @@ impl Peers {
     /// Sends to a client while it has room.
     pub fn pump(&mut self, clients: &mut Clients, key: Key, scene: &Scene) {
         let Some(pipe) = self.list.get_mut(&key).and_then(|p| p.pipe.as_mut()) else { return };
-        while clients.has_room(key) {
-            match pipe.next(scene, &mut RawImages) {
-                Some(message) => clients.send(key, message),
-                None => return,
-            }
-        }
+        clients.feed(key, || pipe.next(scene, &mut RawImages));
     }
 
     /// Sends to everybody who has room.
     pub fn pump_all(&mut self, clients: &mut Clients, scene: &Scene) {
-        let keys: Vec<Key> = self.list.keys().copied().collect();
-        for key in keys {
-            self.pump(clients, key, scene);
+        for (key, peer) in &mut self.list {
+            if let Some(pipe) = &mut peer.pipe {
+                clients.feed(*key, || pipe.next(scene, &mut RawImages));
+            }
         }
     }
 }

@@ -40,6 +40,9 @@ const SLICE_TIME: Duration = Duration::from_millis(10);
 /// that goes on at once is not made to notify, and one that stopped is not kept waiting for long
 /// (what it sends in this time is seen only then, or when a client's message wakes us).
 const SECOND_LOOK: Duration = Duration::from_millis(1);
+/// Bytes of messages that may be on the way to a client however many they are: some thousand fills. As much may wait
+/// in the outbox.
+const FREE_BYTES: u64 = 256 * 1024;
 /// Surfaces that a device may have, whatever it says.
 const MAX_SURFACES: u32 = 1024;
 /// Capabilities that the guest may rely on if every client has them.
@@ -211,7 +214,7 @@ impl Display {
             DisplayCommand::Draw(drawable, release) => {
                 self.drawing = Some(release);
                 match self.scene.execute(drawable) {
-                    Ok(draw) => self.peers.draw(draw),
+                    Ok(draw) => self.peers.draw(&draw),
                     Err(error) => self.bad(&error),
                 }
                 self.release_drawn();
@@ -431,6 +434,7 @@ impl Channel for Display {
     type Order = DisplayOrder;
     const TYPE: ChannelType = ChannelType::DISPLAY;
     const USES_ACKS: bool = true;
+    const FREE_BYTES: u64 = FREE_BYTES;
 
     fn attached(&mut self, clients: &mut Clients, key: Key) {
         self.peers.add(clients, key);

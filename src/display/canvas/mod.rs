@@ -24,6 +24,7 @@ mod text;
 #[cfg(test)]
 mod twin_tests;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
@@ -113,16 +114,23 @@ pub fn draw(
     let id = drawable.surface_id;
     let dest = surfaces.surface(id).ok_or(DrawError::NoSurface(id))?;
     let limits = bounds(dest.target()).intersect(&drawable.bbox);
-    let rects: Vec<Rect> =
-        clip.iter().map(|r| r.intersect(&limits)).filter(|r| !r.is_empty()).collect();
+    let (one, many);
+    let rects = if let [rect] = clip {
+        one = [rect.intersect(&limits)];
+        if one[0].is_empty() { &[] } else { &one[..] }
+    } else {
+        let inside = clip.iter().map(|r| r.intersect(&limits)).filter(|r| !r.is_empty());
+        many = inside.collect::<Vec<Rect>>();
+        &many
+    };
     if rects.is_empty() {
         return Ok(());
     }
     let extents = rects.iter().fold(Rect::default(), |all, r| all.union(r));
-    let job = Job { drawable, format: dest.format(), rects: &rects, extents };
+    let job = Job { drawable, format: dest.format(), rects, extents };
     job.run(surfaces)?;
     if let Some(dest) = surfaces.surface_mut(id) {
-        dest.mark_dirty(&rects);
+        dest.mark_dirty(rects);
     }
     Ok(())
 }
@@ -273,19 +281,23 @@ impl<'a> Job<'a> {
         area: &Rect,
         how: Stretch,
         surfaces: &dyn SurfaceStore,
-    ) -> Result<(Ink<'a>, Vec<Rect>), DrawError> {
+    ) -> Result<(Ink<'a>, Cow<'a, [Rect]>), DrawError> {
         let bbox = &self.drawable.bbox;
         if self.is_scaled(area) {
             let raster = self.raster(image, area, Some(how.used), surfaces)?;
             let scaled = Scaled::new(raster, area, bbox, &self.extents, how, self.format)?;
-            return Ok((Ink::Scaled(Box::new(scaled)), self.rects.to_vec()));
+            return Ok((Ink::Scaled(Box::new(scaled)), Cow::Borrowed(self.rects)));
         }
         let raster = self.raster(image, area, None, surfaces)?;
         let (dx, dy) = offset(area, bbox);
         let image = Rect::from_size(0, 0, raster.width(), raster.height());
         let there = shifted(&image, -dx, -dy);
-        let rects = self.rects.iter().map(|r| r.intersect(&there)).filter(|r| !r.is_empty());
-        let rects = rects.collect();
+        let rects = if there.contains(&self.extents) {
+            Cow::Borrowed(self.rects)
+        } else {
+            let rects = self.rects.iter().map(|r| r.intersect(&there)).filter(|r| !r.is_empty());
+            rects.collect()
+        };
         Ok((Ink::Offset(raster.unscaled_on(self.format), dx, dy), rects))
     }
 
@@ -351,6 +363,11 @@ impl<'a> Job<'a> {
 
     /// Row by row, beginning at the end that the source does not lie on.
     fn copy_bits_in_place(&self, dest: &mut target::Target, rect: &Rect, dx: i64, dy: i64) {
+        if let (Ok(dx), Ok(dy)) = (i32::try_from(dx), i32::try_from(dy))
+            && dest.move_rect(rect, dx, dy)
+        {
+            return;
+        }
         let width = usize::try_from(rect.width()).unwrap_or(0);
         let mut row = vec![0; width * target::pixel_bytes(self.format)];
         let x = rect.left.unsigned_abs();

@@ -74,8 +74,12 @@ impl<'a> InkRows<'a> {
             Ink::Solid(color) => {
                 if self.row.len() < len {
                     let color = color.to_le_bytes();
-                    self.row.clear();
-                    self.row.extend(color[..bytes].iter().cycle().take(len));
+                    self.row.resize(len, color[0]);
+                    match bytes {
+                        4 => self.row.as_chunks_mut().0.fill(color),
+                        2 => self.row.as_chunks_mut().0.fill([color[0], color[1]]),
+                        _ => {}
+                    }
                 }
             }
             Ink::Scaled(scaled) => {
@@ -148,8 +152,15 @@ impl<'a> Painter<'a> {
         if matches!(self.mix, Mix::Rop(Rop::Noop)) {
             return;
         }
+        let whole = match self.mix {
+            Mix::Rop(rop) if mask.is_none() && target.format() != SurfaceFormat::A1 => Some(rop),
+            _ => None,
+        };
         let mut runs = Vec::new();
         for rect in rects {
+            if whole.is_some_and(|rop| self.whole_rows(target, rect, rop)) {
+                continue;
+            }
             let (x0, x1) = (rect.left.unsigned_abs(), rect.right.unsigned_abs());
             self.begin(x0, x1);
             for y in rect.top.unsigned_abs()..rect.bottom.unsigned_abs() {
@@ -170,6 +181,37 @@ impl<'a> Painter<'a> {
                 }
             }
         }
+    }
+
+    /// Paints a rectangle without a mask, if the ink's rows are at hand; false, and nothing is painted, if they
+    /// have to be made. For most commands.
+    fn whole_rows(&mut self, target: &mut Target, rect: &Rect, rop: Rop) -> bool {
+        let format = self.ink.format;
+        let (x0, x1) = (rect.left.unsigned_abs(), rect.right.unsigned_abs());
+        let n = pixels(x0, x1);
+        let len = n * pixel_bytes(format);
+        if matches!(self.ink.ink, Ink::Solid(_)) {
+            self.ink.begin(x0, x1);
+        }
+        if rop != Rop::Copy {
+            self.mixed.resize(len, 0);
+        }
+        match &self.ink.ink {
+            Ink::Solid(_) => {
+                let Some(row) = self.ink.row.get(..len) else { return false };
+                put_rows(target, rect, rop, &mut self.mixed, |_| Some(row));
+            }
+            Ink::Offset(raster, dx, dy) => {
+                let column = u32::try_from(i64::from(x0) + dx);
+                let row = u32::try_from(i64::from(rect.top) + dy);
+                let (Ok(column), Ok(row)) = (column, row) else { return false };
+                let rows = raster.direct_rows((column, row), n, rect.height(), format);
+                let Some(rows) = rows else { return false };
+                put_rows(target, rect, rop, &mut self.mixed, rows);
+            }
+            Ink::Tile(..) | Ink::Scaled(_) => return false,
+        }
+        true
     }
 
     fn begin(&mut self, x0: u32, x1: u32) {
@@ -211,6 +253,25 @@ impl<'a> Painter<'a> {
             }
         }
         target.write_row(y, x, mixed);
+    }
+}
+
+/// Combines rows of ink with a rectangle.
+fn put_rows<'p>(
+    target: &mut Target,
+    rect: &Rect,
+    rop: Rop,
+    scratch: &mut [u8],
+    rows: impl Fn(u32) -> Option<&'p [u8]>,
+) {
+    if rop == Rop::Copy {
+        target.write_rows(rect, rows);
+    } else {
+        target.update_rows(rect, scratch, |n, old| {
+            if let Some(ink) = rows(n) {
+                rop.apply(ink, old);
+            }
+        });
     }
 }
 

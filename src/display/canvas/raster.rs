@@ -161,6 +161,32 @@ impl<'a> Raster<'a> {
         self.bytes(y).get(at..at.checked_add(n.checked_mul(bytes)?)?)
     }
 
+    /// As [`Raster::direct`] for `rows` rows from `y` on: the n-th of them, if it is there.
+    pub(super) fn direct_rows<'s>(
+        &'s self,
+        (x, y): (u32, u32),
+        n: usize,
+        rows: u32,
+        to: SurfaceFormat,
+    ) -> Option<impl Fn(u32) -> Option<&'s [u8]>> {
+        if self.high || !self.layout.is_raw(to) {
+            return None;
+        }
+        let bytes = pixel_bytes(to);
+        let len = n.checked_mul(bytes)?;
+        let at = self.column(x)?.checked_mul(bytes)?;
+        let first = y.checked_sub(self.window.top.unsigned_abs())?;
+        let (all, stride) = (self.window.height(), self.stride);
+        if at.checked_add(len)? > stride || first.checked_add(rows)? > all {
+            return None;
+        }
+        Some(move |n: u32| {
+            let row = if self.top_down { first + n } else { all - 1 - (first + n) };
+            let start = usize::try_from(row).ok()?.checked_mul(stride)?.checked_add(at)?;
+            self.data.get(start..start.checked_add(len)?)
+        })
+    }
+
     /// Puts pixels of row `y` from column `x` on into `out`, converted to a surface's raw pixels.
     /// What lies outside of the window reads as 0.
     pub(super) fn fetch(&self, x: u32, y: u32, to: SurfaceFormat, out: &mut [u8]) {

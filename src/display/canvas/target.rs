@@ -13,6 +13,7 @@
 
 use std::ptr::{self, NonNull};
 
+use crate::protocol::geometry::Rect;
 use crate::qxl::guest::GuestRange;
 use crate::qxl::model::SurfaceFormat;
 
@@ -187,6 +188,103 @@ impl Target {
         }
     }
 
+    /// Copies a row of pixels for each row of a rectangle; `row` gives the n-th one, counted from the top.
+    ///
+    /// As [`Target::write_row`] for every row, with the place computed once. Rows that do not have the rectangle's
+    /// width are left out, and so is a rectangle that does not lie inside the surface.
+    pub fn write_rows<'p>(&mut self, rect: &Rect, mut row: impl FnMut(u32) -> Option<&'p [u8]>) {
+        if self.geometry.format == SurfaceFormat::A1 {
+            for (n, y) in (rect.top.unsigned_abs()..rect.bottom.unsigned_abs()).enumerate() {
+                if let Some(pixels) = u32::try_from(n).ok().and_then(&mut row) {
+                    self.write_bits(y, rect.left.unsigned_abs(), pixels);
+                }
+            }
+            return;
+        }
+        let Some((mut at, len)) = self.place_rect(rect) else { return };
+        for n in 0..rect.height() {
+            if let Some(pixels) = row(n).filter(|p| p.len() == len) {
+                self.store(at, pixels);
+            }
+            at = self.next_row(at);
+        }
+    }
+
+    /// Lets `change` replace the pixels of each row of a rectangle; it gets the row's number, counted from the top,
+    /// and a copy of its pixels in `scratch`. As reading and writing row by row, with the place computed once.
+    pub fn update_rows(
+        &mut self,
+        rect: &Rect,
+        scratch: &mut [u8],
+        mut change: impl FnMut(u32, &mut [u8]),
+    ) {
+        let Some((mut at, len)) = self.place_rect(rect) else { return };
+        let Some(pixels) = scratch.get_mut(..len) else { return };
+        for n in 0..rect.height() {
+            self.load(at, pixels);
+            change(n, pixels);
+            self.store(at, pixels);
+            at = self.next_row(at);
+        }
+    }
+
+    /// Moves a rectangle's pixels here from a place `dx` to the right and `dy` below, as if all had been read
+    /// before the first one is written. Both places lie inside the surface, or nothing happens.
+    ///
+    /// False for one-bit pixels, which are not bytes to be moved.
+    pub fn move_rect(&mut self, rect: &Rect, dx: i32, dy: i32) -> bool {
+        if self.geometry.format == SurfaceFormat::A1 {
+            return false;
+        }
+        let from = rect.translate(dx, dy).and_then(|from| self.place_rect(&from));
+        let (Some((from, _)), Some((to, len))) = (from, self.place_rect(rect)) else { return true };
+        let rows = usize::try_from(rect.height()).unwrap_or(0);
+        let (mut from, mut to) = (from, to);
+        if dy < 0 {
+            // The source lies above: the lower rows go first.
+            for _ in 1..rows {
+                (from, to) = (self.next_row(from), self.next_row(to));
+            }
+        }
+        for _ in 0..rows {
+            self.move_bytes(from, to, len);
+            (from, to) = if dy < 0 {
+                (self.row_before(from), self.row_before(to))
+            } else {
+                (self.next_row(from), self.next_row(to))
+            };
+        }
+        true
+    }
+
+    /// Where a rectangle's first row lies and how long its rows are; `None` unless all of it is inside the surface.
+    fn place_rect(&self, rect: &Rect) -> Option<(usize, usize)> {
+        if rect.is_empty() || rect.left < 0 || rect.top < 0 {
+            return None;
+        }
+        let bytes = pixel_bytes(self.geometry.format);
+        let len = usize::try_from(rect.width()).ok()?.checked_mul(bytes)?;
+        let (x, last) = (rect.left.unsigned_abs(), rect.bottom.unsigned_abs() - 1);
+        self.place(last, x, len)?;
+        Some((self.place(rect.top.unsigned_abs(), x, len)?, len))
+    }
+
+    fn next_row(&self, at: usize) -> usize {
+        if self.geometry.stride < 0 {
+            at.wrapping_sub(self.stride)
+        } else {
+            at.wrapping_add(self.stride)
+        }
+    }
+
+    fn row_before(&self, at: usize) -> usize {
+        if self.geometry.stride < 0 {
+            at.wrapping_add(self.stride)
+        } else {
+            at.wrapping_sub(self.stride)
+        }
+    }
+
     /// Sets every byte to 0, the padding between rows included.
     pub fn clear(&mut self) {
         let zeros = [0; 4096];
@@ -300,6 +398,23 @@ impl Target {
         }
     }
 
+    /// Moves bytes inside the surface; places may overlap. Both must lie within `stride * height`, else nothing happens.
+    fn move_bytes(&mut self, from: usize, to: usize, len: usize) {
+        if !self.holds(from, len) || !self.holds(to, len) {
+            return;
+        }
+        match &mut self.memory {
+            Memory::Private(own) => own.copy_within(from..from + len, to),
+            Memory::Guest(start) => {
+                let source = start.0.as_ptr().wrapping_add(from).cast_const();
+                let dest = start.0.as_ptr().wrapping_add(to);
+                // SAFETY: `holds` keeps both ranges within the bytes that `GuestPixels` promises; `copy`
+                // allows them to overlap.
+                unsafe { ptr::copy(source, dest, len) }
+            }
+        }
+    }
+
     fn holds(&self, at: usize, len: usize) -> bool {
         at.checked_add(len).is_some_and(|end| end <= self.stride * self.rows())
     }
@@ -363,6 +478,95 @@ mod tests {
         assert!(unsafe { Target::new(memory.as_mut_ptr(), memory.len(), ok) }.is_none());
         // SAFETY: a null pointer is refused before any use.
         assert!(unsafe { Target::new(ptr::null_mut(), 64, ok) }.is_none());
+    }
+
+    /// A surface whose bytes are all different as far as they can be.
+    fn numbered(format: SurfaceFormat, stride: i32) -> Target {
+        let mut target = target(format, 9, 7, stride);
+        let bytes = 9 * pixel_bytes(format);
+        for y in 0..7u8 {
+            let row: Vec<u8> =
+                (0..36u8).map(|x| y.wrapping_mul(37).wrapping_add(x * 5)).take(bytes).collect();
+            target.write_row(y.into(), 0, &row);
+        }
+        target
+    }
+
+    fn all_rows(target: &Target) -> Vec<Vec<u8>> {
+        let mut rows = Vec::new();
+        for y in 0..7 {
+            let mut row = vec![0; 9 * pixel_bytes(target.format())];
+            target.read_row(y, 0, &mut row);
+            rows.push(row);
+        }
+        rows
+    }
+
+    #[test]
+    fn a_rectangle_moves_as_if_it_had_been_read_before() {
+        use SurfaceFormat::{A8, Rgb565, Xrgb};
+        let rect = Rect { top: 2, left: 3, bottom: 5, right: 7 };
+        for (format, stride) in [(Xrgb, 40), (Xrgb, -36), (Rgb565, 20), (Rgb565, -20), (A8, 9)] {
+            for (dx, dy) in (-4..4).flat_map(|dx| (-3..4).map(move |dy| (dx, dy))) {
+                let mut target = numbered(format, stride);
+                let before = all_rows(&target);
+                assert!(target.move_rect(&rect, dx, dy));
+                let mut want = before.clone();
+                let bytes = pixel_bytes(format);
+                let from = rect.translate(dx, dy).unwrap();
+                if from.top >= 0 && from.left >= 0 && from.bottom <= 7 && from.right <= 9 {
+                    for (y, x) in (2..5usize).flat_map(|y| (3..7usize).map(move |x| (y, x))) {
+                        let source = &before[y.wrapping_add_signed(dy as isize)];
+                        let at = x.wrapping_add_signed(dx as isize) * bytes;
+                        want[y][x * bytes..][..bytes].copy_from_slice(&source[at..][..bytes]);
+                    }
+                }
+                assert_eq!(all_rows(&target), want, "{format:?} {stride} by {dx}, {dy}");
+            }
+        }
+        assert!(!target(SurfaceFormat::A1, 9, 7, 4).move_rect(&rect, 1, 1));
+    }
+
+    #[test]
+    fn rows_of_a_rectangle_are_the_same_as_rows_one_by_one() {
+        use SurfaceFormat::{A1, A8, Rgb555, Xrgb};
+        for (format, stride) in [(Xrgb, 40), (Xrgb, -36), (Rgb555, 20), (A8, -9), (A1, 4)] {
+            let (mut one, mut other) = (numbered(format, stride), numbered(format, stride));
+            let len = 4 * pixel_bytes(format);
+            let rows: Vec<Vec<u8>> = (0..3u8).map(|n| vec![n.wrapping_mul(91) | 1; len]).collect();
+            let rect = Rect { top: 1, left: 2, bottom: 4, right: 6 };
+            one.write_rows(&rect, |n| rows.get(n as usize).map(Vec::as_slice));
+            for (y, row) in (1..).zip(&rows) {
+                other.write_row(y, 2, row);
+            }
+            assert_eq!(all_rows(&one), all_rows(&other), "{format:?} {stride}");
+            if format != A1 {
+                let mut scratch = vec![0; len];
+                one.update_rows(&rect, &mut scratch, |n, row| {
+                    let key = [1, 2, 3][n as usize];
+                    row.iter_mut().for_each(|b| *b ^= key);
+                });
+                for (y, n) in (1..4).zip(1u8..) {
+                    other.read_row(y, 2, &mut scratch);
+                    scratch.iter_mut().for_each(|b| *b ^= n);
+                    other.write_row(y, 2, &scratch);
+                }
+                assert_eq!(all_rows(&one), all_rows(&other), "{format:?} {stride}");
+            }
+            // Outside, inverted, of another width: nothing.
+            for bad in [
+                Rect { top: 5, bottom: 8, ..rect },
+                Rect { left: 6, right: 10, ..rect },
+                Rect { top: -1, bottom: 2, ..rect },
+                Rect { left: 6, right: 2, ..rect },
+                Rect { right: 7, ..rect },
+            ] {
+                if format != A1 {
+                    one.write_rows(&bad, |_| Some(&rows[0]));
+                }
+            }
+            assert_eq!(all_rows(&one), all_rows(&other), "{format:?} {stride}");
+        }
     }
 
     #[test]

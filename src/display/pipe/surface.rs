@@ -9,6 +9,7 @@ use crate::protocol::message::Message;
 use crate::protocol::wire::WireWrite;
 use crate::qxl::model::SurfaceFormat;
 
+use super::queue::Slot;
 use super::{ClientPipe, Item};
 
 /// `SPICE_MSG_DISPLAY_MARK`.
@@ -68,6 +69,10 @@ pub(super) struct Surface {
     pub unseen: Region,
     /// Row where the last repair ended.
     pub repaired_to: i32,
+    /// Its creation in the queue, while it is only announced.
+    created_at: Slot,
+    /// `Item::FirstImage` in the queue, if `unseen` is not empty.
+    first_at: Option<Slot>,
 }
 
 impl Surface {
@@ -126,7 +131,7 @@ impl ClientPipe {
             && let Some(surface) = self.surfaces.get_mut(&info.id)
         {
             surface.unseen = Region::from_rect(surface.bounds());
-            self.queue.push_back(Item::FirstImage(key));
+            surface.first_at = Some(self.queue.push_back(Item::FirstImage(key)));
         }
     }
 
@@ -143,8 +148,11 @@ impl ClientPipe {
             dirty: Region::new(),
             unseen: Region::new(),
             repaired_to: 0,
+            created_at: Slot::MAX,
+            first_at: None,
         };
         surface.dirty = Region::from_rect(surface.bounds());
+        self.index.surface_created(surface.generation, surface.size(), info.primary);
         self.surfaces.insert(info.id, surface);
     }
 
@@ -153,16 +161,13 @@ impl ClientPipe {
     pub fn surface_destroyed(&mut self, id: u32) {
         self.dirty.remove(&id);
         let Some(surface) = self.surfaces.remove(&id) else { return };
+        let key = surface.key();
+        self.index.surface_destroyed(key.generation);
         if surface.stage == Stage::Hidden {
             return;
         }
-        let key = surface.key();
-        self.queue.push_back(Item::Destroy(key));
-        let is_read = self.queue.iter().any(|item| {
-            matches!(item, Item::Draw(queued)
-                if queued.dest != key && queued.reads.iter().any(|r| r.key == key))
-        });
-        if is_read {
+        if self.index.is_read(key.generation) {
+            self.queue.push_back(Item::Destroy(key));
             // Commands that read it may be taken out later; from time to time see what is left.
             if self.queue.len() > self.prune_at {
                 self.forget_dead();
@@ -170,16 +175,32 @@ impl ClientPipe {
             }
             return;
         }
-        self.take_draws(|queued| queued.dest == key);
-        let unborn = surface.stage == Stage::Announced;
-        self.queue.retain(|item| !item.is_about(key) || (!unborn && !item.is_first_image()));
-        if unborn && surface.is_primary() {
-            // A mark without a surface would make no sense to the client.
-            self.queue.retain(|item| {
-                !matches!(item, Item::Message { message, replaceable: true }
-                    if message.kind == MARK)
-            });
+        // Nobody else reads it: all that uses it draws on it.
+        let mut out = Vec::new();
+        self.index.visit(key.generation, &surface.bounds(), |slot| {
+            out.push(slot);
+            true
+        });
+        for slot in out {
+            self.take_draw(slot);
         }
+        if let Some(slot) = surface.first_at {
+            self.take_if(slot, |item| matches!(item, Item::FirstImage(of) if *of == key));
+        }
+        let born = surface.stage != Stage::Announced
+            || !self
+                .take_if(surface.created_at, |i| matches!(i, Item::Create(of, _) if *of == key));
+        if born {
+            self.queue.push_back(Item::Destroy(key));
+        } else if surface.is_primary() {
+            // A mark without a surface would make no sense to the client.
+            self.drop_latest(MARK);
+        }
+    }
+
+    /// Takes an item out of the queue if it is still the one that is meant.
+    fn take_if(&mut self, slot: Slot, meant: impl Fn(&Item) -> bool) -> bool {
+        self.queue.get(slot).is_some_and(meant) && self.queue.remove(slot).is_some()
     }
 
     /// Whether this client may hear of the surface.
@@ -195,7 +216,7 @@ impl ClientPipe {
         if surface.stage == Stage::Hidden {
             surface.stage = Stage::Announced;
             self.dirty.insert(id);
-            self.queue.push_back(Item::Create(key, surface.info));
+            surface.created_at = self.queue.push_back(Item::Create(key, surface.info));
         }
         Some(key)
     }
@@ -217,14 +238,14 @@ impl ClientPipe {
     pub(super) fn forget_dead(&mut self) {
         let mut dead = BTreeSet::new();
         let mut unborn = BTreeSet::new();
-        for item in &self.queue {
+        for (_, item) in self.queue.iter() {
             match item {
                 Item::Create(key, _) => unborn.insert(key.generation),
                 Item::Destroy(key) => dead.insert(key.generation),
                 _ => false,
             };
         }
-        for item in &self.queue {
+        for (_, item) in self.queue.iter() {
             if let Item::Draw(queued) = item {
                 for read in queued.reads.iter().filter(|r| r.key != queued.dest) {
                     dead.remove(&read.key.generation);
@@ -234,12 +255,17 @@ impl ClientPipe {
         if dead.is_empty() {
             return;
         }
-        self.take_draws(|queued| dead.contains(&queued.dest.generation));
-        self.queue.retain(|item| {
-            let (Item::Create(key, _) | Item::FirstImage(key) | Item::Destroy(key)) = item else {
-                return true;
-            };
-            !(dead.contains(&key.generation) && unborn.contains(&key.generation))
+        let gone = self.queue.take_all(|item| match item {
+            Item::Draw(queued) => dead.contains(&queued.dest.generation),
+            Item::Create(key, _) | Item::FirstImage(key) | Item::Destroy(key) => {
+                dead.contains(&key.generation) && unborn.contains(&key.generation)
+            }
+            Item::Message { .. } => false,
         });
+        for (number, item) in gone {
+            if let Item::Draw(queued) = item {
+                self.forget(number, &queued);
+            }
+        }
     }
 }

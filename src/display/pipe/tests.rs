@@ -133,7 +133,7 @@ impl Session {
     fn check(&self) {
         let pipe = &self.pipe;
         let (mut draws, mut bytes) = (0, 0);
-        for item in &pipe.queue {
+        for (_, item) in pipe.queue.iter() {
             let Item::Draw(queued) = item else { continue };
             draws += 1;
             bytes += queued.draw.bytes;
