@@ -15,7 +15,7 @@ ip link set lo up 2>/dev/null
 for module in evdev psmouse atkbd usbhid hid_generic uhci_hcd ehci_pci xhci_pci; do modprobe -q $module; done
 /lib/systemd/systemd-udevd --daemon 2>/dev/null
 udevadm trigger --action=add 2>/dev/null
-udevadm settle -t 20 2>/dev/null
+udevadm settle -t 120 2>/dev/null
 stty -F /dev/ttyS1 raw -echo 115200
 exec 3<>/dev/ttyS1
 echo "::ready" >&3

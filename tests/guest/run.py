@@ -26,13 +26,15 @@ DESKTOP = (
     "twm",
     "xlogo -geometry 180x180+600+20",
     "xeyes -geometry 150x100+610+260",
-    "xterm -fn fixed -xrm 'XTerm*cursorBlink: false' -geometry 90x30+10+10 -e sh -c 'ls -lR --color=always /usr/share | head -1200; sleep 10000'",
+    "xterm -fn fixed -xrm 'XTerm*cursorBlink: false' -geometry 90x30+10+10 "
+    "-e sh -c 'ls -lR --color=always /usr/share | head -1200; sleep 10000'",
     "feh --geometry 400x300+330+260 /pictures/plasma.png",
 )
 # One of each family of requests: fills, stipples, lines, arcs, text, copies on screen and off it, images, composition.
 BENCH = (
     "rect100 oddtilerect100 bigosrect100 line100 dline100 wline100 seg100 circle100 fcircle100 ftext f8itext tr10text aa10text aatrap100 "
-    "scroll100 copywinwin100 copypixwin100 copywinpix100 putimage100 shmput100 getimage100 complex100 trap100 triangle100 polytext16 aatrapezoid100 resize ucreate popup"
+    "scroll100 copywinwin100 copypixwin100 copywinpix100 putimage100 shmput100 getimage100 complex100 trap100 triangle100 "
+    "polytext16 aatrapezoid100 resize ucreate popup"
 ).split()
 
 
@@ -97,8 +99,10 @@ def drawing(session, driver):
     session.still(f"{driver}: desktop")
     session.watch()
     # The pointer and a dragged window: twm moves with the title bar, or as xdotool asks.
-    guest.must("for i in 1 2 3 4 5 6; do xdotool search --name xlogo windowmove $((i * 60)) $((i * 40)) mousemove $((i * 90)) $((i * 50)); done; true")
-    guest.must("feh_window=$(xdotool search --class feh | head -1); xdotool windowraise $feh_window windowfocus $feh_window key Up Up Down ctrl+Right; true")
+    guest.must("for i in 1 2 3 4 5 6; do "
+               "xdotool search --name xlogo windowmove $((i * 60)) $((i * 40)) mousemove $((i * 90)) $((i * 50)); done; true")
+    guest.must("viewer=$(xdotool search --class feh | head -1); "
+               "xdotool windowraise $viewer windowfocus $viewer key Up Up Down ctrl+Right; true")
     session.settle()
     session.still(f"{driver}: moved windows, zoomed picture")
     session.watch()

@@ -340,7 +340,8 @@ def main():
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     with tempfile.TemporaryDirectory() as scratch:
-        screen = Screen(options.lib and os.path.abspath(options.lib), scratch, options.verbose, XSPICE + ("--image-compression", options.compression), SETTINGS)
+        xspice = XSPICE + ("--image-compression", options.compression)
+        screen = Screen(options.lib and os.path.abspath(options.lib), scratch, options.verbose, xspice, SETTINGS)
         wrong = None
         try:
             if not screen.up:
@@ -356,7 +357,8 @@ def main():
             said = [line.rstrip() for line in log if line.startswith((" WARN", "ERROR")) or "panicked" in line or "Spice-" in line]
         for line in said[-20:]:
             print(f"     log: {line}")
-        print(f"{'FAIL' if wrong else 'PASS'} desktop, {f'{options.work} rounds' if options.work else f'{options.seconds} s'}{': ' + wrong if wrong else ''}")
+        amount = f"{options.work} rounds" if options.work else f"{options.seconds} s"
+        print(f"{'FAIL' if wrong else 'PASS'} desktop, {amount}{': ' + wrong if wrong else ''}")
     return 1 if wrong else 0
 
 
