@@ -35,6 +35,7 @@ TEST_PACKAGES=(
     xserver-xspice xterm x11-apps           # Xspice runs xterm; xwd is the truth
     zstd                                    # recorded traffic is packed with it
     nasm                                    # checks the committed bytes of the boot sector
+    libssl-dev                              # the client of make bench-commands encrypts its ticket
 )
 
 # Cargo tools, name and version. Built into $TOOLS_ROOT, so that nobody's own ones are touched.
