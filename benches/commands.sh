@@ -5,7 +5,7 @@
 #
 # SECONDS_EACH: time for which commands are offered in one run (1). RUN: words in front of each run, e.g. "chrt -f 1" on
 # a machine where others work. CLIENT: drain, stall, slow or none. AHEAD: commands that may be on the way to the client
-# (0: as many as the library likes).
+# (0: as many as the library likes; not with the scene fill, of which covered commands never arrive).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh

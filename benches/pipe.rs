@@ -40,7 +40,9 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let limits = Limits { bytes: usize::MAX, items: usize::MAX, ..Limits::default() };
+        // Small bands: the time of reading pixels is not what is asked for.
+        let limits =
+            Limits { bytes: usize::MAX, items: usize::MAX, band_bytes: 2048, ..Limits::default() };
         let mut bench = Self { pipe: ClientPipe::new(limits), random: 1, steps: 0 };
         bench.pipe.surface_created(surface(0, SIDE), false);
         bench.drain();
@@ -132,10 +134,18 @@ const WORKS: [Work; 7] = [
         b.send();
     }),
     ("pixels instead of a command", |b| {
-        let cell = b.next_cell();
-        let mut draw = draw(0, SIDE, cell, fill(PUT));
+        // Two fills come, one of them goes and one becomes pixels with what the client cannot draw.
+        for _ in 0..2 {
+            let cell = b.next_cell();
+            b.push(0, cell, fill(PUT));
+        }
+        let at = cell(
+            b.steps.wrapping_sub(b.below(900)).wrapping_mul(40_503) % (SIDE / 8 * (SIDE / 16)),
+        );
+        let mut draw = draw(0, SIDE, at, fill(PUT));
         draw.pixels_only = true;
         b.pipe.push_draw(Arc::new(draw));
+        b.send();
         b.send();
     }),
     ("off-screen surface, used and destroyed", |b| {

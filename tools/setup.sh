@@ -37,6 +37,7 @@ TEST_PACKAGES=(
     mesa-utils libgl1-mesa-dri              # … glxgears, drawn without a graphics device
     zstd                                    # recorded traffic is packed with it
     nasm                                    # checks the committed bytes of the boot sector
+    libssl-dev                              # the client of make bench-commands encrypts its ticket
 )
 # Only for tests/guest/, which is run by hand.
 GUEST_PACKAGES=(
