@@ -10,13 +10,15 @@ pub struct AckWindow {
     synced: Option<u32>,
     window: u32,
     unacked: u32,
+    /// Windows that were acknowledged.
+    acks: u64,
 }
 
 impl AckWindow {
     /// A window whose SET_ACK (generation 1) is being sent.
     #[must_use]
     pub fn new(window: u32) -> Self {
-        Self { generation: 1, synced: None, window, unacked: 0 }
+        Self { generation: 1, synced: None, window, unacked: 0, acks: 0 }
     }
 
     /// What SET_ACK says: generation and window.
@@ -39,7 +41,16 @@ impl AckWindow {
     pub fn acked(&mut self) {
         if self.synced == Some(self.generation) {
             self.unacked = self.unacked.saturating_sub(self.window);
+            self.acks += 1;
         }
+    }
+
+    /// Serial of the last message that the client has handled for certain; SET_ACK was number 1.
+    ///
+    /// An ACK says that a message has come; clients send it before they handle that message.
+    #[must_use]
+    pub fn handled(&self) -> u64 {
+        self.acks.saturating_mul(self.window.into())
     }
 
     /// True while another message may go out.
@@ -66,6 +77,17 @@ mod tests {
         w.synced(1);
         w.acked();
         assert!(w.is_open());
+    }
+
+    #[test]
+    fn what_is_handled_is_counted_from_set_ack() {
+        let mut w = AckWindow::new(WINDOW);
+        w.acked();
+        assert_eq!(w.handled(), 0, "not synced");
+        w.synced(1);
+        w.acked();
+        // Messages 2 to 21 have come, of which the last may still be in work.
+        assert_eq!(w.handled(), 20);
     }
 
     #[test]

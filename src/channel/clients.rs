@@ -38,6 +38,20 @@ pub struct Client {
     header: Vec<u8>,
 }
 
+impl Client {
+    /// Serial of the last message sent, counted from 1.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.serial
+    }
+
+    /// Serial of the last message that the client has handled for certain, as its ACKs say.
+    #[must_use]
+    pub fn handled(&self) -> u64 {
+        self.acks.as_ref().map_or(0, AckWindow::handled).min(self.serial)
+    }
+}
+
 /// Why a channel ends a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Close {
