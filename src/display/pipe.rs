@@ -40,7 +40,7 @@ use super::encode::image::ImageEncoder;
 use super::encode::{ServerImageIds, encode_drawable};
 use super::region::Region;
 
-pub use footprint::PipedDraw;
+pub use footprint::{Abilities, PipedDraw};
 pub use surface::SurfaceInfo;
 
 use footprint::footprint;
@@ -93,8 +93,7 @@ pub trait SurfaceReader {
 #[derive(Debug)]
 pub struct ClientPipe {
     limits: Limits,
-    /// The client draws compositions.
-    composite: bool,
+    abilities: Abilities,
     queue: VecDeque<Item>,
     /// Commands in `queue`, and what they are charged.
     draws: usize,
@@ -186,7 +185,7 @@ impl ClientPipe {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            composite: false,
+            abilities: Abilities::default(),
             queue: VecDeque::new(),
             draws: 0,
             bytes: 0,
@@ -201,9 +200,9 @@ impl ClientPipe {
         }
     }
 
-    /// Whether the client draws compositions (`SPICE_DISPLAY_CAP_COMPOSITE`); otherwise it gets their pixels.
-    pub fn set_composite(&mut self, able: bool) {
-        self.composite = able;
+    /// What the client is able to draw; of everything else it gets the pixels.
+    pub fn set_abilities(&mut self, abilities: Abilities) {
+        self.abilities = abilities;
     }
 
     /// True if [`ClientPipe::next`] has nothing to say.
@@ -247,7 +246,7 @@ impl ClientPipe {
             return;
         }
         let Some(dest) = self.announce(draw.drawable.surface_id) else { return };
-        let print = footprint(&draw, self.composite, &|id| {
+        let print = footprint(&draw, self.abilities, &|id| {
             self.surfaces.get(&id).map(|s| (s.bounds(), s.format()))
         });
         match print.and_then(|print| self.admit(&draw, dest, print.reads, print.reads_dest)) {

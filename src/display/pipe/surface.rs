@@ -203,6 +203,10 @@ impl ClientPipe {
         {
             surface.stage = Stage::Sent;
         }
+        if self.abilities.simple {
+            // Its images are made to fit (`ClientImages`).
+            return create_message(&SurfaceInfo { format: SurfaceFormat::Xrgb, ..*info });
+        }
         create_message(info)
     }
 
