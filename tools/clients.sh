@@ -12,6 +12,7 @@ RUNS=(
     "compare_draws random_draws --level 3 --seed 4 --count 1000 --bottom-up"
     "compare_draws odd_draws --seed 5 --count 1000"
     "compare_draws odd_draws --seed 6 --count 1000 --bottom-up"
+    "check_caches cached_images --count 400"
     "check_inputs serve_inputs"
     "check_cursor serve_cursors"
     "check_bad_commands bad_commands"

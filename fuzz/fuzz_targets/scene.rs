@@ -28,7 +28,7 @@ use protocol::message::Message;
 use qxl::command::{CommandExt, ReleaseInfo};
 use qxl::parse::{CMD_CURSOR, DisplayCommand, parse_cursor_command, parse_display_command};
 use spice_server::display::encode::image::RawImages;
-use spice_server::display::pipe::{ClientPipe, Limits, PipedDraw, SurfaceInfo};
+use spice_server::display::pipe::{Abilities, ClientPipe, Limits, PipedDraw, SurfaceInfo};
 use spice_server::display::scene::Scene;
 
 use client::Client;
@@ -228,7 +228,11 @@ impl<'a> Session<'a> {
             Limits { bytes: 8 << 10, items: 8, band_bytes: 600, first_bytes: 0, dirty_rects: 3 }
         };
         let mut pipe = ClientPipe::new(limits);
-        pipe.set_composite(how & 2 != 0);
+        pipe.set_abilities(Abilities {
+            composite: how & 2 != 0,
+            alpha_surfaces: how & 4 == 0,
+            simple: false,
+        });
         for id in self.scene.ids() {
             match self.scene.info(id) {
                 Some(info @ SurfaceInfo { primary: true, .. }) => {

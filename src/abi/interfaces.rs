@@ -8,9 +8,10 @@ use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::channel::display::QxlHandle;
+use crate::display::encode::choice::Compression;
 use crate::server::Core;
 use crate::server::host::Host;
-use crate::server::settings::{Address, IMAGE_COMPRESSION_MAX};
+use crate::server::settings::Address;
 use crate::transport::listener::Family;
 
 use super::device::{self, CDevice};
@@ -151,16 +152,13 @@ pub fn set_running(server: &Arc<Server>, running: bool) {
 
 /// `spice_server_set_image_compression`; values that do not exist are ignored.
 pub fn set_image_compression(server: &Arc<Server>, value: u32) {
-    match i32::try_from(value) {
-        Ok(value @ 1..=IMAGE_COMPRESSION_MAX) => {
-            let mut session = server.core.session();
-            let before = std::mem::replace(&mut session.settings.image_compression, value);
-            drop(session);
-            if before != value {
+    match u8::try_from(value).ok().and_then(Compression::from_u8) {
+        Some(compression) => {
+            if server.core.set_image_compression(compression) != i32::from(compression as u8) {
                 tell_compression_level(server);
             }
         }
-        _ => tracing::warn!("image compression {value} does not exist and is ignored"),
+        None => tracing::warn!("image compression {value} does not exist and is ignored"),
     }
 }
 

@@ -24,6 +24,8 @@ pub struct AckWindow {
     groups: VecDeque<u64>,
     /// Messages and bytes since the last whole window.
     last: (u32, u64),
+    /// Windows that were acknowledged.
+    acks: u64,
 }
 
 impl AckWindow {
@@ -41,6 +43,7 @@ impl AckWindow {
             bytes: 0,
             groups,
             last: (0, 0),
+            acks: 0,
         }
     }
 
@@ -72,12 +75,21 @@ impl AckWindow {
             return;
         }
         self.unacked = self.unacked.saturating_sub(self.window);
+        self.acks += 1;
         // One ACK too many is for messages that are not a window yet.
         let bytes = match self.groups.pop_front() {
             Some(bytes) => bytes,
             None => std::mem::take(&mut self.last).1,
         };
         self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Serial of the last message that the client has handled for certain; SET_ACK was number 1.
+    ///
+    /// An ACK says that a message has come; clients send it before they handle that message.
+    #[must_use]
+    pub fn handled(&self) -> u64 {
+        self.acks.saturating_mul(self.window.into())
     }
 
     /// True while another message may go out.
@@ -104,6 +116,17 @@ mod tests {
         w.synced(1);
         w.acked();
         assert!(w.is_open());
+    }
+
+    #[test]
+    fn what_is_handled_is_counted_from_set_ack() {
+        let mut w = AckWindow::new(WINDOW, 0);
+        w.acked();
+        assert_eq!(w.handled(), 0, "not synced");
+        w.synced(1);
+        w.acked();
+        // Messages 2 to 21 have come, of which the last may still be in work.
+        assert_eq!(w.handled(), 20);
     }
 
     #[test]

@@ -62,6 +62,50 @@ impl Client {
         }
         Ok(())
     }
+
+    /// Serial of the last message sent, counted from 1.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.serial
+    }
+
+    /// Serial of the last message that the client has handled for certain, as its ACKs say.
+    #[must_use]
+    pub fn handled(&self) -> u64 {
+        self.acks.as_ref().map_or(0, AckWindow::handled).min(self.serial)
+    }
+}
+
+/// A client that is being fed, see [`Clients::feed`].
+pub struct Feed<'a> {
+    client: &'a mut Client,
+    outbox: &'a mut Outbox,
+    end: Option<Close>,
+    queued: bool,
+}
+
+impl Feed<'_> {
+    /// Queues a message, also beyond the client's room, and returns its serial.
+    pub fn send(&mut self, message: Message) -> u64 {
+        self.queued = true;
+        match self.client.queue(self.outbox, message) {
+            Ok(()) => {}
+            Err(why) => self.end = Some(why),
+        }
+        self.client.serial
+    }
+
+    /// As [`Client::sent`].
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.client.sent()
+    }
+
+    /// As [`Client::handled`].
+    #[must_use]
+    pub fn handled(&self) -> u64 {
+        self.client.handled()
+    }
 }
 
 /// Why a channel ends a connection.
@@ -181,21 +225,18 @@ impl Clients {
         }
     }
 
-    /// Queues messages for one client while it has room and `next` has some.
-    pub fn feed(&mut self, key: Key, mut next: impl FnMut() -> Option<Message>) {
+    /// Lets `next` queue messages for one client while it has room and `next` says that there is more.
+    pub fn feed(&mut self, key: Key, mut next: impl FnMut(&mut Feed<'_>) -> bool) {
         let Some(client) = self.list.get_mut(&key) else { return };
         let Some(outbox) = self.reactor.outbox(key) else { return };
-        let mut queued = false;
-        while client.has_room(outbox) {
-            let Some(message) = next() else { break };
-            queued = true;
-            if let Err(why) = client.queue(outbox, message) {
-                self.close(key, why);
-                break;
-            }
-        }
+        let mut feed = Feed { client, outbox, end: None, queued: false };
+        while feed.end.is_none() && feed.client.has_room(feed.outbox) && next(&mut feed) {}
+        let Feed { end, queued, .. } = feed;
         if queued {
             self.touched.push(key);
+        }
+        if let Some(why) = end {
+            self.close(key, why);
         }
     }
 

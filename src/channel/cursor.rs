@@ -367,6 +367,25 @@ mod tests {
         assert_eq!(one_more[1].body, 2u64.to_le_bytes(), "1 was used since, 2 was not");
         let evicted = run(&mut cursor, key, &[set(2, true)]);
         assert_ne!(flags(&evicted[0]), FROM_CACHE);
+        assert_eq!(evicted[1].body, 3u64.to_le_bytes());
+        let third = run(&mut cursor, key, &[set(258, true)]);
+        assert_eq!(
+            kinds(&third),
+            [server::SET, server::INVAL_ONE],
+            "one in, one out, right behind"
+        );
+        assert_eq!(third[1].body, 4u64.to_le_bytes());
+        // Clients empty their cache at INIT, which brings the present shape, and at INVAL_ALL.
+        for clears in [Pending::Init, Pending::Reset] {
+            let known = run(&mut cursor, key, &[set(257, true), set(258, true)]);
+            assert!(known.iter().all(|m| flags(m) == FROM_CACHE), "before {clears:?}");
+            cursor.queue_for(key, clears.clone());
+            run(&mut cursor, key, &[]);
+            let again = run(&mut cursor, key, &[set(257, true), set(258, true)]);
+            assert_ne!(flags(&again[0]), FROM_CACHE, "after {clears:?}");
+            let brought = matches!(clears, Pending::Init);
+            assert_eq!(flags(&again[1]) == FROM_CACHE, brought, "after {clears:?}");
+        }
         let uncached = run(&mut cursor, key, &[set(0, true), set(0, true)]);
         assert!(uncached.iter().all(|m| flags(m) == 0), "unique 0 is never cached");
     }

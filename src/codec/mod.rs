@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod lz;
+pub mod lz4;
 pub mod quic;
 mod rows;
 

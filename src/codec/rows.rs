@@ -99,6 +99,13 @@ impl<'a> Rows<'a> {
         (0..self.height).map(move |y| rows.row(if rows.top_down { y } else { last - y }))
     }
 
+    /// All rows as they lie in memory, if there is no padding between them.
+    #[must_use]
+    pub fn packed(&self) -> Option<&'a [u8]> {
+        let bytes = self.row_bytes.checked_mul(self.height as usize)?;
+        self.data.get(..bytes).filter(|_| self.stride == self.row_bytes)
+    }
+
     /// Rows as they lie in memory, without their padding.
     pub fn in_memory(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let rows = *self;

@@ -5,6 +5,8 @@
 //! with its pixels behind it. Pixels are sent by reference to the drawable's own buffer.
 #![forbid(unsafe_code)]
 
+pub mod choice;
+pub mod client;
 pub mod image;
 
 use std::borrow::Cow;
@@ -16,7 +18,7 @@ use crate::qxl::model::{
     Bitmap, Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask, Stroke, Text,
 };
 
-use image::{ImageBlock, ImageEncoder, RawImages, SurfaceSize};
+use image::{ImageBlock, ImageEncoder, Purpose, RawImages, SurfaceSize};
 
 /// `SPICE_MSG_DISPLAY_COPY_BITS`.
 pub const COPY_BITS: u16 = 104;
@@ -103,6 +105,14 @@ pub fn encode_drawable(
     surface_size: SurfaceSize<'_>,
     images: &mut dyn ImageEncoder,
 ) -> Result<Message, EncodeError> {
+    body_of(drawable, surface_size, images).inspect_err(|_| images.discard())
+}
+
+fn body_of(
+    drawable: &Drawable,
+    surface_size: SurfaceSize<'_>,
+    images: &mut dyn ImageEncoder,
+) -> Result<Message, EncodeError> {
     let mut body = Body {
         bytes: Vec::with_capacity(160),
         blocks: Vec::new(),
@@ -118,7 +128,7 @@ pub fn encode_drawable(
             DRAW_FILL
         }
         DrawOp::Opaque { src, src_area, brush, rop, nearest, mask } => {
-            body.source(src.as_ref(), images)?;
+            body.source(src.as_ref(), seen_unless(*rop), images)?;
             body.bytes.put_rect(src_area);
             body.brush(brush, images)?;
             body.bytes.put_u16(*rop).put_u8(u8::from(*nearest));
@@ -126,7 +136,8 @@ pub fn encode_drawable(
             DRAW_OPAQUE
         }
         DrawOp::Copy { src, src_area, rop, nearest, mask, blend } => {
-            body.image(src, images)?;
+            let purpose = if *blend { Purpose::EXACT } else { seen_unless(*rop) };
+            body.image(src, purpose, images)?;
             body.bytes.put_rect(src_area).put_u16(*rop).put_u8(u8::from(*nearest));
             body.mask(mask)?;
             if *blend { DRAW_BLEND } else { DRAW_COPY }
@@ -148,7 +159,7 @@ pub fn encode_drawable(
             DRAW_INVERS
         }
         DrawOp::Rop3 { src, src_area, brush, code, nearest, mask } => {
-            body.source(src.as_ref(), images)?;
+            body.source(src.as_ref(), Purpose::EXACT, images)?;
             body.bytes.put_rect(src_area);
             let brush = near_pattern(brush, &drawable.bbox, surface_size)?;
             body.brush(&brush, images)?;
@@ -157,13 +168,13 @@ pub fn encode_drawable(
             DRAW_ROP3
         }
         DrawOp::Transparent { src, src_area, src_color, true_color } => {
-            body.source(src.as_ref(), images)?;
+            body.source(src.as_ref(), Purpose::EXACT, images)?;
             body.bytes.put_rect(src_area).put_u32(*src_color).put_u32(*true_color);
             DRAW_TRANSPARENT
         }
         DrawOp::AlphaBlend { src, src_area, flags, alpha } => {
             body.bytes.put_u8(*flags).put_u8(*alpha);
-            body.source(src.as_ref(), images)?;
+            body.source(src.as_ref(), Purpose::SEEN, images)?;
             body.bytes.put_rect(src_area);
             DRAW_ALPHA_BLEND
         }
@@ -207,10 +218,16 @@ pub fn encode_image_copy(
         surface_size: &|_| None,
     };
     body.base(surface_id, rect, None);
-    body.image(&image, images)?;
+    body.image(&image, Purpose::SURFACE, images)?;
     body.bytes.put_rect(&Rect::from_size(0, 0, width, height)).put_u16(ROP_PUT).put_u8(0);
     body.mask(&Mask::default())?;
     body.finish(DRAW_COPY)
+}
+
+/// The purpose of a source that an operation copies: losses are seen, and nothing worse, unless it combines bits.
+fn seen_unless(rop: u16) -> Purpose {
+    const COMBINES: u16 = 16 /* or */ | 32 /* and */ | 64 /* xor */;
+    if rop & COMBINES == 0 { Purpose::SEEN } else { Purpose::EXACT }
 }
 
 /// The same brush with a corner of a tile at most one tile left of and above the box: stock clients count
@@ -267,7 +284,7 @@ impl Body<'_> {
             }
             Brush::Pattern { image, pos } => {
                 self.bytes.put_u8(2);
-                self.image(image, images)?;
+                self.image(image, Purpose::EXACT, images)?;
                 self.bytes.put_point(*pos);
             }
         }
@@ -286,7 +303,7 @@ impl Body<'_> {
         if let ImageKind::Bitmap(bitmap) = &mut plain.kind {
             bitmap.palette = None;
         }
-        self.image(&plain, &mut RawImages)
+        self.image(&plain, Purpose::EXACT, &mut RawImages)
     }
 
     /// Writes a pointer to bytes that follow in `finish`.
@@ -346,9 +363,9 @@ impl Body<'_> {
         images: &mut dyn ImageEncoder,
     ) -> Result<(), EncodeError> {
         self.bytes.put_u32(composite.flags);
-        self.source(composite.src.as_ref(), images)?;
+        self.source(composite.src.as_ref(), Purpose::COMPOSED, images)?;
         if let Some(mask) = &composite.mask {
-            self.image(mask, images)?;
+            self.image(mask, Purpose::COMPOSED, images)?;
         }
         for transform in composite.src_transform.iter().chain(&composite.mask_transform) {
             for value in transform {
@@ -365,14 +382,20 @@ impl Body<'_> {
     fn source(
         &mut self,
         image: Option<&Image>,
+        purpose: Purpose,
         images: &mut dyn ImageEncoder,
     ) -> Result<(), EncodeError> {
-        self.image(image.ok_or(EncodeError::NullSource)?, images)
+        self.image(image.ok_or(EncodeError::NullSource)?, purpose, images)
     }
 
     /// Writes a pointer to an image; the image itself follows in `finish`.
-    fn image(&mut self, image: &Image, images: &mut dyn ImageEncoder) -> Result<(), EncodeError> {
-        let block = ImageBlock::new(image, self.surface_size, images)?;
+    fn image(
+        &mut self,
+        image: &Image,
+        purpose: Purpose,
+        images: &mut dyn ImageEncoder,
+    ) -> Result<(), EncodeError> {
+        let block = ImageBlock::new(image, purpose, self.surface_size, images)?;
         self.blocks.push((self.bytes.len(), block));
         self.bytes.put_u32(0);
         Ok(())

@@ -42,7 +42,7 @@ use super::encode::image::ImageEncoder;
 use super::encode::{ServerImageIds, encode_drawable};
 use super::region::Region;
 
-pub use footprint::PipedDraw;
+pub use footprint::{Abilities, PipedDraw};
 pub use surface::SurfaceInfo;
 
 use footprint::footprint;
@@ -102,10 +102,7 @@ pub trait SurfaceReader {
 #[derive(Debug)]
 pub struct ClientPipe {
     limits: Limits,
-    /// The client draws compositions.
-    composite: bool,
-    /// The client has surfaces of 8-bit alpha.
-    alpha_surfaces: bool,
+    abilities: Abilities,
     queue: Queue,
     /// The commands of `queue` by the pixels that they use.
     index: Index,
@@ -194,8 +191,7 @@ impl ClientPipe {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            composite: false,
-            alpha_surfaces: true,
+            abilities: Abilities::default(),
             queue: Queue::default(),
             index: Index::default(),
             latest: BTreeMap::new(),
@@ -212,15 +208,9 @@ impl ClientPipe {
         }
     }
 
-    /// Whether the client draws compositions (`SPICE_DISPLAY_CAP_COMPOSITE`); otherwise it gets their pixels.
-    pub fn set_composite(&mut self, able: bool) {
-        self.composite = able;
-    }
-
-    /// Whether the client has surfaces of 8-bit alpha (`SPICE_DISPLAY_CAP_A8_SURFACE`); otherwise it never hears of
-    /// them and gets the pixels of what is drawn from them.
-    pub fn set_alpha_surfaces(&mut self, able: bool) {
-        self.alpha_surfaces = able;
+    /// What the client is able to draw; of everything else it gets the pixels.
+    pub fn set_abilities(&mut self, abilities: Abilities) {
+        self.abilities = abilities;
     }
 
     /// True if [`ClientPipe::next`] has nothing to say.
@@ -270,7 +260,7 @@ impl ClientPipe {
             return;
         }
         let Some(dest) = self.announce(draw.drawable.surface_id) else { return };
-        let print = footprint(&draw, self.composite, &|id| {
+        let print = footprint(&draw, self.abilities, &|id| {
             self.surfaces.get(&id).filter(|s| self.can_have(s)).map(|s| (s.bounds(), s.format()))
         });
         match print.and_then(|print| self.admit(&draw, dest, print.reads, print.reads_dest)) {

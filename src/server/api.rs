@@ -15,6 +15,7 @@ use crate::channel::display::{Pending, QxlHandle, Request};
 use crate::channel::inputs::InputsOrder;
 use crate::channel::main::MainOrder;
 use crate::channel::{Upward, engine};
+use crate::display::encode::choice::Compression;
 use crate::link::ticket::SetTicketError;
 use crate::protocol::caps::ChannelType;
 use crate::qxl::command::QxlDevice;
@@ -208,6 +209,7 @@ impl Core {
             upward: Arc::clone(&upward),
             pending: Arc::clone(&pending),
             recorder: self.recorder.clone(),
+            images: Arc::clone(&self.images),
         };
         let started = engine::start(&format!("spice-disp-{id}"), upward, |_| Display::new(setup));
         let (display, t2) = match started {
@@ -277,6 +279,18 @@ impl Core {
                 device.call(Request::Stop);
             }
         }
+    }
+
+    /// Sets how images are compressed, also for clients that are here; what it was before.
+    pub fn set_image_compression(&self, compression: Compression) -> i32 {
+        self.images.compression.set(compression);
+        let value = i32::from(compression as u8);
+        std::mem::replace(&mut self.session().settings.image_compression, value)
+    }
+
+    /// Lets several clients in at once, from the next login on, or only the newest.
+    pub fn set_multiple_clients(&self, on: bool) {
+        self.session().settings.multi_client = on;
     }
 
     /// Sets the machine's name for clients that come later.

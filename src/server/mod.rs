@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::channel::inputs::{Input, Inputs};
 use crate::channel::main::{Main, MainOrder, MainState};
 use crate::channel::{ClientId, Primary, Upward, engine};
+use crate::display::encode::client::ImageShare;
 use crate::protocol::agent::ClientMonitors;
 use crate::protocol::caps::ChannelType;
 use crate::qxl::record::Recorder;
@@ -45,6 +46,8 @@ pub struct Core {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The mouse mode for threads that only need a glance (cursor channels, input).
     pub(crate) mouse_mode: Arc<AtomicU16>,
+    /// What all displays share about images.
+    pub(crate) images: Arc<ImageShare>,
     /// Where all QXL traffic is recorded, if the environment asked for it.
     recorder: Option<Arc<Recorder>>,
     /// True while the inputs channel holds back because the host is behind.
@@ -68,6 +71,7 @@ impl Core {
             door: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
             mouse_mode,
+            images: Arc::default(),
             recorder: Recorder::from_environment(),
             inputs_wait: AtomicBool::new(false),
         }))

@@ -5,8 +5,6 @@ use crate::transport::listener::Family;
 
 /// Values of `spice_server_set_image_compression`; the numbers are the ABI's.
 pub const IMAGE_COMPRESSION_AUTO_GLZ: i32 = 2;
-/// Largest valid image compression (LZ4).
-pub const IMAGE_COMPRESSION_MAX: i32 = 7;
 /// `SPICE_IMAGE_COMPRESSION_QUIC`.
 pub const IMAGE_COMPRESSION_QUIC: i32 = 4;
 /// Smallest and largest valid wan compression (AUTO, NEVER).

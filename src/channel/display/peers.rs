@@ -1,14 +1,21 @@
 //! The clients of one display: a pipe each, filled by the worker and emptied as they read.
+//!
+//! Clients are told apart by their capabilities and their INIT, never by a name. One that has none
+//! of the capabilities that change what is drawn and no GLZ window is taken for a *simple* one
+//! (spice-html5 is): it gets fills, whole 32-bit images and moves on the screen, and pixels for
+//! everything else; it is told of no other surface and keeps no images.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::channel::clients::Clients;
-use crate::display::encode::image::RawImages;
-use crate::display::pipe::{ClientPipe, Limits, PipedDraw, SurfaceInfo};
+use crate::display::encode::choice::Skills;
+use crate::display::encode::client::{ClientImages, ImageAbilities, ImageShare};
+use crate::display::pipe::{Abilities, ClientPipe, Limits, PipedDraw, SurfaceInfo};
 use crate::display::scene::Scene;
 use crate::protocol::caps::display as cap;
-use crate::protocol::display::{self as wire, Head};
+use crate::protocol::common::ping;
+use crate::protocol::display::{self as wire, DisplayInit, Head};
 use crate::protocol::message::Message;
 use crate::qxl::parse::MonitorsConfig;
 use crate::transport::reactor::Key;
@@ -18,24 +25,46 @@ use crate::transport::reactor::Key;
 struct Peer {
     /// `None` until the client sent INIT: nothing is told or owed before.
     pipe: Option<ClientPipe>,
+    images: ClientImages,
     monitors: bool,
-    composite: bool,
-    alpha_surfaces: bool,
+    abilities: Abilities,
 }
 
 /// All clients of one display.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Peers {
     list: BTreeMap<Key, Peer>,
+    /// The channel's id.
+    channel: u8,
+    share: Arc<ImageShare>,
 }
 
 impl Peers {
+    /// Nobody yet. `share` is that of all displays of the server.
+    #[must_use]
+    pub fn new(channel: u8, share: Arc<ImageShare>) -> Self {
+        Self { list: BTreeMap::new(), channel, share }
+    }
+
     /// A client has linked; what it gets begins with its INIT.
     pub fn add(&mut self, clients: &Clients, key: Key) {
-        let monitors = clients.get(key).is_some_and(|c| c.caps.has(cap::MONITORS_CONFIG));
-        let composite = clients.get(key).is_some_and(|c| c.caps.has(cap::COMPOSITE));
-        let alpha_surfaces = clients.get(key).is_some_and(|c| c.caps.has(cap::A8_SURFACE));
-        self.list.insert(key, Peer { pipe: None, monitors, composite, alpha_surfaces });
+        let Some(client) = clients.get(key) else { return };
+        let skills = Skills {
+            lz4: client.caps.has(cap::LZ4_COMPRESSION),
+            local: !client.connection.tcp && !client.connection.tls,
+        };
+        let abilities = ImageAbilities { skills, only_xrgb: false };
+        let peer = Peer {
+            pipe: None,
+            images: ClientImages::new(abilities, Arc::clone(&self.share)),
+            monitors: client.caps.has(cap::MONITORS_CONFIG),
+            abilities: Abilities {
+                composite: client.caps.has(cap::COMPOSITE),
+                alpha_surfaces: client.caps.has(cap::A8_SURFACE),
+                simple: false,
+            },
+        };
+        self.list.insert(key, peer);
     }
 
     /// A client is gone.
@@ -44,14 +73,33 @@ impl Peers {
     }
 
     /// A client sent INIT: it is told everything there is. False if it had done so before.
-    pub fn init(&mut self, key: Key, scene: &Scene, monitors: Option<&MonitorsConfig>) -> bool {
-        let Some(peer) = self.list.get_mut(&key) else { return true };
+    pub fn init(
+        &mut self,
+        clients: &Clients,
+        key: Key,
+        init: &DisplayInit,
+        scene: &Scene,
+        monitors: Option<&MonitorsConfig>,
+    ) -> bool {
+        let (Some(peer), Some(client)) = (self.list.get_mut(&key), clients.get(key)) else {
+            return true;
+        };
         if peer.pipe.is_some() {
             return false;
         }
+        let draws = [cap::MONITORS_CONFIG, cap::COMPOSITE, cap::A8_SURFACE, cap::LZ4_COMPRESSION];
+        peer.abilities.simple =
+            init.glz_window == 0 && !draws.iter().any(|bit| client.caps.has(*bit));
+        if peer.abilities.simple {
+            // spice-html5 has a cache per channel and finds images by 53 bits of their id.
+            peer.images.show_only_xrgb();
+        } else {
+            let (cache, pixels) = (init.pixmap_cache_id, init.pixmap_cache_size);
+            let member = self.share.pixmaps.join(client.client, cache, pixels, self.channel);
+            peer.images.keep_pixmaps(member);
+        }
         let mut pipe = ClientPipe::new(Limits::default());
-        pipe.set_composite(peer.composite);
-        pipe.set_alpha_surfaces(peer.alpha_surfaces);
+        pipe.set_abilities(peer.abilities);
         pipe.push_message(wire::inval_all_palettes());
         for id in scene.ids() {
             match scene.info(id) {
@@ -62,8 +110,8 @@ impl Peers {
                     }
                     pipe.push_latest(wire::mark());
                 }
-                Some(info) => pipe.surface_known(info),
-                None => {}
+                Some(info) if !peer.abilities.simple => pipe.surface_known(info),
+                _ => {}
             }
         }
         peer.pipe = Some(pipe);
@@ -79,14 +127,34 @@ impl Peers {
         self.pipes().for_each(|pipe| pipe.push_draw(Arc::clone(draw)));
     }
 
+    /// What a client wishes; it counts from the next image on.
+    pub fn prefer(&mut self, key: Key, compression: u8) {
+        if let Some(peer) = self.list.get_mut(&key) {
+            peer.images.prefer(compression);
+        }
+    }
+
+    /// A client has handled all messages up to this serial, by its own word.
+    pub fn handled(&mut self, clients: &Clients, key: Key, serial: u64) {
+        if let (Some(peer), Some(client)) = (self.list.get(&key), clients.get(key)) {
+            peer.images.progress(serial.min(client.sent()));
+        }
+    }
+
+    /// The pipes of clients that are told of surfaces like this one.
+    fn pipes_for(&mut self, info: SurfaceInfo) -> impl Iterator<Item = &mut ClientPipe> {
+        let told = move |p: &&mut Peer| info.primary || !p.abilities.simple;
+        self.list.values_mut().filter(told).filter_map(|p| p.pipe.as_mut())
+    }
+
     /// A surface was created.
     pub fn surface_created(&mut self, info: SurfaceInfo, image: bool) {
-        self.pipes().for_each(|pipe| pipe.surface_created(info, image));
+        self.pipes_for(info).for_each(|pipe| pipe.surface_created(info, image));
     }
 
     /// A surface with contents appeared that clients only need once something uses it.
     pub fn surface_known(&mut self, info: SurfaceInfo) {
-        self.pipes().for_each(|pipe| pipe.surface_known(info));
+        self.pipes_for(info).for_each(|pipe| pipe.surface_known(info));
     }
 
     /// A surface was destroyed.
@@ -111,17 +179,42 @@ impl Peers {
 
     /// Sends to a client while it has room.
     pub fn pump(&mut self, clients: &mut Clients, key: Key, scene: &Scene) {
-        let Some(pipe) = self.list.get_mut(&key).and_then(|p| p.pipe.as_mut()) else { return };
-        clients.feed(key, || pipe.next(scene, &mut RawImages));
+        if let Some(peer) = self.list.get_mut(&key) {
+            peer.pump(clients, key, scene);
+        }
     }
 
     /// Sends to everybody who has room.
     pub fn pump_all(&mut self, clients: &mut Clients, scene: &Scene) {
-        for (key, peer) in &mut self.list {
-            if let Some(pipe) = &mut peer.pipe {
-                clients.feed(*key, || pipe.next(scene, &mut RawImages));
+        self.list.iter_mut().for_each(|(key, peer)| peer.pump(clients, *key, scene));
+    }
+}
+
+impl Peer {
+    fn pump(&mut self, clients: &mut Clients, key: Key, scene: &Scene) {
+        let Self { pipe: Some(pipe), images, .. } = self else { return };
+        clients.feed(key, |feed| {
+            images.progress(feed.handled());
+            images.begin(feed.sent());
+            let Some(message) = pipe.next(scene, images) else {
+                if images.asks() {
+                    // The answer brings the number back; every message before is handled by then.
+                    feed.send(ping(0, feed.sent() + 1, 0));
+                }
+                return false;
+            };
+            while let Some(before) = images.before() {
+                feed.send(before);
             }
-        }
+            if message.kind == wire::server::INVAL_ALL_PALETTES {
+                images.forget_palettes();
+            }
+            feed.send(message);
+            while let Some(behind) = images.behind() {
+                feed.send(behind);
+            }
+            true
+        });
     }
 }
 

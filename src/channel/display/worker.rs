@@ -11,6 +11,7 @@ use crate::channel::clients::{Client, Clients};
 use crate::channel::cursor::CursorOrder;
 use crate::channel::engine::{Channel, Turn};
 use crate::channel::{Handle, Upward};
+use crate::display::encode::client::ImageShare;
 use crate::display::guest_image::decode_quic;
 use crate::display::scene::Scene;
 use crate::observe::RateLimit;
@@ -69,6 +70,8 @@ pub struct DisplaySetup {
     pub pending: Arc<Pending>,
     /// Where everything is recorded, if that is wanted.
     pub recorder: Option<Arc<Recorder>>,
+    /// What it shares with the server's other displays.
+    pub images: Arc<ImageShare>,
 }
 
 /// State of the worker and its channel.
@@ -133,7 +136,7 @@ impl Display {
             slots: setup.slots,
             limits: Limits { surfaces, quic: Some(decode_quic), ..Limits::default() },
             scene: Scene::new(),
-            peers: Peers::default(),
+            peers: Peers::new(setup.id, setup.images),
             upward: setup.upward,
             cursor: setup.cursor,
             pending: setup.pending,
@@ -449,16 +452,16 @@ impl Channel for Display {
         body: &[u8],
     ) -> Result<(), String> {
         match DisplayRequest::parse(kind, body).map_err(|e| e.to_string())? {
-            DisplayRequest::Init(_) => {
-                if !self.peers.init(key, &self.scene, self.monitors.as_ref()) {
+            DisplayRequest::Init(init) => {
+                if !self.peers.init(clients, key, &init, &self.scene, self.monitors.as_ref()) {
                     return Err("second INIT".to_owned());
                 }
                 self.peers.pump(clients, key, &self.scene);
             }
             DisplayRequest::GlDrawDone => return Err("GL_DRAW_DONE without a draw".to_owned()),
+            DisplayRequest::PreferredCompression(wish) => self.peers.prefer(key, wish),
             // Reports of streams that were never made, wishes for codecs that are not there yet.
             DisplayRequest::StreamReport(_)
-            | DisplayRequest::PreferredCompression(_)
             | DisplayRequest::PreferredVideoCodecs(_)
             | DisplayRequest::Common(_) => {}
         }
@@ -477,6 +480,10 @@ impl Channel for Display {
 
     fn room(&mut self, clients: &mut Clients, key: Key) {
         self.peers.pump(clients, key, &self.scene);
+    }
+
+    fn pong(&mut self, clients: &mut Clients, key: Key, _id: u32, serial: u64) {
+        self.peers.handled(clients, key, serial);
     }
 
     fn left(&mut self, clients: &mut Clients, key: Key, _client: &Client) {

@@ -1,7 +1,7 @@
 //! Images inside a message: descriptor, payload, palette (display channel spec, section 4).
 //!
-//! How a bitmap becomes a payload is behind [`ImageEncoder`], so that codecs plug in without
-//! knowing messages, and messages stay the same whatever codec was chosen.
+//! How an image of a client becomes a payload is behind [`ImageEncoder`]: messages stay the same
+//! whatever was chosen, and codecs and caches know nothing of messages.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -29,51 +29,113 @@ pub type SurfaceSize<'a> = &'a dyn Fn(u32) -> Option<(u32, u32)>;
 pub struct ImagePayload {
     /// `SPICE_IMAGE_TYPE_*`.
     pub image_type: u8,
+    /// `SPICE_IMAGE_FLAGS_*` beyond "high bits set".
+    pub flags: u8,
     /// The fields before the data; a palette pointer among them is 0 for now.
     pub fields: Vec<u8>,
-    /// The palette and where in `fields` its pointer stands.
-    pub palette: Option<(usize, Arc<Palette>)>,
+    /// The palette, if the image has one.
+    pub palette: Option<PaletteSlot>,
     /// The data that follows the fields.
-    pub data: Bulk,
+    pub data: Option<Bulk>,
 }
 
-/// Turns a bitmap into the payload of an image.
-///
-/// Whatever it chooses must decode to `bitmap.width` by `bitmap.height` pixels.
+/// A palette and where the fields speak of it.
+#[derive(Debug, Clone)]
+pub struct PaletteSlot {
+    /// The colours.
+    pub palette: Arc<Palette>,
+    /// Place of the byte with `SPICE_BITMAP_FLAGS_PAL_*`.
+    pub flags_at: usize,
+    /// Place of the pointer, or of the id if the client has the palette.
+    pub pointer_at: usize,
+}
+
+/// What an image is for; decides in what form it may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purpose {
+    /// It came with a command; otherwise the server read it from a surface.
+    pub of_command: bool,
+    /// The client may keep it if the guest says so.
+    pub may_be_kept: bool,
+    /// Losses do no more harm than to be seen: nothing combines its bits with others.
+    pub may_be_lossy: bool,
+}
+
+impl Purpose {
+    /// A source or pattern that has to be exact.
+    pub const EXACT: Self = Self { of_command: true, may_be_kept: true, may_be_lossy: false };
+    /// A source that is only copied or blended.
+    pub const SEEN: Self = Self { of_command: true, may_be_kept: true, may_be_lossy: true };
+    /// Source or mask of a composition. Stock clients set transform, filter and repeat mode on the
+    /// image that they keep and never take them back: what is drawn with it later is wrong.
+    pub const COMPOSED: Self = Self { of_command: true, may_be_kept: false, may_be_lossy: false };
+    /// Pixels of a surface.
+    pub const SURFACE: Self = Self { of_command: false, may_be_kept: false, may_be_lossy: false };
+}
+
+/// One client's way to get images, at the moment of sending.
 pub trait ImageEncoder {
-    /// The payload of one bitmap that is a source or a pattern.
+    /// The payload of an image that is a source or a pattern; `bitmap` are its pixels.
+    ///
+    /// Whatever it chooses must decode to `bitmap.width` by `bitmap.height` pixels.
     ///
     /// # Errors
-    /// [`EncodeError`] if the bitmap cannot be sent at all.
-    fn encode(&mut self, bitmap: &Bitmap) -> Result<ImagePayload, EncodeError>;
+    /// [`EncodeError`] if the image cannot be sent at all.
+    fn image(
+        &mut self,
+        image: &Image,
+        bitmap: &Bitmap,
+        purpose: Purpose,
+    ) -> Result<ImagePayload, EncodeError>;
+
+    /// The message whose images were asked for last is not sent.
+    fn discard(&mut self) {}
 }
 
-/// Sends every bitmap as it is, by reference to its buffer.
+/// Sends every bitmap as it is, by reference to its buffer, and nothing is kept.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RawImages;
 
 impl ImageEncoder for RawImages {
-    fn encode(&mut self, bitmap: &Bitmap) -> Result<ImagePayload, EncodeError> {
-        let need = u64::from(bitmap.stride) * u64::from(bitmap.height);
-        let have = bitmap.data.len();
-        let len = usize::try_from(need)
-            .ok()
-            .filter(|len| *len <= have)
-            .ok_or(EncodeError::ShortBitmap { have, need })?;
-        // format + flags + x + y + stride + palette pointer
-        let mut fields = Vec::with_capacity(1 + 1 + 4 + 4 + 4 + 4);
-        fields.put_u8(bitmap.format as u8).put_u8(if bitmap.top_down { TOP_DOWN } else { 0 });
-        fields.put_u32(bitmap.width).put_u32(bitmap.height).put_u32(bitmap.stride);
-        let pointer = fields.len();
-        fields.put_u32(0);
-        let palette = bitmap.palette.as_ref().filter(|_| bitmap.format.is_indexed());
-        Ok(ImagePayload {
-            image_type: TYPE_BITMAP,
-            fields,
-            palette: palette.map(|p| (pointer, p.clone())),
-            data: Bulk { bytes: bitmap.data.clone(), range: 0..len },
-        })
+    fn image(
+        &mut self,
+        _image: &Image,
+        bitmap: &Bitmap,
+        _purpose: Purpose,
+    ) -> Result<ImagePayload, EncodeError> {
+        raw(bitmap)
     }
+}
+
+/// A bitmap as it is, by reference to its buffer.
+///
+/// # Errors
+/// [`EncodeError::ShortBitmap`]
+pub(super) fn raw(bitmap: &Bitmap) -> Result<ImagePayload, EncodeError> {
+    let need = u64::from(bitmap.stride) * u64::from(bitmap.height);
+    let have = bitmap.data.len();
+    let len = usize::try_from(need)
+        .ok()
+        .filter(|len| *len <= have)
+        .ok_or(EncodeError::ShortBitmap { have, need })?;
+    // format + flags + x + y + stride + palette pointer
+    let mut fields = Vec::with_capacity(1 + 1 + 4 + 4 + 4 + 4);
+    fields.put_u8(bitmap.format as u8);
+    let flags_at = fields.len();
+    fields.put_u8(if bitmap.top_down { TOP_DOWN } else { 0 });
+    fields.put_u32(bitmap.width).put_u32(bitmap.height).put_u32(bitmap.stride);
+    let pointer_at = fields.len();
+    fields.put_u32(0);
+    let palette = bitmap.palette.as_ref().filter(|_| bitmap.format.is_indexed());
+    let slot =
+        |palette: &Arc<Palette>| PaletteSlot { palette: Arc::clone(palette), flags_at, pointer_at };
+    Ok(ImagePayload {
+        image_type: TYPE_BITMAP,
+        flags: 0,
+        fields,
+        palette: palette.map(slot),
+        data: Some(Bulk { bytes: bitmap.data.clone(), range: 0..len }),
+    })
 }
 
 /// An image ready to be placed in a message.
@@ -90,6 +152,7 @@ pub(super) struct ImageBlock {
 impl ImageBlock {
     pub fn new(
         image: &Image,
+        purpose: Purpose,
         surface_size: SurfaceSize<'_>,
         images: &mut dyn ImageEncoder,
     ) -> Result<Self, EncodeError> {
@@ -102,16 +165,16 @@ impl ImageBlock {
                 Ok(Self { header, palette: None, pixels: None })
             }
             ImageKind::Bitmap(bitmap) => {
-                let payload = images.encode(bitmap)?;
-                let flags = image.flags & HIGH_BITS_SET;
+                let payload = images.image(image, bitmap, purpose)?;
+                let flags = image.flags & HIGH_BITS_SET | payload.flags;
                 let mut header =
                     descriptor(image.id, payload.image_type, flags, bitmap.width, bitmap.height);
                 let start = header.len();
                 header.put_bytes(&payload.fields);
                 Ok(Self {
                     header,
-                    palette: payload.palette.map(|(at, palette)| (start + at, palette)),
-                    pixels: Some(payload.data),
+                    palette: payload.palette.map(|slot| (start + slot.pointer_at, slot.palette)),
+                    pixels: payload.data,
                 })
             }
         }

@@ -8,8 +8,8 @@
 use crate::display::region::Region;
 use crate::protocol::geometry::{Point, Rect};
 use crate::qxl::model::{
-    Brush, Composite, DrawOp, Drawable, Glyph, GlyphDepth, Image, ImageKind, Mask, Segment, Stroke,
-    SurfaceFormat, Text, Transform,
+    BitmapFormat, Brush, Composite, DrawOp, Drawable, Glyph, GlyphDepth, Image, ImageKind, Mask,
+    Segment, Stroke, SurfaceFormat, Text, Transform,
 };
 
 /// Most rectangles of a region that is followed exactly; beyond, its bounds stand for it.
@@ -66,6 +66,17 @@ impl PipedDraw {
     }
 }
 
+/// What a client is able to draw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// Compositions (`SPICE_DISPLAY_CAP_COMPOSITE`).
+    pub composite: bool,
+    /// Surfaces of 8-bit alpha (`SPICE_DISPLAY_CAP_A8_SURFACE`); a client without never hears of one.
+    pub alpha_surfaces: bool,
+    /// Little more than pixels: see [`is_simple`].
+    pub simple: bool,
+}
+
 /// What a drawable needs on the client.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Footprint {
@@ -78,10 +89,9 @@ pub(super) struct Footprint {
 /// The footprint of a drawable; `None` if the client must get pixels instead.
 ///
 /// `surface` tells the bounds and the format of a surface that exists now.
-/// `composite`: the client has the capability for compositions.
 pub(super) fn footprint(
     draw: &PipedDraw,
-    composite: bool,
+    abilities: Abilities,
     surface: &dyn Fn(u32) -> Option<(Rect, SurfaceFormat)>,
 ) -> Option<Footprint> {
     let drawable = &draw.drawable;
@@ -89,6 +99,9 @@ pub(super) fn footprint(
         return None;
     }
     let (bounds, format) = surface(drawable.surface_id)?;
+    if abilities.simple && !(format.bits() == 32 && is_simple(draw, &bounds)) {
+        return None;
+    }
     let bbox = &drawable.bbox;
     let mut out = Footprint { reads: Vec::new(), reads_dest: !draw.exact };
     let mut add = |id: u32, area: Rect| -> Option<()> {
@@ -204,7 +217,7 @@ pub(super) fn footprint(
         DrawOp::Composite(op) => {
             // The high bytes of an xRGB result are anybody's guess; see below.
             let known = drawable.surface_id == 0 || format != SurfaceFormat::Xrgb;
-            if !composite || !known || !composed_alike(op) {
+            if !abilities.composite || !known || !composed_alike(op) {
                 return None;
             }
             for image in [op.src.as_ref()?].into_iter().chain(&op.mask) {
@@ -333,6 +346,33 @@ fn clients_have(code: u8) -> bool {
     depends(4, 0x0f) && depends(2, 0x33) && depends(1, 0x55)
 }
 
+/// True for what the simplest clients draw (spice-html5, read from its source): fills with a colour, whole 32-bit
+/// images put where they belong, moves inside the screen. Such clients heed neither clip nor mask
+/// nor raster operation, and put an image there as a whole whatever part of it is meant.
+fn is_simple(draw: &PipedDraw, bounds: &Rect) -> bool {
+    const PUT: u16 = 8;
+    let drawable = &draw.drawable;
+    let bbox = &drawable.bbox;
+    if drawable.clip.is_some() || !draw.exact || !bounds.contains(bbox) {
+        return false;
+    }
+    match &drawable.op {
+        DrawOp::Fill { brush: Brush::Solid(_), rop: PUT, mask } => !has(mask),
+        DrawOp::Copy { src, src_area, rop: PUT, mask, blend: false, .. } => {
+            let ImageKind::Bitmap(bitmap) = &src.kind else { return false };
+            let whole = Rect::from_size(0, 0, bitmap.width, bitmap.height);
+            let fits = (bbox.width(), bbox.height()) == (bitmap.width, bitmap.height);
+            let format = matches!(bitmap.format, BitmapFormat::Bit32 | BitmapFormat::Rgba);
+            let packed = u64::from(bitmap.stride) == u64::from(bitmap.width) * 4;
+            !has(mask) && fits && whole == *src_area && format && packed
+        }
+        DrawOp::CopyBits { src } => {
+            bounds.contains(&Rect::from_size(src.x, src.y, bbox.width(), bbox.height()))
+        }
+        _ => false,
+    }
+}
+
 fn has(mask: &Mask) -> bool {
     mask.image.is_some()
 }
@@ -401,7 +441,12 @@ mod tests {
         };
         let bounds = Rect::from_size(0, 0, 8, 8);
         let draw = PipedDraw::new(drawable, bounds);
-        footprint(&draw, true, &|id| Some((bounds, if id == 0 { to } else { from }))).is_some()
+        footprint(
+            &draw,
+            Abilities { composite: true, alpha_surfaces: true, simple: false },
+            &|id| Some((bounds, if id == 0 { to } else { from })),
+        )
+        .is_some()
     }
 
     #[test]
@@ -425,5 +470,64 @@ mod tests {
                     cc cf dd ee f0 f3 f5 fa fc ff";
         let list: Vec<u8> = list.split(' ').map(|n| u8::from_str_radix(n, 16).unwrap()).collect();
         assert_eq!(lacking, list);
+    }
+
+    #[test]
+    fn simple_clients_get_fills_whole_images_and_moves() {
+        use crate::qxl::model::Bitmap;
+        let bounds = Rect::from_size(0, 0, 20, 20);
+        let bitmap = |format: BitmapFormat, stride| Bitmap {
+            format,
+            top_down: false,
+            width: 4,
+            height: 4,
+            stride,
+            palette: None,
+            data: Default::default(),
+        };
+        let copy = |bitmap: Bitmap, src_area, rop| {
+            let kind = ImageKind::Bitmap(bitmap);
+            let src = Image { id: 1, flags: 1, width: 4, height: 4, kind };
+            DrawOp::Copy { src, src_area, rop, nearest: false, mask: Mask::default(), blend: false }
+        };
+        let at = |x, y, size| Rect::from_size(x, y, size, size);
+        let good = || bitmap(BitmapFormat::Bit32, 16);
+        let fill = |rop| DrawOp::Fill { brush: Brush::Solid(1), rop, mask: Mask::default() };
+        let moved = |x| DrawOp::CopyBits { src: Point { x, y: 0 } };
+        let sent = |op: DrawOp, clip: Option<Rect>, bbox, format| {
+            let drawable = Drawable {
+                surface_id: 0,
+                effect: 0,
+                bbox,
+                clip: clip.map(|rect| vec![rect].into()),
+                mm_time: 0,
+                self_bitmap_area: None,
+                reads: Vec::new(),
+                op,
+            };
+            let draw = PipedDraw::new(drawable, bounds);
+            let abilities = Abilities { simple: true, ..Abilities::default() };
+            footprint(&draw, abilities, &|_| Some((bounds, format))).is_some()
+        };
+        let (here, xrgb) = (at(1, 1, 4), SurfaceFormat::Xrgb);
+        let whole = at(0, 0, 4);
+        for op in [fill(8), moved(16), copy(good(), whole, 8)] {
+            assert!(sent(op.clone(), None, here, xrgb), "{op:?}");
+            assert!(!sent(op.clone(), Some(here), here, xrgb), "a clip: {op:?}");
+            assert!(!sent(op, None, here, SurfaceFormat::Rgb555));
+        }
+        assert!(sent(copy(bitmap(BitmapFormat::Rgba, 16), whole, 8), None, here, xrgb));
+        for op in [
+            fill(16),
+            moved(17),
+            copy(good(), whole, 64),
+            copy(good(), at(1, 1, 3), 8),
+            copy(bitmap(BitmapFormat::Bit32, 20), whole, 8),
+            copy(bitmap(BitmapFormat::Bit16, 8), whole, 8),
+            DrawOp::Whiteness { mask: Mask::default() },
+        ] {
+            assert!(!sent(op.clone(), None, here, xrgb), "{op:?}");
+        }
+        assert!(!sent(copy(good(), whole, 8), None, at(1, 1, 8), xrgb), "scaled");
     }
 }

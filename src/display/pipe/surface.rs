@@ -205,7 +205,7 @@ impl ClientPipe {
 
     /// Whether this client may hear of the surface.
     pub(super) fn can_have(&self, surface: &Surface) -> bool {
-        self.alpha_surfaces || surface.format() != SurfaceFormat::A8
+        self.abilities.alpha_surfaces || surface.format() != SurfaceFormat::A8
     }
 
     /// Sees to it that the client has a surface; `None` if there is none of that id, or none that it can have.
@@ -229,6 +229,10 @@ impl ClientPipe {
             && surface.key() == key
         {
             surface.stage = Stage::Sent;
+        }
+        if self.abilities.simple {
+            // Its images are made to fit (`ClientImages`).
+            return create_message(&SurfaceInfo { format: SurfaceFormat::Xrgb, ..*info });
         }
         create_message(info)
     }

@@ -352,7 +352,7 @@ fn a_client_without_alpha_surfaces_never_hears_of_one() {
         let mut session = Session::new(ROOMY);
         session.drain();
         session.client.messages.clear();
-        session.pipe.set_alpha_surfaces(able);
+        session.pipe.set_abilities(Abilities { alpha_surfaces: able, ..Abilities::default() });
         let info =
             SurfaceInfo { id: 1, format: SurfaceFormat::A8, width: 8, height: 8, primary: false };
         session.pipe.surface_created(info, false);

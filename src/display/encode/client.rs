@@ -1,0 +1,294 @@
+//! The images of one client of one display: what it keeps, what it can decode, what it wishes.
+//!
+//! Owned by thread display-N and asked in the order of sending, so that the records of the caches
+//! are those of the client when it handles the message. Commands without images never come here.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::display::cache::fingerprint;
+use crate::display::cache::palette::{PaletteCache, Sent};
+use crate::display::cache::pixmap::{Facts, Found, Member, PixmapCaches};
+use crate::protocol::display as wire;
+use crate::protocol::message::Message;
+use crate::qxl::model::{Bitmap, BitmapFormat, Image};
+
+use super::choice::{Compression, CompressionSetting, Scratch, Skills, choose, code};
+use super::image::{ImageEncoder, ImagePayload, Purpose};
+use super::{EncodeError, GROUP_RED};
+
+/// `SPICE_IMAGE_TYPE_FROM_CACHE`.
+const TYPE_FROM_CACHE: u8 = 103;
+/// `SPICE_IMAGE_FLAGS_CACHE_ME`, as the guest and as we say it.
+const CACHE_ME: u8 = 1;
+/// `SPICE_BITMAP_FLAGS_PAL_CACHE_ME`.
+const PAL_CACHE_ME: u8 = 1;
+/// `SPICE_BITMAP_FLAGS_PAL_FROM_CACHE`.
+const PAL_FROM_CACHE: u8 = 2;
+/// Low half of the id of an image that the guest's driver does not want kept
+/// (`QXL_IMAGE_GROUP_DRIVER_DONT_CACHE`).
+const GROUP_DONT_CACHE: u64 = 3;
+
+/// What all displays of a server share about images.
+#[derive(Debug, Default)]
+pub struct ImageShare {
+    /// The host's wish.
+    pub compression: CompressionSetting,
+    /// What clients keep.
+    pub pixmaps: PixmapCaches,
+}
+
+/// What a client is able to do with images.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ImageAbilities {
+    /// About codecs.
+    pub skills: Skills,
+    /// It understands 32-bit bitmaps without alpha and nothing else.
+    pub only_xrgb: bool,
+}
+
+/// One client's images.
+#[derive(Debug)]
+pub struct ClientImages {
+    abilities: ImageAbilities,
+    share: Arc<ImageShare>,
+    /// What the client wishes, against the host's setting.
+    preferred: Option<Compression>,
+    /// Its part in its client's images; `None`: it keeps none.
+    pixmaps: Option<Member>,
+    palettes: PaletteCache,
+    /// Stands for the message that is being made.
+    stamp: u64,
+    /// What that message brings.
+    brings: Vec<u64>,
+    brings_palettes: Vec<u64>,
+    /// Ids that go before the next message, and palettes before and behind it.
+    gone: Vec<u64>,
+    palettes_before: Vec<u64>,
+    palettes_behind: Vec<u64>,
+    scratch: Scratch,
+}
+
+impl ClientImages {
+    /// Of a client that keeps no images yet.
+    #[must_use]
+    pub fn new(abilities: ImageAbilities, share: Arc<ImageShare>) -> Self {
+        Self {
+            abilities,
+            share,
+            preferred: None,
+            pixmaps: None,
+            palettes: PaletteCache::default(),
+            stamp: 0,
+            brings: Vec::new(),
+            brings_palettes: Vec::new(),
+            gone: Vec::new(),
+            palettes_before: Vec::new(),
+            palettes_behind: Vec::new(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// It understands 32-bit bitmaps without alpha and nothing else.
+    pub fn show_only_xrgb(&mut self) {
+        self.abilities.only_xrgb = true;
+    }
+
+    /// It keeps images, together with its client's other displays.
+    pub fn keep_pixmaps(&mut self, member: Member) {
+        self.pixmaps = Some(member);
+    }
+
+    /// What the client wishes, as the protocol numbers it; wishes that do not exist are ignored.
+    pub fn prefer(&mut self, number: u8) {
+        match Compression::from_u8(number) {
+            Some(compression) => self.preferred = Some(compression),
+            None => tracing::debug!(number, "a client prefers a compression that does not exist"),
+        }
+    }
+
+    /// The client has handled all messages up to this serial.
+    pub fn progress(&self, serial: u64) {
+        if let Some(pixmaps) = &self.pixmaps {
+            pixmaps.progress(serial);
+        }
+    }
+
+    /// True if the client should be asked how far it is, because its other displays wait for it.
+    pub fn asks(&mut self) -> bool {
+        self.pixmaps.as_mut().is_some_and(Member::asks)
+    }
+
+    /// A message begins. `last`: serial of the last one that was sent.
+    pub fn begin(&mut self, last: u64) {
+        // Perhaps one higher than it will be: an INVAL_LIST may go before it.
+        self.stamp = last.saturating_add(2);
+        self.brings.clear();
+        self.brings_palettes.clear();
+    }
+
+    /// Messages that have to go before the one that was made.
+    pub fn before(&mut self) -> Option<Message> {
+        if !self.gone.is_empty() {
+            let message = wire::inval_list(&self.gone);
+            let rest = self.gone.split_off(self.gone.len().min(usize::from(u16::MAX)));
+            self.gone = rest;
+            return Some(message);
+        }
+        self.palettes_before.pop().map(wire::inval_palette)
+    }
+
+    /// Messages that have to follow it.
+    pub fn behind(&mut self) -> Option<Message> {
+        self.palettes_behind.pop().map(wire::inval_palette)
+    }
+
+    /// The client forgets all palettes with the message that was made.
+    pub fn forget_palettes(&mut self) {
+        self.palettes.clear();
+        self.palettes_before.clear();
+        self.palettes_behind.clear();
+    }
+
+    /// An image that the client may keep, or has.
+    fn kept(
+        &mut self,
+        image: &Image,
+        bitmap: &Bitmap,
+        purpose: Purpose,
+    ) -> Result<ImagePayload, EncodeError> {
+        let may_be_lossy = purpose.may_be_lossy;
+        let mut facts = facts(image, bitmap, may_be_lossy);
+        let stamp = self.stamp;
+        let Some(found) = self.pixmaps.as_mut().map(|p| p.find(image.id, facts, stamp)) else {
+            return self.plain(bitmap, purpose);
+        };
+        if found == Found::Here {
+            return Ok(ImagePayload {
+                image_type: TYPE_FROM_CACHE,
+                flags: 0,
+                fields: Vec::new(),
+                palette: None,
+                data: None,
+            });
+        }
+        // First the codec, then the cache: a dictionary and a cache may not wait for each other.
+        let mut payload = self.plain(bitmap, purpose)?;
+        // No codec of today has losses.
+        facts.lossy = false;
+        if found == Found::Missing
+            && let Some(pixmaps) = &mut self.pixmaps
+            && pixmaps.add(image.id, facts, stamp, &mut self.gone)
+        {
+            self.brings.push(image.id);
+            payload.flags |= CACHE_ME;
+        }
+        Ok(payload)
+    }
+
+    /// An image that is sent in full.
+    fn plain(&mut self, bitmap: &Bitmap, purpose: Purpose) -> Result<ImagePayload, EncodeError> {
+        let compression = self.preferred.unwrap_or_else(|| self.share.compression.get());
+        let coding = choose(bitmap, purpose, compression, self.abilities.skills);
+        let payload = code(bitmap, coding, &mut self.scratch);
+        self.scratch.trim();
+        payload
+    }
+
+    /// Sends the palette in the form that the client's record asks for.
+    fn settle_palette(&mut self, payload: &mut ImagePayload) {
+        let Some(slot) = &payload.palette else { return };
+        let id = slot.palette.unique;
+        let (sent, at) = (self.palettes.send(&slot.palette), slot.pointer_at);
+        let Some(flags) = payload.fields.get_mut(slot.flags_at) else { return };
+        match sent {
+            Sent::Plain => {}
+            Sent::FromCache => {
+                *flags |= PAL_FROM_CACHE;
+                // The id takes the pointer's place, and has twice its bytes.
+                payload.fields.splice(at..at + 4, id.to_le_bytes());
+                payload.palette = None;
+            }
+            Sent::Kept { replaces, evicted } => {
+                *flags |= PAL_CACHE_ME;
+                self.brings_palettes.push(id);
+                self.palettes_before.extend(replaces.then_some(id));
+                self.palettes_behind.extend(evicted);
+            }
+        }
+    }
+}
+
+impl ImageEncoder for ClientImages {
+    fn image(
+        &mut self,
+        image: &Image,
+        bitmap: &Bitmap,
+        purpose: Purpose,
+    ) -> Result<ImagePayload, EncodeError> {
+        if self.abilities.only_xrgb {
+            return self.plain(&as_xrgb(bitmap), purpose);
+        }
+        if purpose.may_be_kept && guest_wants_it_kept(image, bitmap) {
+            return self.kept(image, bitmap, purpose);
+        }
+        let mut payload = self.plain(bitmap, purpose)?;
+        self.settle_palette(&mut payload);
+        Ok(payload)
+    }
+
+    fn discard(&mut self) {
+        if let Some(pixmaps) = &self.pixmaps {
+            self.brings.drain(..).for_each(|id| pixmaps.take_back(id));
+        }
+        self.brings_palettes.drain(..).for_each(|id| self.palettes.forget(id));
+    }
+}
+
+/// True for images that the guest marks, with an id that is the guest's to give.
+///
+/// Images with a palette are left to the palette cache: what clients keep of them depends on the surface that they
+/// were drawn on first.
+fn guest_wants_it_kept(image: &Image, bitmap: &Bitmap) -> bool {
+    const GROUP: u64 = 0xffff_ffff;
+    image.flags & CACHE_ME != 0
+        && image.id != 0
+        && ![GROUP_RED, GROUP_DONT_CACHE].contains(&(image.id & GROUP))
+        && !bitmap.format.is_indexed()
+}
+
+fn facts(image: &Image, bitmap: &Bitmap, lossy: bool) -> Facts {
+    let pixels = u64::from(bitmap.width) * u64::from(bitmap.height);
+    let seed = fingerprint::seed(&[
+        u64::from(bitmap.width) << 32 | u64::from(bitmap.height),
+        u64::from(bitmap.stride) << 32 | (bitmap.format as u64) << 16,
+        u64::from(image.flags & !CACHE_ME) << 1 | u64::from(bitmap.top_down),
+    ]);
+    Facts { fingerprint: fingerprint::of(seed, &bitmap.data), pixels, lossy }
+}
+
+/// The same picture as a 32-bit bitmap without alpha and without padding; as it is if it cannot be one.
+fn as_xrgb(bitmap: &Bitmap) -> Bitmap {
+    let mut out = bitmap.clone();
+    match bitmap.format {
+        BitmapFormat::Rgba => out.format = BitmapFormat::Bit32,
+        BitmapFormat::Bit16 => {
+            let five = |v: u32| (v & 31) << 3 | (v & 31) >> 2;
+            let wide = |v: &[u8; 2]| {
+                let v = u32::from(u16::from_le_bytes(*v));
+                (five(v >> 10) << 16 | five(v >> 5) << 8 | five(v)).to_le_bytes()
+            };
+            let (width, stride) = (bitmap.width as usize, bitmap.stride as usize);
+            let rows = bitmap.data.chunks_exact(stride.max(1));
+            let pixels = rows.flat_map(|row| row.as_chunks::<2>().0.iter().take(width));
+            out.data = Arc::new(pixels.flat_map(wide).collect());
+            out.stride = bitmap.width.saturating_mul(4);
+            out.format = BitmapFormat::Bit32;
+        }
+        _ => {}
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! What a client is told, decoded again.
+
+use super::*;
+use crate::display::encode::decode::{flatten, rect};
+use crate::display::encode::encode_drawable;
+use crate::protocol::geometry::Point;
+use crate::protocol::wire::Reader;
+use crate::qxl::model::{Brush, DrawOp, Drawable, ImageKind, Mask, Palette};
+
+fn bitmap(format: BitmapFormat, width: u32, height: u32, byte: u8) -> Bitmap {
+    let stride = (width * format.bits()).div_ceil(8);
+    let data = Arc::new(vec![byte; (stride * height) as usize]);
+    Bitmap { format, top_down: true, width, height, stride, palette: None, data }
+}
+
+fn indexed(unique: u64, color: u32) -> Bitmap {
+    let palette = Some(Arc::new(Palette { unique, entries: vec![color; 256] }));
+    Bitmap { palette, ..bitmap(BitmapFormat::Bit8, 10, 10, 3) }
+}
+
+fn image(id: u64, flags: u8, bitmap: Bitmap) -> Image {
+    let (width, height) = (bitmap.width, bitmap.height);
+    Image { id, flags, width, height, kind: ImageKind::Bitmap(bitmap) }
+}
+
+fn client(share: &Arc<ImageShare>, channel: u8, pixels: u64) -> ClientImages {
+    let skills = Skills { lz4: true, local: false };
+    let mut images =
+        ClientImages::new(ImageAbilities { skills, only_xrgb: false }, Arc::clone(share));
+    images.keep_pixmaps(share.pixmaps.join(1, 1, pixels, channel));
+    images
+}
+
+/// Type and flags of an image that is asked for in message `last + 1`.
+fn ask(images: &mut ClientImages, last: u64, image: &Image, purpose: Purpose) -> (u8, u8) {
+    images.begin(last);
+    let ImageKind::Bitmap(bitmap) = &image.kind else { panic!("no bitmap") };
+    let payload = images.image(image, bitmap, purpose).unwrap();
+    (payload.image_type, payload.flags)
+}
+
+#[test]
+fn an_image_is_kept_when_guest_and_purpose_allow_it() {
+    let share = Arc::default();
+    let mut images = client(&share, 0, 1000);
+    let pixels = || bitmap(BitmapFormat::Bit32, 10, 10, 1);
+    let id = |group: u64| 7 << 32 | group;
+    let mut never = |image: &Image, purpose| {
+        for last in [1, 2] {
+            assert_eq!(ask(&mut images, last, image, purpose), (0, 0), "{image:?}");
+        }
+    };
+    never(&image(id(0), 0, pixels()), Purpose::EXACT);
+    never(&image(id(0), 1, pixels()), Purpose::COMPOSED);
+    never(&image(id(0), 1, pixels()), Purpose::SURFACE);
+    never(&image(0, 1, pixels()), Purpose::EXACT);
+    never(&image(id(2), 1, pixels()), Purpose::EXACT);
+    never(&image(id(3), 1, pixels()), Purpose::EXACT);
+    never(&image(id(0), 1, bitmap(BitmapFormat::Bit32, 101, 10, 1)), Purpose::EXACT);
+    for group in [0, 1] {
+        let kept = image(id(group), 1, pixels());
+        assert_eq!(ask(&mut images, 5, &kept, Purpose::EXACT), (0, CACHE_ME));
+        assert_eq!(ask(&mut images, 6, &kept, Purpose::SEEN), (TYPE_FROM_CACHE, 0));
+        // Another purpose sends it in full and leaves the record alone.
+        assert_eq!(ask(&mut images, 7, &kept, Purpose::COMPOSED), (0, 0));
+    }
+    assert!(images.before().is_none() && images.behind().is_none());
+    // Other pixels under the same id.
+    let other = image(id(0), 1, bitmap(BitmapFormat::Bit32, 10, 10, 2));
+    assert_eq!(ask(&mut images, 8, &other, Purpose::EXACT), (0, CACHE_ME));
+    let told = images.before().unwrap();
+    assert_eq!((told.kind, &told.body[..3]), (wire::server::INVAL_LIST, &[1, 0, 1][..]));
+    assert_eq!(told.body[3..], id(0).to_le_bytes());
+    assert!(images.before().is_none());
+    assert_eq!(ask(&mut images, 10, &other, Purpose::EXACT), (TYPE_FROM_CACHE, 0));
+}
+
+fn copy(source: Image) -> Drawable {
+    let (width, height) = (source.width, source.height);
+    let size = rect(0, 0, i32::try_from(width).unwrap(), i32::try_from(height).unwrap());
+    let op = DrawOp::Opaque {
+        src: Some(source),
+        src_area: size,
+        brush: Brush::None,
+        rop: 8,
+        nearest: false,
+        mask: Mask::default(),
+    };
+    Drawable {
+        surface_id: 0,
+        effect: 1,
+        bbox: size,
+        clip: None,
+        mm_time: 0,
+        self_bitmap_area: None,
+        reads: Vec::new(),
+        op,
+    }
+}
+
+#[test]
+fn a_message_that_fails_leaves_no_trace_in_the_records() {
+    let share = Arc::default();
+    let mut images = client(&share, 0, 1000);
+    let good = image(7 << 32, 1, bitmap(BitmapFormat::Bit32, 10, 10, 1));
+    let mut short = bitmap(BitmapFormat::Bit32, 10, 10, 1);
+    short.data = Arc::new(vec![0; 399]);
+    let mut bad = copy(good.clone());
+    if let DrawOp::Opaque { brush, .. } = &mut bad.op {
+        *brush = Brush::Pattern { image: image(5, 0, short.clone()), pos: Point::default() };
+    }
+    images.begin(1);
+    assert!(encode_drawable(&bad, &|_| None, &mut images).is_err());
+    assert_eq!(ask(&mut images, 1, &good, Purpose::EXACT), (0, CACHE_ME), "it was not sent");
+
+    let mut bad = copy(image(1, 0, indexed(9, 1)));
+    if let DrawOp::Opaque { brush, .. } = &mut bad.op {
+        *brush = Brush::Pattern { image: image(5, 0, short), pos: Point::default() };
+    }
+    images.begin(2);
+    assert!(encode_drawable(&bad, &|_| None, &mut images).is_err());
+    let again = images.image(&image(1, 0, indexed(9, 1)), &indexed(9, 1), Purpose::EXACT).unwrap();
+    assert_eq!(again.fields[1] & 3, PAL_CACHE_ME);
+}
+
+/// Bitmap flags, palette pointer or id, and all that follows the descriptor, of a copy's source.
+fn sent_palette(images: &mut ClientImages, unique: u64, color: u32) -> (u8, u64, Vec<u8>) {
+    images.begin(1);
+    let message =
+        encode_drawable(&copy(image(1, 0, indexed(unique, color))), &|_| None, images).unwrap();
+    let all = flatten(&message);
+    let at = u32::from_le_bytes(all[21..25].try_into().unwrap()) as usize;
+    let mut r = Reader::new(&all[at + 18..]);
+    let _format = r.u8().unwrap();
+    let flags = r.u8().unwrap();
+    assert_eq!((r.u32().unwrap(), r.u32().unwrap(), r.u32().unwrap()), (10, 10, 10));
+    let field =
+        if flags & PAL_FROM_CACHE != 0 { r.u64().unwrap() } else { r.u32().unwrap().into() };
+    assert_eq!(r.bytes(100).unwrap(), [3; 100], "the pixels follow at once");
+    let start = usize::try_from(field).unwrap();
+    let palette = if flags & PAL_FROM_CACHE != 0 { &[][..] } else { &all[start..start + 1034] };
+    (flags & 3, field, palette.to_vec())
+}
+
+#[test]
+fn palettes_go_once_and_then_by_their_id() {
+    let share = Arc::default();
+    let mut images = client(&share, 0, 1000);
+    let (flags, _, block) = sent_palette(&mut images, 0, 5);
+    assert_eq!((flags, &block[..14]), (0, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 5, 0, 0, 0][..]));
+    for id in 1..=128 {
+        assert_eq!(sent_palette(&mut images, id, 5).0, PAL_CACHE_ME);
+        assert!(images.behind().is_none());
+    }
+    assert_eq!(sent_palette(&mut images, 1, 5), (PAL_FROM_CACHE, 1, vec![]));
+    assert_eq!(sent_palette(&mut images, 129, 5).0, PAL_CACHE_ME);
+    assert!(images.before().is_none());
+    let behind = images.behind().unwrap();
+    assert_eq!((behind.kind, &behind.body[..]), (107, &2u64.to_le_bytes()[..]));
+    assert!(images.behind().is_none());
+    // Other colours under a known id: the old ones go before.
+    assert_eq!(sent_palette(&mut images, 1, 6).0, PAL_CACHE_ME);
+    let before = images.before().unwrap();
+    assert_eq!((before.kind, &before.body[..]), (107, &1u64.to_le_bytes()[..]));
+    assert!(images.before().is_none() && images.behind().is_none());
+    images.forget_palettes();
+    assert_eq!(sent_palette(&mut images, 1, 6).0, PAL_CACHE_ME);
+}
+
+#[test]
+fn the_host_sets_the_compression_and_the_client_has_the_last_word() {
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 0);
+    let picture = image(1, 0, bitmap(BitmapFormat::Bit32, 50, 50, 1));
+    let kind = |images: &mut ClientImages| ask(images, 1, &picture, Purpose::SEEN).0;
+    assert_eq!(kind(&mut images), 0, "no codec for the default yet");
+    share.compression.set(Compression::Lz4);
+    assert_eq!(kind(&mut images), 109);
+    images.prefer(1);
+    assert_eq!(kind(&mut images), 0);
+    images.prefer(99);
+    assert_eq!(kind(&mut images), 0, "no such wish");
+    images.prefer(7);
+    share.compression.set(Compression::Off);
+    assert_eq!(kind(&mut images), 109);
+}
+
+#[test]
+fn a_simple_client_gets_32_bits_of_everything() {
+    let share = Arc::default();
+    let mut images = client(&share, 0, 1000);
+    images.show_only_xrgb();
+    let mut pixels = bitmap(BitmapFormat::Bit16, 3, 2, 0);
+    (pixels.stride, pixels.data) =
+        (8, Arc::new([0x1f, 0, 0xe0, 3, 0, 0x7c, 9, 9, 0xff, 0x7f, 0, 0, 0x10, 0, 9, 9].to_vec()));
+    images.begin(1);
+    let got = images.image(&image(1, 1, pixels.clone()), &pixels, Purpose::SURFACE).unwrap();
+    assert_eq!((got.image_type, got.flags, got.fields[0]), (0, 0, 8));
+    let want: [u32; 6] = [0x0000_00ff, 0x0000_ff00, 0x00ff_0000, 0x00ff_ffff, 0, 0x0000_0084];
+    let want: Vec<u8> = want.iter().flat_map(|v| v.to_le_bytes()).collect();
+    assert_eq!(got.data.unwrap().as_slice(), want);
+    let rgba = bitmap(BitmapFormat::Rgba, 3, 2, 7);
+    let got = images.image(&image(1, 1, rgba.clone()), &rgba, Purpose::EXACT).unwrap();
+    assert_eq!((got.flags, got.fields[0]), (0, 8), "alpha means nothing to it");
+}
