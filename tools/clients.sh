@@ -20,7 +20,7 @@ RUNS=(
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
     "check_traces replay_player --points 2 --stay 2 terminal"
     "check_stalled replay_player --seconds 8"
-    "check_capabilities replay_player --count 240"
+    "check_capabilities replay_player --count 240 --html"
 )
 
 mapfile -t hosts < <(printf '%s\n' "${RUNS[@]}" | cut -d' ' -f2 | sort -u)
