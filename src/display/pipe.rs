@@ -95,6 +95,8 @@ pub struct ClientPipe {
     limits: Limits,
     /// The client draws compositions.
     composite: bool,
+    /// The client has surfaces of 8-bit alpha.
+    a8: bool,
     queue: VecDeque<Item>,
     /// Commands in `queue`, and what they are charged.
     draws: usize,
@@ -187,6 +189,7 @@ impl ClientPipe {
         Self {
             limits,
             composite: false,
+            a8: false,
             queue: VecDeque::new(),
             draws: 0,
             bytes: 0,
@@ -204,6 +207,11 @@ impl ClientPipe {
     /// Whether the client draws compositions (`SPICE_DISPLAY_CAP_COMPOSITE`); otherwise it gets their pixels.
     pub fn set_composite(&mut self, able: bool) {
         self.composite = able;
+    }
+
+    /// Whether the client has surfaces of 8-bit alpha (`SPICE_DISPLAY_CAP_A8_SURFACE`); otherwise it never hears of one.
+    pub fn set_a8_surfaces(&mut self, able: bool) {
+        self.a8 = able;
     }
 
     /// True if [`ClientPipe::next`] has nothing to say.

@@ -20,6 +20,7 @@ struct Peer {
     pipe: Option<ClientPipe>,
     monitors: bool,
     composite: bool,
+    a8: bool,
 }
 
 /// All clients of one display.
@@ -33,7 +34,8 @@ impl Peers {
     pub fn add(&mut self, clients: &Clients, key: Key) {
         let monitors = clients.get(key).is_some_and(|c| c.caps.has(cap::MONITORS_CONFIG));
         let composite = clients.get(key).is_some_and(|c| c.caps.has(cap::COMPOSITE));
-        self.list.insert(key, Peer { pipe: None, monitors, composite });
+        let a8 = clients.get(key).is_some_and(|c| c.caps.has(cap::A8_SURFACE));
+        self.list.insert(key, Peer { pipe: None, monitors, composite, a8 });
     }
 
     /// A client is gone.
@@ -49,6 +51,7 @@ impl Peers {
         }
         let mut pipe = ClientPipe::new(Limits::default());
         pipe.set_composite(peer.composite);
+        pipe.set_a8_surfaces(peer.a8);
         pipe.push_message(wire::inval_all_palettes());
         for id in scene.ids() {
             match scene.info(id) {

@@ -133,8 +133,19 @@ impl ClientPipe {
     /// Notes a surface that existed before this client came.
     ///
     /// The client hears of it, with its pixels of then, when a command first uses it.
+    ///
+    /// A surface that this client could not bear is hidden from it: whatever is drawn there concerns nobody, and what
+    /// reads it is sent as pixels. Stock clients end when pixels are copied to single bits.
     pub fn surface_known(&mut self, info: SurfaceInfo) {
         self.surface_destroyed(info.id);
+        let hidden = match info.format {
+            SurfaceFormat::A1 => true,
+            SurfaceFormat::A8 => !self.a8,
+            _ => false,
+        };
+        if hidden && !info.primary {
+            return;
+        }
         self.generations += 1;
         let mut surface = Surface {
             info,
