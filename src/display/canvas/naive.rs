@@ -702,9 +702,7 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
                 let mask = picture_of_mask.as_ref().map(|mask| {
                     let (t, repeat) = (op.mask_transform, op.mask_repeat());
                     let m = sampled(mask, at, op.mask_origin, t, repeat, to);
-                    let narrow = [SurfaceFormat::A8, SurfaceFormat::A1].map(Kind::As);
-                    let colors = !narrow.contains(&mask.kind) || !mask.surface && !alpha_only(to);
-                    if op.component_alpha() && colors { m } else { [m[0]; 4] }
+                    if op.component_alpha() { m } else { [m[0]; 4] }
                 });
                 let mut below = channels(Kind::As(to), old);
                 let opaque = to == SurfaceFormat::Xrgb;
