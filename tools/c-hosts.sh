@@ -40,7 +40,7 @@ DRAWS=(
     "--seed 3 --count 1000 --level 7"
 )
 
-build_hosts startup qxl_sync random_draws guest_images misuse bad_commands
+build_hosts draw_matrix startup qxl_sync random_draws guest_images misuse bad_commands
 failed=0
 
 fail() { echo "FAIL $*"; failed=1; }
@@ -123,6 +123,20 @@ for arguments in "${DRAWS[@]}"; do
         fail "random_draws $arguments"
     fi
 done
+# The matrix of drawing: `capi-tests/compare_matrix.py --full --count 24000` and `compare_tiles.py --rounds 50` are the full ones.
+matrix=(capi-tests/compare_matrix.py --program "$HOSTS/draw_matrix" --lib "$STAGE_LIB" --count "${MATRIX_COUNT:-4800}")
+if ! /sbin/ldconfig -p | grep 'libspice-server\.so\.1 ' >/dev/null; then
+    echo "SKIPPED 1: draw_matrix is not compared, libspice-server1 is not installed"
+elif timeout 300 /usr/bin/python3 "${matrix[@]}"; then
+    echo "PASS draw_matrix"
+else
+    fail "draw_matrix"
+fi
+if timeout 300 /usr/bin/python3 tests/clients/compare_tiles.py --program "$HOSTS/draw_matrix" --lib "$STAGE_LIB" --rounds "${MATRIX_ROUNDS:-5}"; then
+    echo "PASS draw_matrix with a client"
+else
+    fail "draw_matrix with a client"
+fi
 # Recordings: the small one of the fuzz seeds and, where they are, those of real guests. The same numbers and the same
 # last picture.
 build_hosts replay_player

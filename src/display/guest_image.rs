@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::pool::{self, DecodeLimits, PixelType};
+use crate::pool::{self, DecodeLimits, DecodedImage, PixelType};
 use crate::qxl::model::{Bitmap, BitmapFormat};
 
 /// Decodes a QUIC stream into a bitmap of at most `limit` bytes.
@@ -23,7 +23,7 @@ pub fn decode_quic(stream: &[u8], limit: usize) -> Result<Bitmap, String> {
     let format = match image.format {
         // No stock client draws it either.
         PixelType::Gray => return Err("QUIC image of grey pixels".into()),
-        PixelType::Rgb16 => BitmapFormat::Bit16,
+        PixelType::Rgb16 => return widened(&image),
         PixelType::Rgb24 => BitmapFormat::Bit24,
         PixelType::Rgb32 => BitmapFormat::Bit32,
         PixelType::Rgba => BitmapFormat::Rgba,
@@ -32,6 +32,37 @@ pub fn decode_quic(stream: &[u8], limit: usize) -> Result<Bitmap, String> {
     let (width, height) = (image.width, image.height);
     let data = Arc::new(image.pixels);
     Ok(Bitmap { format, top_down: true, width, height, stride, palette: None, data })
+}
+
+/// A picture of 15 bits as stock code decodes it for 32-bit surfaces: with high bytes of 0, while those of a bitmap
+/// of 16 bits become 255. On 16-bit surfaces the repeated bits are cut off again.
+fn widened(image: &DecodedImage) -> Result<Bitmap, String> {
+    let (width, height) = (image.width, image.height);
+    let row = usize::try_from(width).map_err(|error| error.to_string())?;
+    let mut data = Vec::new();
+    let len = image.pixels.len().checked_mul(2).ok_or("QUIC image too large")?;
+    data.try_reserve_exact(len).map_err(|error| error.to_string())?;
+    let five = |v: u16| {
+        let [low, _] = (v & 31).to_le_bytes();
+        low << 3 | low >> 2
+    };
+    for line in image.pixels.chunks_exact(image.stride.max(1)) {
+        for p in line.as_chunks::<2>().0.iter().take(row) {
+            let p = u16::from_le_bytes(*p);
+            data.extend([five(p), five(p >> 5), five(p >> 10), 0]);
+        }
+    }
+    let stride = width.checked_mul(4).ok_or("QUIC image too wide")?;
+    let data = Arc::new(data);
+    Ok(Bitmap {
+        format: BitmapFormat::Bit32,
+        top_down: true,
+        width,
+        height,
+        stride,
+        palette: None,
+        data,
+    })
 }
 
 #[cfg(test)]

@@ -261,7 +261,7 @@ impl ClientPipe {
         }
         let Some(dest) = self.announce(draw.drawable.surface_id) else { return };
         let print = footprint(&draw, self.abilities, &|id| {
-            self.surfaces.get(&id).filter(|s| self.can_have(s)).map(|s| (s.bounds(), s.format()))
+            self.surfaces.get(&id).map(|s| (s.bounds(), s.format()))
         });
         match print.and_then(|print| self.admit(&draw, dest, print.reads, print.reads_dest)) {
             Some(queued) => {

@@ -240,12 +240,6 @@ impl Composite {
     pub fn source_opaque(&self) -> bool {
         self.bits(22, 1) != 0
     }
-
-    /// The destination is taken for one without alpha.
-    #[must_use]
-    pub fn dest_opaque(&self) -> bool {
-        self.bits(24, 1) != 0
-    }
 }
 
 /// A stroke along a path; the path was checked to begin before it goes on.

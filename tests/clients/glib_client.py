@@ -18,10 +18,12 @@ Needs python3-gi and gir1.2-spiceclientglib-2.0.
 """
 import argparse
 import ctypes
+import functools
 import hashlib
 import json
 import os
 import re
+import struct
 import time
 
 import gi
@@ -78,6 +80,19 @@ def pointer_of(gobject):
     return capsule_pointer(capsule, capsule_name(capsule))
 
 
+@functools.lru_cache
+def colors_of_16_bits(wide_green):
+    """RGB bytes of every pixel of 5-5-5 or 5-6-5 bits."""
+    colors = []
+    for value in range(1 << 16):
+        if wide_green:
+            parts = (value >> 11 & 31, 5), (value >> 5 & 63, 6), (value & 31, 5)
+        else:
+            parts = (value >> 10 & 31, 5), (value >> 5 & 31, 5), (value & 31, 5)
+        colors.append(bytes(v << 8 - b | v >> 2 * b - 8 for v, b in parts))
+    return colors
+
+
 def rows_to_rgb(primary):
     """Top-down RGB bytes of a primary surface; the unused high byte is ignored."""
     out = bytearray(primary.width * primary.height * 3)
@@ -89,13 +104,8 @@ def rows_to_rgb(primary):
         if size == primary.width * 4:
             row[0::3], row[1::3], row[2::3] = raw[2::4], raw[1::4], raw[0::4]
         else:
-            for x in range(primary.width):
-                value = raw[2 * x] | raw[2 * x + 1] << 8
-                if primary.format == 16:
-                    parts = (value >> 10 & 31, 5), (value >> 5 & 31, 5), (value & 31, 5)
-                else:
-                    parts = (value >> 11 & 31, 5), (value >> 5 & 63, 6), (value & 31, 5)
-                row[3 * x : 3 * x + 3] = bytes(v << 8 - b | v >> 2 * b - 8 for v, b in parts)
+            colors = colors_of_16_bits(primary.format != 16)
+            row = b"".join(colors[value] for value in struct.unpack(f"<{primary.width}H", raw))
         out[y * row_bytes : (y + 1) * row_bytes] = row
     return bytes(out)
 

@@ -60,6 +60,7 @@ impl<'a> Blend<'a> {
         bbox: &Rect,
         flags: u8,
         alpha: u8,
+        format: SurfaceFormat,
     ) -> Result<Self, DrawError> {
         let same = area.width() == bbox.width() && area.height() == bbox.height();
         let place = if same {
@@ -72,8 +73,10 @@ impl<'a> Blend<'a> {
         let has_alpha = raster.is_surface()
             && raster.layout() == Layout::Xrgb
             && flags & SRC_SURFACE_HAS_ALPHA != 0;
-        let opaque = raster.layout().is_opaque() && !has_alpha;
-        let dest_has_alpha = flags & DEST_HAS_ALPHA != 0;
+        // Colours of a palette may have an alpha that was taken for one of the surface.
+        let alpha_colors = raster.layout().is_indexed() && format == SurfaceFormat::Argb;
+        let opaque = raster.layout().is_opaque() && !has_alpha && !alpha_colors;
+        let dest_has_alpha = flags & DEST_HAS_ALPHA != 0 || format == SurfaceFormat::Argb;
         Ok(Self { raster, place, opaque, dest_has_alpha, alpha })
     }
 
@@ -119,7 +122,7 @@ impl<'a> Blend<'a> {
         if self.raster.layout().is_indexed() {
             // Palettes have the surface's colours.
             let mut raw = vec![0; out.len() * pixel_bytes(format)];
-            self.raster.fetch(x, y, format, &mut raw);
+            self.raster.fetch_colors(x, y, format, &mut raw);
             convert::widen(Layout::of_surface(format), &raw, 0, out);
         } else {
             self.raster.fetch_wide(x, y, out);

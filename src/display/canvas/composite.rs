@@ -1,10 +1,10 @@
 //! Composition as of the RENDER extension, through pixman.
 //!
-//! Everything pixman touches is a private copy: images are widened to 32 bits (as pixman itself fetches
-//! them), the box of the destination is copied, composed and written back inside the clip.
+//! Everything pixman touches is a private copy, in the format that stock code hands to pixman: bitmaps in that of
+//! the destination, surfaces in their own. The box of the destination is copied, composed and written back inside the clip.
 #![forbid(unsafe_code)]
 
-use super::convert::{self, Layout};
+use super::convert::Layout;
 use super::raster::{Raster, bounds};
 use super::target::{Target, pixel_bytes};
 use super::{DrawError, SurfaceStore, load};
@@ -49,7 +49,7 @@ pub(super) fn draw(
     };
     let dest = surfaces.surface_mut(id).ok_or(no_surface)?;
     let target = dest.target_mut();
-    let mut picture = copy_out(target, &area, dest_format(format, composite))?;
+    let mut picture = copy_out(target, &area, dest_format(format))?;
     let size = (side(area.width()), side(area.height()));
     let mask = mask.as_mut().map(|(image, at)| (image, *at));
     pixman::composite(composite.operator(), (&mut source.0, source.1), mask, &mut picture, size);
@@ -58,13 +58,14 @@ pub(super) fn draw(
 }
 
 /// What pixman may take the destination's pixels for.
-fn dest_format(format: SurfaceFormat, composite: &Composite) -> pixman::Format {
+fn dest_format(format: SurfaceFormat) -> pixman::Format {
     match format {
         SurfaceFormat::A1 | SurfaceFormat::A8 => pixman::Format::A8,
         SurfaceFormat::Rgb555 => pixman::Format::X1r5g5b5,
         SurfaceFormat::Rgb565 => pixman::Format::R5g6b5,
-        SurfaceFormat::Argb if !composite.dest_opaque() => pixman::Format::A8r8g8b8,
-        SurfaceFormat::Argb | SurfaceFormat::Xrgb => pixman::Format::X8r8g8b8,
+        // Stock code does not heed the wish to take the destination for opaque.
+        SurfaceFormat::Argb => pixman::Format::A8r8g8b8,
+        SurfaceFormat::Xrgb => pixman::Format::X8r8g8b8,
     }
 }
 
@@ -117,13 +118,6 @@ fn write_back(target: &mut Target, image: &pixman::Image, area: &Rect, rects: &[
     }
 }
 
-/// True if the image has no alpha. Palettes have the destination's colours.
-fn is_opaque(raster: &Raster, dest: SurfaceFormat) -> bool {
-    let layout =
-        if raster.layout().is_indexed() { Layout::of_surface(dest) } else { raster.layout() };
-    layout.is_opaque()
-}
-
 /// The part of an image's plane that meets the destination if nothing is transformed.
 struct Place {
     left: i64,
@@ -145,7 +139,7 @@ struct Operand<'a> {
 impl<'a> Operand<'a> {
     fn source(raster: Raster<'a>, composite: &'a Composite, dest: SurfaceFormat) -> Self {
         let taken_for_xrgb = raster.is_surface() && raster.layout() == Layout::Argb;
-        let opaque = is_opaque(&raster, dest) || taken_for_xrgb && composite.source_opaque();
+        let opaque = raster.is_opaque_on(dest) || taken_for_xrgb && composite.source_opaque();
         Self {
             raster,
             opaque,
@@ -157,15 +151,35 @@ impl<'a> Operand<'a> {
     }
 
     fn mask(raster: Raster<'a>, composite: &'a Composite, dest: SurfaceFormat) -> Self {
-        // pixman itself ignores the wish for images without colours, which widening would hide.
-        let colors = !matches!(raster.layout(), Layout::A8 | Layout::A1);
         Self {
-            opaque: is_opaque(&raster, dest),
+            opaque: raster.is_opaque_on(dest),
             raster,
             filter: composite.mask_filter(),
             repeat: composite.mask_repeat(),
             transform: composite.mask_transform.as_ref(),
-            component_alpha: colors && composite.component_alpha(),
+            component_alpha: composite.component_alpha(),
+        }
+    }
+
+    /// Narrow pixels that pixman takes as they are: it computes with their own depth where it uses floating point.
+    fn own_format(&self, dest: SurfaceFormat) -> Option<SurfaceFormat> {
+        let narrow = match self.raster.layout() {
+            _ if !self.raster.is_surface() => dest,
+            Layout::Rgb555 => SurfaceFormat::Rgb555,
+            Layout::Rgb565 => SurfaceFormat::Rgb565,
+            Layout::A8 | Layout::A1 => return Some(SurfaceFormat::A8),
+            _ => return None,
+        };
+        matches!(narrow, SurfaceFormat::Rgb555 | SurfaceFormat::Rgb565).then_some(narrow)
+    }
+
+    fn format(&self, dest: SurfaceFormat) -> pixman::Format {
+        match self.own_format(dest) {
+            Some(SurfaceFormat::Rgb555) => pixman::Format::X1r5g5b5,
+            Some(SurfaceFormat::Rgb565) => pixman::Format::R5g6b5,
+            Some(_) => pixman::Format::A8,
+            None if self.opaque => pixman::Format::X8r8g8b8,
+            None => pixman::Format::A8r8g8b8,
         }
     }
 
@@ -194,19 +208,22 @@ impl<'a> Operand<'a> {
                 (whole, (fit(place.left)?, fit(place.top)?))
             }
         };
-        let format = if self.opaque { pixman::Format::X8r8g8b8 } else { pixman::Format::A8r8g8b8 };
         let (width, height) = (part.width(), part.height());
-        let image = pixman::Image::new(format, width, height);
+        let image = pixman::Image::new(self.format(dest), width, height);
         let mut image = image.ok_or(no_memory(width, height))?;
+        let x = part.left.unsigned_abs();
+        let own = self.own_format(dest);
         let mut raw = Vec::new();
+        if let Some(own) = own {
+            raw.resize(usize::try_from(width).unwrap_or(0) * pixel_bytes(own), 0);
+        }
         for (n, y) in (part.top.unsigned_abs()..part.bottom.unsigned_abs()).enumerate() {
-            let row = image.row_mut(n);
-            if self.raster.layout().is_indexed() {
-                raw.resize(row.len() * pixel_bytes(dest), 0);
-                self.raster.fetch(part.left.unsigned_abs(), y, dest, &mut raw);
-                convert::widen(Layout::of_surface(dest), &raw, 0, row);
-            } else {
-                self.raster.fetch_wide(part.left.unsigned_abs(), y, row);
+            match own {
+                Some(own) => {
+                    self.raster.fetch(x, y, own, &mut raw);
+                    image.set_row(n, &raw);
+                }
+                None => self.raster.fetch_operand(x, y, dest, image.row_mut(n)),
             }
         }
         image.set_filter(self.filter);

@@ -76,12 +76,6 @@ impl Layout {
         matches!(self, Self::Bit1Le | Self::Bit1Be | Self::Bit4Le | Self::Bit4Be | Self::Index8)
     }
 
-    /// True if stock code loads such a bitmap for a 32-bit surface as xRGB, whose high bytes an image flag may
-    /// set (observed with the reference; the flag has no effect on RGBA).
-    pub(super) fn loads_without_alpha(self) -> bool {
-        self.is_indexed() || matches!(self, Self::Xrgb | Self::Rgb24)
-    }
-
     /// True if pixels have four bytes.
     fn has_high_byte(self) -> bool {
         matches!(self, Self::Xrgb | Self::Argb)

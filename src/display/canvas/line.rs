@@ -14,7 +14,7 @@ use crate::protocol::geometry::Rect;
 /// A pixel, or a distance in pixels, far inside `i64`.
 pub(super) type Pixel = (i64, i64);
 
-/// Lengths of dashes and gaps in turn, beginning with a dash.
+/// Lengths of dashes and gaps in turn, beginning with a dash; a list of an odd number ends and begins anew with one.
 pub(super) struct Dashes {
     lengths: Vec<u32>,
     total: u64,
@@ -31,9 +31,6 @@ impl Dashes {
         if start_with_gap && !lengths.is_empty() {
             lengths.rotate_left(1);
             start = u64::from(lengths[0]);
-        }
-        if lengths.len() % 2 == 1 {
-            lengths.extend_from_within(..);
         }
         let total: u64 = lengths.iter().map(|n| u64::from(*n)).sum();
         (total > 0).then_some(Self { lengths, total, start })
@@ -295,6 +292,8 @@ mod tests {
             |on: Vec<bool>| on.iter().map(|b| if *b { 'x' } else { '.' }).collect::<String>();
         assert_eq!(text(on(&[2 << 4, 1 << 4], true)), "..x..x..x..x");
         assert_eq!(text(on(&[1 << 4, 2 << 4, 3 << 4, 4 << 4], true)), "...xxxx.xx..");
+        assert_eq!(text(on(&[3 << 4], false)), "xxxxxxxxxxxx");
+        assert_eq!(text(on(&[1 << 4, 2 << 4, 1 << 4], false)), "x..xx..xx..x");
         assert!(Dashes::new(&[0, 256 << 4], false).is_none());
         assert!(Dashes::new(&[], true).is_none());
     }

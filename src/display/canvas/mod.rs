@@ -196,7 +196,8 @@ impl<'a> Job<'a> {
                 }
                 let scaled = self.is_scaled(src_area).then_some(Use::Mixed);
                 let raster = self.raster(src.as_ref(), src_area, scaled, surfaces)?;
-                let blend = Blend::new(raster, src_area, &self.drawable.bbox, *flags, *alpha)?;
+                let blend =
+                    Blend::new(raster, src_area, &self.drawable.bbox, *flags, *alpha, self.format)?;
                 let id = self.drawable.surface_id;
                 let dest = surfaces.surface_mut(id).ok_or(DrawError::NoSurface(id))?;
                 blend.draw(dest.target_mut(), self.rects);
@@ -248,6 +249,9 @@ impl<'a> Job<'a> {
         let back: Vec<Rect> = back.filter(|r| !r.is_empty()).collect();
         let fore_ink = match &op.fore_brush {
             Brush::None => None,
+            Brush::Pattern { image, pos } => {
+                Some(Ink::Tile(load(image, surfaces, &EVERYTHING)?, *pos))
+            }
             brush => Some(self.brush(brush, surfaces)?),
         };
         let coverage = Coverage::new(op, &self.extents)?;
@@ -258,7 +262,7 @@ impl<'a> Job<'a> {
         let (Some(ink), Some(coverage)) = (fore_ink, coverage) else { return Ok(()) };
         let id = self.drawable.surface_id;
         let dest = surfaces.surface_mut(id).ok_or(DrawError::NoSurface(id))?;
-        coverage.paint(dest.target_mut(), self.rects, &ink);
+        coverage.paint(dest.target_mut(), self.rects, &ink, id != 0);
         Ok(())
     }
 
@@ -268,8 +272,7 @@ impl<'a> Job<'a> {
             Brush::None => Ink::Solid(0),
             Brush::Solid(color) => Ink::Solid(*color),
             Brush::Pattern { image, pos } => {
-                let everything = Rect { top: 0, left: 0, bottom: i32::MAX, right: i32::MAX };
-                Ink::Tile(load(image, surfaces, &everything)?.unscaled_on(self.format), *pos)
+                Ink::Tile(load(image, surfaces, &EVERYTHING)?.unscaled_on(self.format), *pos)
             }
         })
     }
@@ -381,6 +384,9 @@ impl<'a> Job<'a> {
         if dy < 0 { rows.rev().for_each(copy) } else { rows.for_each(copy) }
     }
 }
+
+/// All of a surface.
+const EVERYTHING: Rect = Rect { top: 0, left: 0, bottom: i32::MAX, right: i32::MAX };
 
 /// An image as the command has it; of a surface only the part in `window` is copied.
 fn load<'a>(

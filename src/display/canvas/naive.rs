@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::protocol::geometry::{Point, Point16, Rect};
+use crate::protocol::geometry::{Point16, Rect};
 use crate::qxl::model::{
     Bitmap, BitmapFormat, Brush, DrawOp, Drawable, GlyphDepth, Image, ImageKind, Mask, Stroke,
     SurfaceFormat, Text,
@@ -44,6 +44,10 @@ struct Picture<'a> {
     width: i64,
     height: i64,
     surface: bool,
+    /// The image says that its unused bytes are set.
+    high: bool,
+    /// It may stay in a cache.
+    kept: bool,
     at: Box<dyn Fn(i64, i64) -> u32 + 'a>,
 }
 
@@ -90,16 +94,15 @@ fn picture<'a>(image: &'a Image, world: &World) -> Picture<'a> {
             surface: false,
             at: Box::new(move |x, y| {
                 let v = bitmap_number(b, x, y);
-                let v = if b.format.is_indexed() {
+                if b.format.is_indexed() {
                     let index = usize::try_from(v).unwrap();
                     b.palette.as_ref().and_then(|p| p.entries.get(index).copied()).unwrap_or(0)
                 } else {
                     v
-                };
-                let xrgb = matches!(b.format, BitmapFormat::Bit24 | BitmapFormat::Bit32);
-                let flag = image.flags & 2 != 0 && (xrgb || b.format.is_indexed());
-                if flag { v | 0xff00_0000 } else { v }
+                }
             }),
+            high: image.flags & 2 != 0,
+            kept: image.flags & 1 != 0,
         },
     }
 }
@@ -110,6 +113,8 @@ fn surface_picture(plane: Plane) -> Picture<'static> {
         width: plane.width,
         height: plane.height,
         surface: true,
+        high: false,
+        kept: false,
         at: Box::new(move |x, y| plane.get(x, y).unwrap()),
     }
 }
@@ -151,6 +156,16 @@ fn no_alpha(kind: Kind) -> bool {
     matches!(kind, Kind::Rgb24 | Kind::As(SurfaceFormat::Xrgb))
 }
 
+/// A bitmap's pixel, with the byte that its flag sets.
+fn loaded(p: &Picture, v: u32, to: SurfaceFormat) -> u32 {
+    let v = convert(p.kind, v, to);
+    let wide = matches!(to, SurfaceFormat::Xrgb | SurfaceFormat::Argb);
+    let unused = no_alpha(p.kind)
+        || p.kind == Kind::As(SurfaceFormat::A8) && !p.kept
+        || p.kind == Kind::Color && (to == SurfaceFormat::Xrgb || !p.kept);
+    if p.high && wide && unused { v | 0xff00_0000 } else { v }
+}
+
 fn convert(kind: Kind, v: u32, to: SurfaceFormat) -> u32 {
     if kind == Kind::Color || kind == Kind::As(to) {
         return v & all_ones(to);
@@ -176,7 +191,7 @@ fn unscaled(
 
 /// As `convert`, but pixels of 16 bits go from surface to surface as they are.
 fn place(p: &Picture, v: u32, to: SurfaceFormat) -> u32 {
-    if p.surface && short(p.kind) && short(Kind::As(to)) { v } else { convert(p.kind, v, to) }
+    if p.surface && short(p.kind) && short(Kind::As(to)) { v } else { loaded(p, v, to) }
 }
 
 fn short(kind: Kind) -> bool {
@@ -213,9 +228,12 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
         (left, top) = (0, 0);
     }
     // An image without alpha is opaque to whatever has alpha, if the whole is one pixman call.
-    let opaque =
-        to == SurfaceFormat::Argb && how.plain && (no_alpha(p.kind) || p.kind == Kind::Color)
-            || alpha_only(to) && p.kind == Kind::As(SurfaceFormat::Xrgb);
+    let opaque = to == SurfaceFormat::Argb
+        && how.plain
+        && (no_alpha(p.kind)
+            || p.kind == Kind::As(SurfaceFormat::A8) && !p.surface
+            || p.kind == Kind::Color && !p.kept)
+        || alpha_only(to) && p.kind == Kind::As(SurfaceFormat::Xrgb);
     if how.nearest {
         let at = |i: i64, s: i64, o: i32| {
             i64::from(o) + ((i * s + ((s * 0x8000 + 0x8000) >> 16) - 1) >> 16)
@@ -223,7 +241,7 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
         let v = p.get(at(i, sx, left), at(j, sy, top));
         let high = if opaque && to == SurfaceFormat::Argb { 0xff00_0000 } else { 0 };
         let unused = if to == SurfaceFormat::Rgb555 { 0x8000 } else { 0 };
-        return v.map_or(0, |v| (convert(p.kind, v, to) | high) & !unused);
+        return v.map_or(0, |v| (loaded(p, v, to) | high) & !unused);
     }
     let at = |i: i64, s: i64, o: i32| {
         let v = ((s * (2 * i + 1) * 0x8000 + 0x8000) >> 16) + i64::from(o) * 65536 - 0x8000;
@@ -233,11 +251,8 @@ fn scaled(p: &Picture, d: &Drawable, area: &Rect, x: i64, y: i64, how: &Stretch)
     let (py, wy) = at(j, sy, top);
     let tap = |x: i64, y: i64| {
         let Some(v) = p.get(x, y) else { return [0; 4] };
-        let mut c = if p.surface {
-            channels(p.kind, v)
-        } else {
-            channels(Kind::As(to), convert(p.kind, v, to))
-        };
+        let mut c =
+            if p.surface { channels(p.kind, v) } else { channels(Kind::As(to), loaded(p, v, to)) };
         if opaque {
             c[0] = 255;
         }
@@ -300,7 +315,8 @@ fn text_pixel(
     y: i64,
     to: SurfaceFormat,
     old: u32,
-    world: &World,
+    // Whether unused bits may be read later: the surface is not the screen.
+    (world, hidden): (&World, bool),
 ) -> Option<u32> {
     let inside = |r: &Rect| {
         (i64::from(r.left)..i64::from(r.right)).contains(&x)
@@ -347,27 +363,31 @@ fn text_pixel(
             c
         }
         Brush::Pattern { image, pos } => {
-            let moved = Point {
-                x: i32::try_from(left).unwrap() + pos.x,
-                y: i32::try_from(top).unwrap() + pos.y,
-            };
-            let tile = Brush::Pattern { image: image.clone(), pos: moved };
-            let mut c = channels(Kind::As(to), brush(&tile, x, y, to, world) & all_ones(to));
-            if to == SurfaceFormat::Xrgb {
-                c[0] = 255;
-            }
-            c
+            let p = picture(image, world);
+            let column = (x - left - i64::from(pos.x)).rem_euclid(p.width);
+            let row = (y - top - i64::from(pos.y)).rem_euclid(p.height);
+            operand(&p, p.get(column, row).unwrap(), to)
         }
     };
     if cover == 0 {
-        return back;
+        // Whoever composes a pixel clears its unused bits, whether or not anything is seen of it.
+        let unused = match to {
+            SurfaceFormat::Xrgb if matches!(op.fore_brush, Brush::Solid(_)) => 0,
+            SurfaceFormat::Xrgb => 0xff00_0000,
+            SurfaceFormat::Rgb555 => 0x8000,
+            _ => 0,
+        };
+        let right = op.glyphs.iter().map(|g| g.corner().0 + i64::from(g.width)).max()?;
+        let bottom = op.glyphs.iter().map(|g| g.corner().1 + i64::from(g.height)).max()?;
+        let looked_at = (left..right).contains(&x) && (top..bottom).contains(&y);
+        return if looked_at && hidden { Some(back.unwrap_or(old) & !unused) } else { back };
     }
     let above = color.map(|c| product(c, cover));
     let mut d = channels(Kind::As(to), below);
     for n in [3, 2, 1, 0] {
         d[n] = (above[n] + product(d[n], 255 - above[0])).min(255);
     }
-    if to == SurfaceFormat::Xrgb {
+    if to == SurfaceFormat::Xrgb && !matches!(op.fore_brush, Brush::Solid(_)) {
         d[0] = 0;
     }
     Some(from_channels(d, to))
@@ -415,11 +435,24 @@ fn sampled(
     to: SurfaceFormat,
 ) -> [u32; 4] {
     let Some((x, y)) = position(p, at, origin, t, repeat) else { return [0; 4] };
-    let v = p.get(x, y).unwrap();
-    let kind = if p.kind == Kind::Color { Kind::As(to) } else { p.kind };
-    let mut c = channels(kind, if p.kind == Kind::Color { v & all_ones(to) } else { v });
+    operand(p, p.get(x, y).unwrap(), to)
+}
+
+/// A pixel of an image that is composed: surfaces in their own format, bitmaps in the destination's.
+fn operand(p: &Picture, v: u32, to: SurfaceFormat) -> [u32; 4] {
     let alpha = [SurfaceFormat::Argb, SurfaceFormat::A8, SurfaceFormat::A1].map(Kind::As);
-    if !alpha.contains(&kind) {
+    let mut c = match p.kind {
+        Kind::Color if alpha_only(to) => return channels(Kind::As(to), v & all_ones(to)),
+        kind if p.surface || alpha_only(to) => channels(kind, v),
+        _ => channels(Kind::As(to), loaded(p, v, to)),
+    };
+    let transparent = match p.kind {
+        Kind::Color => to == SurfaceFormat::Argb && p.kept,
+        Kind::As(SurfaceFormat::A8) if to == SurfaceFormat::A1 => p.surface,
+        kind if p.surface || alpha_only(to) => alpha.contains(&kind),
+        kind => kind == Kind::As(SurfaceFormat::Argb) && !short(Kind::As(to)),
+    };
+    if !transparent {
         c[0] = 255;
     }
     c
@@ -479,6 +512,7 @@ fn blended(
         kind => channels(kind, v),
     };
     let has_alpha = match p.kind {
+        Kind::Color => to == SurfaceFormat::Argb,
         Kind::As(SurfaceFormat::Argb | SurfaceFormat::A8 | SurfaceFormat::A1) => true,
         Kind::As(SurfaceFormat::Xrgb) => p.surface && flags & 2 != 0,
         _ => false,
@@ -626,7 +660,7 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
             }
             DrawOp::Transparent { src_area, true_color, .. } => {
                 let [_, r, g, b] = channels(Kind::As(SurfaceFormat::Xrgb), *true_color);
-                let key = from_channels([0, r, g, b], to);
+                let key = if to.bits() == 8 { 0 } else { from_channels([0, r, g, b], to) };
                 let compared = if to.bits() == 32 { 0xff_ffff } else { 0xffff };
                 (source(src_area, true, false).filter(|s| s & compared != key), &none)
             }
@@ -639,7 +673,7 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
                     for n in [3, 2, 1, 0] {
                         below[n] = (above[n] + product(below[n], 255 - above[0])).min(255);
                     }
-                    if flags & 1 == 0 && to.bits() == 32 {
+                    if flags & 1 == 0 && to == SurfaceFormat::Xrgb {
                         below[0] = 0;
                     }
                     from_channels(below, to)
@@ -652,7 +686,9 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
                 let all = (0..visits).fold(old, |v, _| rop(op.fore_mode, paint, v, 2, 4));
                 ((visits > 0).then_some(all), &none)
             }
-            DrawOp::Text(op) => (text_pixel(op, x, y, to, old, &before), &none),
+            DrawOp::Text(op) => {
+                (text_pixel(op, x, y, to, old, (&before, d.surface_id != 0)), &none)
+            }
             DrawOp::Composite(op) => {
                 let at = (x - i64::from(d.bbox.left), y - i64::from(d.bbox.top));
                 let src = image.as_ref().unwrap();
@@ -666,13 +702,10 @@ pub(super) fn draw(world: &mut World, d: &Drawable, clip: &[Rect]) {
                 let mask = picture_of_mask.as_ref().map(|mask| {
                     let (t, repeat) = (op.mask_transform, op.mask_repeat());
                     let m = sampled(mask, at, op.mask_origin, t, repeat, to);
-                    let colors =
-                        !matches!(mask.kind, Kind::As(SurfaceFormat::A8 | SurfaceFormat::A1));
-                    if op.component_alpha() && colors { m } else { [m[0]; 4] }
+                    if op.component_alpha() { m } else { [m[0]; 4] }
                 });
                 let mut below = channels(Kind::As(to), old);
-                let opaque =
-                    to == SurfaceFormat::Xrgb || op.dest_opaque() && to == SurfaceFormat::Argb;
+                let opaque = to == SurfaceFormat::Xrgb;
                 if opaque {
                     below[0] = 255;
                 }

@@ -38,11 +38,12 @@ impl<'a> Mix<'a> {
         Self::Ternary(code, InkRows::new(brush, format))
     }
 
-    /// Leaves out pixels of a colour x8r8g8b8, which is truncated to the surface's format;
-    /// `None` if the surface has no colours.
+    /// Leaves out pixels of a colour x8r8g8b8, which is truncated to the surface's format; on a surface of 8-bit
+    /// alpha 0 is the key whatever was asked for, as in stock code. `None` on a surface of single bits.
     pub(super) fn except(color: u32, format: SurfaceFormat) -> Option<Self> {
         let compared = match format {
-            SurfaceFormat::A1 | SurfaceFormat::A8 => return None,
+            SurfaceFormat::A1 => return None,
+            SurfaceFormat::A8 => return Some(Self::Except(0, 0xff)),
             SurfaceFormat::Rgb555 | SurfaceFormat::Rgb565 => 0xffff,
             SurfaceFormat::Xrgb | SurfaceFormat::Argb => 0x00ff_ffff,
         };
@@ -247,6 +248,7 @@ impl<'a> Painter<'a> {
             Mix::Except(key, compared) => {
                 target.read_row(y, x, mixed);
                 match pixel_bytes(format) {
+                    1 => except::<1>(ink, mixed, *key, *compared),
                     2 => except::<2>(ink, mixed, *key, *compared),
                     _ => except::<4>(ink, mixed, *key, *compared),
                 }

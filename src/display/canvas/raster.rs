@@ -12,6 +12,8 @@ use super::target::{Target, pixel_bytes};
 use crate::protocol::geometry::Rect;
 use crate::qxl::model::{Bitmap, SurfaceFormat};
 
+/// Bit of an image's flags: it may stay in caches.
+const FLAG_CACHE: u8 = 1;
 /// Bit of an image's flags: set the high byte of every pixel of 32 bits.
 pub const FLAG_HIGH_BITS_SET: u8 = 2;
 
@@ -25,9 +27,12 @@ pub(super) struct Raster<'a> {
     window: Rect,
     stride: usize,
     top_down: bool,
-    /// True if the high byte of every pixel counts as 255.
+    /// True if the high byte of every pixel counts as 255, as far as that is not alpha already.
     high: bool,
     colors: Option<Box<Colors>>,
+    /// True if colours of a palette have an alpha where the surface has one: stock code loads an image that may stay
+    /// in a cache like that (observed), any other as xRGB.
+    alpha_colors: bool,
     data: Cow<'a, [u8]>,
 }
 
@@ -59,8 +64,9 @@ impl<'a> Raster<'a> {
             window: Rect { top: 0, left: 0, bottom: height, right: width },
             stride: usize::try_from(bitmap.stride).unwrap_or(usize::MAX),
             top_down: bitmap.top_down,
-            high: flags & FLAG_HIGH_BITS_SET != 0 && layout.loads_without_alpha(),
+            high: flags & FLAG_HIGH_BITS_SET != 0,
             colors,
+            alpha_colors: flags & FLAG_CACHE != 0,
             data: Cow::Borrowed(&bitmap.data),
         })
     }
@@ -91,6 +97,7 @@ impl<'a> Raster<'a> {
             top_down: true,
             high: false,
             colors: None,
+            alpha_colors: false,
             data: Cow::Owned(data),
         })
     }
@@ -132,6 +139,18 @@ impl<'a> Raster<'a> {
         matches!(self.data, Cow::Owned(_))
     }
 
+    /// True if stock code loads the image for such a surface as xRGB, whose unused high bytes the flag may set. The
+    /// flag has no effect on other images; the alpha of 8 bits becomes such a high byte.
+    pub(super) fn loads_without_alpha(&self, to: SurfaceFormat) -> bool {
+        let xrgb = match self.layout {
+            Layout::Xrgb | Layout::Rgb24 => true,
+            Layout::A8 => !self.alpha_colors,
+            layout if layout.is_indexed() => to == SurfaceFormat::Xrgb || !self.alpha_colors,
+            _ => false,
+        };
+        xrgb && !self.is_surface() && matches!(to, SurfaceFormat::Xrgb | SurfaceFormat::Argb)
+    }
+
     /// Bytes of row `y` of the window, which must hold it; empty if it does not.
     fn bytes(&self, y: u32) -> &[u8] {
         let Some(y) = y.checked_sub(self.window.top.unsigned_abs()) else { return &[] };
@@ -153,7 +172,7 @@ impl<'a> Raster<'a> {
 
     /// The pixels themselves, if they are already raw pixels of a surface of this format.
     pub(super) fn direct(&self, x: u32, y: u32, n: usize, to: SurfaceFormat) -> Option<&[u8]> {
-        if self.high || !self.layout.is_raw(to) {
+        if !self.layout.is_raw(to) || self.high && self.loads_without_alpha(to) {
             return None;
         }
         let bytes = pixel_bytes(to);
@@ -190,6 +209,14 @@ impl<'a> Raster<'a> {
     /// Puts pixels of row `y` from column `x` on into `out`, converted to a surface's raw pixels.
     /// What lies outside of the window reads as 0.
     pub(super) fn fetch(&self, x: u32, y: u32, to: SurfaceFormat, out: &mut [u8]) {
+        self.fetch_colors(x, y, to, out);
+        if self.high && self.loads_without_alpha(to) {
+            out.as_chunks_mut::<4>().0.iter_mut().for_each(|p| p[3] = 0xff);
+        }
+    }
+
+    /// The same without the byte that the image's flag sets.
+    pub(super) fn fetch_colors(&self, x: u32, y: u32, to: SurfaceFormat, out: &mut [u8]) {
         let Some(column) = self.column(x) else { return out.fill(0) };
         let row = self.bytes(y);
         if row.is_empty() {
@@ -203,9 +230,6 @@ impl<'a> Raster<'a> {
             to,
             out,
         );
-        if self.high && pixel_bytes(to) == 4 {
-            out.as_chunks_mut::<4>().0.iter_mut().for_each(|p| p[3] = 0xff);
-        }
     }
 
     /// Puts pixels into `out` as a8r8g8b8 without passing them through another format; not for indexed images.
@@ -213,6 +237,37 @@ impl<'a> Raster<'a> {
         match self.column(x) {
             Some(column) => convert::widen(self.layout, self.bytes(y), column, out),
             None => out.fill(0),
+        }
+    }
+
+    /// True if compositions on such a surface take the image for one without alpha. A surface has its own format;
+    /// a bitmap takes the destination's first, as far as that has colours, and with it loses what that lacks.
+    pub(super) fn is_opaque_on(&self, dest: SurfaceFormat) -> bool {
+        match dest {
+            _ if self.is_surface() => self.layout.is_opaque(),
+            SurfaceFormat::Rgb555 | SurfaceFormat::Rgb565 => true,
+            SurfaceFormat::Xrgb | SurfaceFormat::Argb => {
+                self.layout != Layout::Argb
+                    && (!self.layout.is_indexed() || self.loads_without_alpha(dest))
+            }
+            SurfaceFormat::A8 | SurfaceFormat::A1 if self.layout.is_indexed() => false,
+            SurfaceFormat::A1 if self.layout == Layout::A8 => true,
+            SurfaceFormat::A8 | SurfaceFormat::A1 => self.layout.is_opaque(),
+        }
+    }
+
+    /// Pixels as compositions on such a surface take them, a8r8g8b8.
+    pub(super) fn fetch_operand(&self, x: u32, y: u32, dest: SurfaceFormat, out: &mut [u32]) {
+        let alpha_only = matches!(dest, SurfaceFormat::A8 | SurfaceFormat::A1);
+        if self.is_surface() || alpha_only && !self.layout.is_indexed() {
+            self.fetch_wide(x, y, out);
+        } else {
+            let mut raw = vec![0; out.len() * pixel_bytes(dest)];
+            self.fetch(x, y, dest, &mut raw);
+            convert::widen(Layout::of_surface(dest), &raw, 0, out);
+        }
+        if self.is_opaque_on(dest) {
+            out.iter_mut().for_each(|p| *p |= 0xff00_0000);
         }
     }
 

@@ -162,12 +162,14 @@ impl<'a> Scaled<'a> {
             }
             _ => format,
         };
-        let opaque = raster.layout().is_opaque()
-            && match format {
-                SurfaceFormat::Argb => plain,
-                SurfaceFormat::A8 | SurfaceFormat::A1 => raster.layout() == Layout::Xrgb,
-                _ => false,
-            };
+        let layout = raster.layout();
+        let opaque = match format {
+            SurfaceFormat::Argb if layout.is_opaque() && !layout.is_indexed() => plain,
+            SurfaceFormat::Argb if layout == Layout::A8 => plain && !raster.is_surface(),
+            SurfaceFormat::Argb => plain && raster.loads_without_alpha(format),
+            SurfaceFormat::A8 | SurfaceFormat::A1 => layout == Layout::Xrgb,
+            _ => false,
+        };
         Ok(Self {
             raster,
             format,

@@ -3,9 +3,8 @@
 
 use super::DrawError;
 use super::blend::{Row, times};
-use super::convert::{self, Layout};
 use super::paint::Ink;
-use super::target::{Target, pixel_bytes};
+use super::target::Target;
 use crate::protocol::geometry::Rect;
 use crate::qxl::model::{Glyph, GlyphDepth, SurfaceFormat, Text};
 
@@ -22,14 +21,19 @@ pub(super) struct Coverage {
 impl Coverage {
     /// The coverage inside of `seen`; `None` if no glyph touches it.
     pub(super) fn new(text: &Text, seen: &Rect) -> Result<Option<Self>, DrawError> {
-        let mut corner: Option<(i64, i64)> = None;
-        let mut area = Rect::default();
+        let mut all: Option<[i64; 4]> = None;
         for glyph in text.glyphs.iter() {
             let (x, y) = glyph.corner();
-            corner = Some(corner.map_or((x, y), |(left, top)| (left.min(x), top.min(y))));
-            area = area.union(&visible(glyph, seen));
+            let (right, bottom) = (x + i64::from(glyph.width), y + i64::from(glyph.height));
+            let [l, t, r, b] = all.unwrap_or([x, y, right, bottom]);
+            all = Some([l.min(x), t.min(y), r.max(right), b.max(bottom)]);
         }
-        let Some(corner) = corner.filter(|_| !area.is_empty()) else { return Ok(None) };
+        let Some([left, top, right, bottom]) = all else { return Ok(None) };
+        let area = clamped([left, top, right, bottom]).intersect(seen);
+        if area.is_empty() {
+            return Ok(None);
+        }
+        let corner = (left, top);
         let width = usize::try_from(area.width()).unwrap_or(0);
         let height = usize::try_from(area.height()).unwrap_or(0);
         let len = width.saturating_mul(height);
@@ -82,10 +86,17 @@ impl Coverage {
         Some(row * self.width + column)
     }
 
-    /// Puts the brush over the rectangles, as much as the glyphs cover; pixels without coverage stay.
-    pub(super) fn paint(&self, target: &mut Target, rects: &[Rect], brush: &Ink) {
+    /// Puts the brush over the rectangles, as much as the glyphs cover. Pixels without coverage stay, but for bits that
+    /// mean nothing: pixman clears those of every pixel that it looks at.
+    /// `hidden`: the surface is not the screen, so that somebody may read such bits.
+    pub(super) fn paint(&self, target: &mut Target, rects: &[Rect], brush: &Ink, hidden: bool) {
         let format = target.format();
-        let mut row = Row::new(format, format == SurfaceFormat::Argb);
+        // pixman paints one colour with a loop of its own, which takes xRGB for ARGB.
+        let solid = matches!(brush, Ink::Solid(_));
+        let alpha = format == SurfaceFormat::Argb || solid && format == SurfaceFormat::Xrgb;
+        let mut row = Row::new(format, alpha);
+        let unused =
+            hidden && (format == SurfaceFormat::Rgb555 || format == SurfaceFormat::Xrgb && !solid);
         let mut source = Vec::new();
         for rect in rects {
             let rect = rect.intersect(&self.area);
@@ -94,8 +105,8 @@ impl Coverage {
                 let end = start + usize::try_from(rect.width()).unwrap_or(0);
                 let cover = self.bytes.get(start..end).unwrap_or_default();
                 let mut x = rect.left.unsigned_abs();
-                for run in cover.chunk_by(|a, b| (*a == 0) == (*b == 0)) {
-                    if run[0] != 0 {
+                for run in cover.chunk_by(|a, b| unused || (*a == 0) == (*b == 0)) {
+                    if unused || run[0] != 0 {
                         self.brush(brush, format, (x, y.unsigned_abs()), run.len(), &mut source);
                         for (pixel, cover) in source.iter_mut().zip(run) {
                             *pixel = times(*pixel, u32::from(*cover));
@@ -127,19 +138,9 @@ impl Coverage {
                     u32::try_from(rest.rem_euclid(i64::from(size.max(1)))).unwrap_or(0)
                 };
                 let y = modulo(at.1, self.corner.1, pos.y, raster.height());
-                let mut raw = vec![0; pixel_bytes(format)];
                 for (pixel, x) in out.iter_mut().zip(at.0..) {
                     let x = modulo(x, self.corner.0, pos.x, raster.width());
-                    raster.fetch(x, y, format, &mut raw);
-                    convert::widen(
-                        Layout::of_surface(format),
-                        &raw,
-                        0,
-                        std::slice::from_mut(pixel),
-                    );
-                    if Layout::of_surface(format).is_opaque() {
-                        *pixel |= 0xff00_0000;
-                    }
+                    raster.fetch_operand(x, y, format, std::slice::from_mut(pixel));
                 }
             }
             // No other ink is a brush.
@@ -151,16 +152,16 @@ impl Coverage {
 /// Part of a glyph's box inside of `seen`.
 fn visible(glyph: &Glyph, seen: &Rect) -> Rect {
     let (left, top) = glyph.corner();
+    clamped([left, top, left + i64::from(glyph.width), top + i64::from(glyph.height)])
+        .intersect(seen)
+}
+
+/// Left, top, right and bottom as far as there are numbers.
+fn clamped([left, top, right, bottom]: [i64; 4]) -> Rect {
     let clamp = |v: i64| {
         i32::try_from(v.clamp(i64::from(i32::MIN), i64::from(i32::MAX))).unwrap_or(i32::MAX)
     };
-    let area = Rect {
-        left: clamp(left),
-        top: clamp(top),
-        right: clamp(left + i64::from(glyph.width)),
-        bottom: clamp(top + i64::from(glyph.height)),
-    };
-    area.intersect(seen)
+    Rect { left: clamp(left), top: clamp(top), right: clamp(right), bottom: clamp(bottom) }
 }
 
 /// A colour of the surface's format as an opaque pixel.

@@ -12,6 +12,9 @@ use crate::qxl::model::{
     Segment, Stroke, SurfaceFormat, Text, Transform,
 };
 
+/// Bit of an image's flags: it may stay in caches.
+const CACHE: u8 = 1;
+
 /// Most rectangles of a region that is followed exactly; beyond, its bounds stand for it.
 const MAX_REGION_RECTS: usize = 1024;
 
@@ -171,6 +174,10 @@ pub(super) fn footprint(
             // Stock clients abort on the codes that they lack and on sources smaller than the box, and take
             // surfaces of any depth for one of the destination's.
             let src = src.as_ref().filter(|_| clients_have(*code) && format.bits() >= 16)?;
+            // What they make of no brush is whatever lies in their memory.
+            if matches!(brush, Brush::None) {
+                return None;
+            }
             if (src_area.width(), src_area.height()) != (bbox.width(), bbox.height()) {
                 return None;
             }
@@ -197,7 +204,8 @@ pub(super) fn footprint(
             }
         }
         DrawOp::Stroke(op) => {
-            partial = drawn_alike(op).then_some(true)?;
+            // Where a clip has several rectangles, stock clients lose pieces of lines that are nearly level.
+            partial = (drawn_alike(op) && draw.region.rects().len() <= 1).then_some(true)?;
             if let Brush::Pattern { image, .. } = &op.brush {
                 drawable_source(image, format, surface)?;
                 whole(image)?;
@@ -281,7 +289,7 @@ fn drawable_source(
     format: SurfaceFormat,
     surface: &dyn Fn(u32) -> Option<(Rect, SurfaceFormat)>,
 ) -> Option<()> {
-    use crate::qxl::model::BitmapFormat::{Bit1Le, Bit4Le};
+    use crate::qxl::model::BitmapFormat::{Alpha8, Bit1Le, Bit4Le};
     let no_client = match &image.kind {
         ImageKind::Surface(id) => {
             let rgb32 = |f| matches!(f, SurfaceFormat::Xrgb | SurfaceFormat::Argb);
@@ -289,8 +297,11 @@ fn drawable_source(
             from != format && !(rgb32(from) && rgb32(format))
         }
         ImageKind::Bitmap(bitmap) => {
+            let alpha_or_color = bitmap.format.is_indexed() || bitmap.format == Alpha8;
             matches!(bitmap.format, Bit1Le | Bit4Le)
                 || (format == SurfaceFormat::Rgb565 && bitmap.format.is_indexed())
+                // Whether colours of a palette have an alpha there depends on whether the client keeps the image.
+                || (format == SurfaceFormat::Argb && alpha_or_color && image.flags & CACHE != 0)
         }
     };
     (!no_client).then_some(())

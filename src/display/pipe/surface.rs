@@ -138,8 +138,19 @@ impl ClientPipe {
     /// Notes a surface that existed before this client came.
     ///
     /// The client hears of it, with its pixels of then, when a command first uses it.
+    ///
+    /// A surface that this client could not bear is hidden from it: whatever is drawn there concerns nobody, and what
+    /// reads it is sent as pixels. Stock clients end when pixels are copied to single bits.
     pub fn surface_known(&mut self, info: SurfaceInfo) {
         self.surface_destroyed(info.id);
+        let hidden = match info.format {
+            SurfaceFormat::A1 => true,
+            SurfaceFormat::A8 => !self.abilities.alpha_surfaces,
+            _ => false,
+        };
+        if hidden && !info.primary {
+            return;
+        }
         self.generations += 1;
         let mut surface = Surface {
             info,
@@ -203,14 +214,8 @@ impl ClientPipe {
         self.queue.get(slot).is_some_and(meant) && self.queue.remove(slot).is_some()
     }
 
-    /// Whether this client may hear of the surface.
-    pub(super) fn can_have(&self, surface: &Surface) -> bool {
-        self.abilities.alpha_surfaces || surface.format() != SurfaceFormat::A8
-    }
-
     /// Sees to it that the client has a surface; `None` if there is none of that id, or none that it can have.
     pub(super) fn announce(&mut self, id: u32) -> Option<SurfaceKey> {
-        self.surfaces.get(&id).filter(|s| self.can_have(s))?;
         let surface = self.surfaces.get_mut(&id)?;
         let key = surface.key();
         if surface.stage == Stage::Hidden {
