@@ -18,6 +18,9 @@
 #define CAYENNE_VERSION_MICRO 0
 #define CAYENNE_VERSION_STRING "0.1.0"
 
+/* SpiceServer of spice.h. */
+struct RedsState;
+
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,6 +31,17 @@ extern "C" {
 // The string is NUL-terminated, valid for ever and must not be freed. May be called at any time
 // on any thread.
 const char *cayenne_version(void);
+
+// Lets several clients be connected at once (1), or lets a new one take the place of the one before (0, the default).
+//
+// All of them see and control the machine; each has its own pace, capabilities and image compression. Counts for
+// logins from now on: clients that are connected stay. The environment variable SPICE_DEBUG_ALLOW_MC does the same at
+// `spice_server_init`. May be called before and after `spice_server_init`. Returns 0.
+//
+// # Safety
+// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+int cayenne_set_multiple_clients(struct RedsState *server,
+                                 int enable);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,6 +1,10 @@
 //! The extension interface: what the original's interface cannot say (`cayenne.h`).
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_int};
+
+use super::guard::guard;
+use super::handles::with;
+use super::types::server::SpiceServer;
 
 symver!(cayenne_version, node "CAYENNE_1");
 /// Version of the library, for example "0.1.0".
@@ -12,6 +16,28 @@ pub extern "C" fn cayenne_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
+symver!(cayenne_set_multiple_clients, node "CAYENNE_1");
+/// Lets several clients be connected at once (1), or lets a new one take the place of the one before (0, the default).
+///
+/// All of them see and control the machine; each has its own pace, capabilities and image compression. Counts for
+/// logins from now on: clients that are connected stay. The environment variable SPICE_DEBUG_ALLOW_MC does the same at
+/// `spice_server_init`. May be called before and after `spice_server_init`. Returns 0.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cayenne_set_multiple_clients(
+    server: *mut SpiceServer,
+    enable: c_int,
+) -> c_int {
+    guard("cayenne_set_multiple_clients", -1, || {
+        with("cayenne_set_multiple_clients", server, -1, |s| {
+            s.core.set_multiple_clients(enable != 0);
+            0
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::CStr;
@@ -21,5 +47,11 @@ mod tests {
         // SAFETY: the function returns a literal with a terminator.
         let version = unsafe { CStr::from_ptr(super::cayenne_version()) };
         assert_eq!(version.to_str(), Ok(env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn a_server_that_does_not_exist_is_refused() {
+        // SAFETY: NULL is allowed.
+        assert_eq!(unsafe { super::cayenne_set_multiple_clients(std::ptr::null_mut(), 1) }, -1);
     }
 }
