@@ -11,12 +11,13 @@ RUNS=(
     "compare_draws random_draws --level 3 --seed 4 --count 1000 --bottom-up"
     "compare_draws odd_draws --seed 5 --count 1000"
     "compare_draws odd_draws --seed 6 --count 1000 --bottom-up"
+    "check_caches cached_images --count 400"
     "check_inputs serve_inputs"
     "check_cursor serve_cursors"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
 )
 
-build_hosts random_draws odd_draws serve_inputs serve_cursors
+build_hosts random_draws odd_draws cached_images serve_inputs serve_cursors
 failed=0
 
 for run in "${RUNS[@]}"; do
