@@ -1,7 +1,7 @@
 //! Bits in words of 32: the first bit is a word's highest one, words are stored little-endian.
 
 /// Writes behind what a vector already has.
-pub(super) struct BitWriter<'a> {
+pub struct BitWriter<'a> {
     /// Longer than what was written: bytes behind `at` are zeros or will be overwritten.
     out: &'a mut Vec<u8>,
     /// Where the next 64 bits go.
@@ -9,7 +9,7 @@ pub(super) struct BitWriter<'a> {
     /// Bits that were not stored yet, highest first; the rest is zero.
     pending: u64,
     /// Number of pending bits, 0..=63.
-    count: u32,
+    count: u64,
 }
 
 impl<'a> BitWriter<'a> {
@@ -18,50 +18,55 @@ impl<'a> BitWriter<'a> {
         Self { out, at, pending: 0, count: 0 }
     }
 
-    /// Room for `bytes` more than what was written; to be called before [`Self::put`].
-    #[inline]
-    pub fn make_room(&mut self, bytes: usize) {
-        // `put` always stores eight bytes, and up to 63 bits wait.
-        let need = self.at + bytes + 16;
+    /// Bytes in the vector if the stream ended here, without the closing word.
+    pub fn position(&self) -> usize {
+        self.at + (self.count.div_ceil(32) * 4) as usize
+    }
+
+    /// Appends codes of 0 to 64 bits each. The highest bit of a `top` is a code's first one; what
+    /// is below its last one is zero.
+    #[inline(always)]
+    pub fn append(&mut self, tops: &[u64], lengths: &[u64]) {
+        // Eight bytes are stored at once, and up to 63 bits wait.
+        let need = self.at + (tops.len() + 2) * 8;
         if need > self.out.len() {
             self.grow(need);
         }
+        let out = &mut self.out[self.at..];
+        let (mut at, mut pending, mut count) = (0, self.pending, self.count);
+        for (&top, &length) in tops.iter().zip(lengths) {
+            let joined = pending | top >> (count & 63);
+            if let Some(to) = out.get_mut(at..at + 8) {
+                to.copy_from_slice(&joined.rotate_left(32).to_le_bytes());
+            }
+            // In two steps: all 64 bits go if none was pending.
+            let over = top << 1 << (!count & 63);
+            let total = count + length;
+            pending = if total >= 64 { over } else { joined };
+            at += ((total >> 6) << 3) as usize;
+            count = total & 63;
+        }
+        self.at += at;
+        self.pending = pending;
+        self.count = count;
     }
 
     #[cold]
+    #[inline(never)]
     fn grow(&mut self, need: usize) {
-        // In steps: growing by little zeroes little, but costs a call.
-        self.out.resize(need + 4096, 0);
+        // In large steps: each one is a call, and may move what is there.
+        self.out.resize(need + (64 << 10).max(need / 4), 0);
     }
 
-    /// Bytes in the vector if the stream ended here, without the closing word.
-    pub fn position(&self) -> usize {
-        self.at + self.count.div_ceil(32) as usize * 4
-    }
-
-    /// Appends the low `length` bits of `bits`, 1..=63; the bits above them must be zero.
+    /// Pads the last word and appends the closing one; the length of all.
     #[inline(always)]
-    pub fn put(&mut self, bits: u64, length: u32) {
-        debug_assert!((1..64).contains(&length) && bits >> length == 0);
-        let top = bits << (64 - length);
-        let joined = self.pending | top >> self.count;
-        self.out[self.at..self.at + 8].copy_from_slice(&joined.rotate_left(32).to_le_bytes());
-        let total = self.count + length;
-        // If it was full, then `count` was at least 1 and the shift is in range.
-        let over = top.wrapping_shl(64 - self.count);
-        let full = total >= 64;
-        self.pending = if full { over } else { joined };
-        self.at += usize::from(full) * 8;
-        self.count = total & 63;
-    }
-
-    /// Pads the last word and appends the closing one.
-    pub fn finish(mut self) {
-        self.make_room(16);
+    pub fn finish(mut self) -> usize {
+        self.append(&[], &[]);
         let end = self.position();
         self.out[self.at..self.at + 8].copy_from_slice(&self.pending.rotate_left(32).to_le_bytes());
         self.out[end..end + 4].fill(0);
         self.out.truncate(end + 4);
+        end + 4
     }
 }
 
@@ -129,8 +134,7 @@ mod tests {
         let mut bytes = vec![7];
         let mut writer = BitWriter::new(&mut bytes);
         for &(bits, length) in &pieces {
-            writer.make_room(8);
-            writer.put(bits & ((1 << length) - 1), length);
+            writer.append(&[bits << (64 - length)], &[length.into()]);
         }
         writer.finish();
         assert_eq!(bytes[0], 7);
@@ -151,8 +155,7 @@ mod tests {
             let mut bytes = Vec::new();
             let mut writer = BitWriter::new(&mut bytes);
             for _ in 0..bits {
-                writer.make_room(1);
-                writer.put(1, 1);
+                writer.append(&[1 << 63], &[1]);
             }
             writer.finish();
             assert_eq!(bytes.len(), 4 * (bits.div_ceil(32) as usize + 1));

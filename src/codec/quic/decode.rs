@@ -6,7 +6,7 @@
 
 use super::bits::BitReader;
 use super::family::{Family, family};
-use super::model::{Model, Pace, RunState};
+use super::model::{OldModel as Model, Pace, RunState};
 use super::{
     HEADER, Header, MAGIC, MAX_PIXELS, Pixel, PixelType, QuicError, VERSION, channels, lane,
 };

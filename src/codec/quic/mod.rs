@@ -11,11 +11,14 @@
 mod bits;
 mod decode;
 mod encode;
+mod entries;
 mod family;
 mod model;
 
 pub use decode::{DecodedImage, decode, peek};
-pub use encode::{EncodeError, Scratch, encode};
+pub use encode::{EncodeError, Scratch, encode, encode_at};
+pub(in crate::codec) use entries::Entries;
+pub(in crate::codec) use family::Family;
 
 /// What pixels a stream has (the type word of its header).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,120 @@
+//! The inner loops of the codecs, once for every kind of processor.
+//!
+//! Which ones run is decided once per process: by what the processor can do, or by less if the
+//! variable `SPICE_CPU` says so. Each has a scalar twin, which is what the others are tested
+//! against and what runs where nothing else is known.
+//!
+//! A codec's own walk over a picture is ordinary code that is generic over [`Kernel`] and marked
+//! `inline(always)`. [`run`] calls it from a function for which the compiler may use the
+//! processor's instructions, so that the walk profits too, and small kernels cost no call.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod scalar;
+
+use std::sync::OnceLock;
+
+pub use scalar::Scalar;
+
+use super::quic::{Entries, Family};
+
+/// What the inner loops may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What the compiler makes of plain loops for the least processor of this architecture: on
+    /// x86-64 that includes SSE2, on aarch64 NEON.
+    Scalar,
+    /// 256-bit vectors and the bit manipulation that came with them.
+    Avx2,
+}
+
+/// The level that this process uses.
+#[must_use]
+pub fn level() -> Level {
+    static CHOSEN: OnceLock<Level> = OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        let wish = std::env::var("SPICE_CPU").ok();
+        best().min(wish.as_deref().and_then(named).unwrap_or(Level::Avx2))
+    })
+}
+
+/// The level with this name; one that is not known is no wish.
+fn named(name: &str) -> Option<Level> {
+    match name {
+        // Plain loops are compiled for SSE2 anyway.
+        "scalar" | "sse2" => Some(Level::Scalar),
+        // There is no kernel of its own for AVX-512.
+        "avx2" | "avx512" => Some(Level::Avx2),
+        _ => None,
+    }
+}
+
+/// The highest level of this processor.
+#[must_use]
+pub fn best() -> Level {
+    #[cfg(target_arch = "x86_64")]
+    if avx2::Avx2::detect().is_some() {
+        return Level::Avx2;
+    }
+    Level::Scalar
+}
+
+/// What can be done with any kernel.
+pub trait Work {
+    /// What comes out.
+    type Output;
+
+    /// Does it. To be marked `inline(always)`, with everything it calls often.
+    fn with<K: Kernel>(self, kernel: K) -> Self::Output;
+}
+
+/// Does `work` with the kernels of a level, or of the scalar one if the processor lacks them.
+pub fn run<W: Work>(level: Level, work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    if level >= Level::Avx2
+        && let Some(kernel) = avx2::Avx2::detect()
+    {
+        return kernel.run(work);
+    }
+    let _ = level;
+    work.with(Scalar)
+}
+
+/// Columns that a row buffer has before its first one.
+pub const LEAD: usize = 8;
+
+/// Elements of a row buffer for `width` columns: whole words of marks, what is before the first
+/// column, and what wide loads touch behind the last one.
+#[must_use]
+pub fn padded(width: usize) -> usize {
+    LEAD + width.next_multiple_of(64) + 8
+}
+
+/// Inner loops. All results are the same for all implementations.
+pub trait Kernel: Copy {
+    /// Writes the codes of `count` pixels, 1 to 64, to `entries`, which has room for two per
+    /// pixel and [`Entries::SPARE`] more.
+    ///
+    /// `symbols[0]` is before the first of them, but `context` stands for it. Eight elements
+    /// follow the last one.
+    fn code(
+        self,
+        family: &Family,
+        parameters: &[u8; 32],
+        context: [u8; 4],
+        symbols: &[[u8; 4]],
+        count: usize,
+        entries: &mut Entries,
+    );
+
+    /// Bit i of `words`: `pixels[LEAD + i]` equals the one before. `pixels` is as long as
+    /// [`padded`] says for the words' bits.
+    fn mark_equal(self, pixels: &[[u8; 4]], words: &mut [u64]);
+
+    /// Where a bit of `keep` is 0, takes the element of `new` over to `old`. Both are as long as
+    /// [`padded`] says for the words' bits.
+    fn settle(self, new: &[[u8; 4]], old: &mut [[u8; 4]], keep: &[u64]);
+
+    /// Adds, and finds the least of the first `N` sums and where it stands first.
+    fn cheapest<const N: usize>(self, costs: &mut [u16; 8], lengths: &[u16; 8]) -> (u16, u8);
+}
