@@ -1,5 +1,7 @@
 //! Bits in words of 32: the first bit is a word's highest one, words are stored little-endian.
 
+use std::hint::select_unpredictable;
+
 /// Writes behind what a vector already has.
 pub struct BitWriter<'a> {
     /// Longer than what was written: bytes behind `at` are zeros or will be overwritten.
@@ -20,7 +22,7 @@ impl<'a> BitWriter<'a> {
 
     /// Bytes in the vector if the stream ended here, without the closing word.
     pub fn position(&self) -> usize {
-        self.at + (self.count.div_ceil(32) * 4) as usize
+        self.at + usize::from(self.count > 0) * 4 + usize::from(self.count > 32) * 4
     }
 
     /// Appends codes of 0 to 64 bits each. The highest bit of a `top` is a code's first one; what
@@ -32,23 +34,23 @@ impl<'a> BitWriter<'a> {
         if need > self.out.len() {
             self.grow(need);
         }
-        let out = &mut self.out[self.at..];
-        let (mut at, mut pending, mut count) = (0, self.pending, self.count);
+        let out = self.out[self.at..].as_chunks_mut::<8>().0;
+        let (mut at, mut pending, mut bits) = (0, self.pending, self.count);
         for (&top, &length) in tops.iter().zip(lengths) {
-            let joined = pending | top >> (count & 63);
-            if let Some(to) = out.get_mut(at..at + 8) {
-                to.copy_from_slice(&joined.rotate_left(32).to_le_bytes());
-            }
+            let joined = pending | top >> (bits & 63);
+            // It is long enough, but so the compiler need not know it.
+            let Some(to) = out.get_mut(at) else { break };
+            *to = joined.rotate_left(32).to_le_bytes();
             // In two steps: all 64 bits go if none was pending.
-            let over = top << 1 << (!count & 63);
-            let total = count + length;
-            pending = if total >= 64 { over } else { joined };
-            at += ((total >> 6) << 3) as usize;
-            count = total & 63;
+            let over = top << 1 << (!bits & 63);
+            bits += length;
+            let next = usize::try_from(bits >> 6).unwrap_or(usize::MAX);
+            pending = select_unpredictable(next != at, over, joined);
+            at = next;
         }
-        self.at += at;
+        self.at += at * 8;
         self.pending = pending;
-        self.count = count;
+        self.count = bits & 63;
     }
 
     #[cold]
@@ -93,9 +95,9 @@ impl<'a> BitReader<'a> {
         beyond > u64::from(self.count)
     }
 
-    /// The next bits, at least 32 of them, highest first.
+    /// The next bits, highest first, and how many of them count: at least 32.
     #[inline(always)]
-    pub fn peek(&mut self) -> u64 {
+    pub fn peek(&mut self) -> (u64, u32) {
         // Without a branch: whether a word is due is as random as the data.
         let due = self.count < 32;
         let word = self.words.get(self.next).map_or(0, |word| u32::from_le_bytes(*word));
@@ -103,10 +105,10 @@ impl<'a> BitReader<'a> {
         self.window |= fetched & u64::from(due).wrapping_neg();
         self.next += usize::from(due);
         self.count += u32::from(due) * 32;
-        self.window
+        (self.window, self.count)
     }
 
-    /// Passes `length` bits that [`Self::peek`] showed: at most 32.
+    /// Passes `length` bits that [`Self::peek`] showed: fewer than 64.
     #[inline(always)]
     pub fn skip(&mut self, length: u32) {
         self.window <<= length;
@@ -116,7 +118,7 @@ impl<'a> BitReader<'a> {
     /// The next `length` bits, at most 31.
     #[inline]
     pub fn take(&mut self, length: u32) -> u32 {
-        let bits = (self.peek() >> 33 >> (31 - length)) & 0xffff_ffff;
+        let bits = (self.peek().0 >> 33 >> (31 - length)) & 0xffff_ffff;
         self.skip(length);
         bits as u32
     }

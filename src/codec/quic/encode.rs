@@ -149,14 +149,20 @@ impl Encode<'_> {
         let Scratch { colors, entries, .. } = self.scratch;
         let mut bits = BitWriter::new(out);
         let mut plane = Plane::<K, CHANNELS, BITS>::new(k, colors, picture.width() as usize);
-        for (y, row) in picture.from_top().enumerate() {
+        let mut rows = picture.from_top().peekable();
+        let mut first = true;
+        while let Some(row) = rows.next() {
             load(row, plane.next_row());
-            plane.row(y == 0, entries, &mut bits);
+            // It is to be there when this row is done.
+            for line in rows.peek().into_iter().flat_map(|row| row.chunks(64)) {
+                k.prefetch(&line[0]);
+            }
+            plane.row(first, entries, &mut bits);
             entries.drain(&mut bits);
             if bits.position() > end {
-                entries.clear();
                 return Err(Full);
             }
+            first = false;
         }
         finish(bits, end)
     }
@@ -270,15 +276,12 @@ impl<'s, K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<'s, K, CHANN
         }
         let mut in_run = false;
         let mut start = 0;
-        let mut any_run = false;
         while start < self.width {
             let end = self.pace.segment_end(start, self.width);
             in_run = self.segment(first, start, end, in_run, entries, bits);
-            any_run |= in_run;
             self.pace.end_segment(end - start);
             start = end;
         }
-        let _ = any_run;
         self.lines.settle(self.k);
     }
 
@@ -297,34 +300,38 @@ impl<'s, K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<'s, K, CHANN
         let k = self.k;
         let family = family::<BITS>();
         let trigger = self.pace.trigger();
-        let mut i = start;
         if start == 0 {
             self.first_column(first, entries, bits);
+        }
+        let Lines { fresh, old, equal, starts, runs, .. } = &mut *self.lines;
+        let (fresh, old) = (fresh.as_slice(), old.as_slice());
+        let (equal, starts, runs) = (equal.as_slice(), starts.as_slice(), runs.as_mut_slice());
+        let mut i = start;
+        if start == 0 {
             i = 1;
         }
         let mut stop = i + self.pace.wait;
         let mut last_run = 0;
         while i < end {
             // A run that ended here is not begun again.
-            let run = self.lines.next_run(i + usize::from(i == last_run), end);
+            let run = next_run(starts, i + usize::from(i == last_run), end);
             // Literals up to the run, in stretches that end with an update.
             while i < run {
                 let next = run.min(stop + 1);
-                let mut context = self.lines.fresh[LEAD + i - 1];
-                let old = self.lines.old[LEAD + i - 1];
-                context = if in_run { old } else { context };
+                let before = LEAD + i - 1;
+                let mut context = if in_run { old[before] } else { fresh[before] };
                 in_run = false;
                 // At most two entries per pixel, of at most 64.
                 if !entries.has_room(128) {
                     entries.drain(bits);
                 }
-                let symbols = &self.lines.fresh[LEAD + i - 1..];
+                let symbols = &fresh[before..];
                 k.code(family, &self.models.best, context, symbols, next - i, entries);
                 if next == stop + 1 {
                     if stop != i {
-                        context = self.lines.fresh[LEAD + stop - 1];
+                        context = fresh[LEAD + stop - 1];
                     }
-                    self.models.learn(k, context, self.lines.fresh[LEAD + stop], trigger);
+                    self.models.learn(k, context, fresh[LEAD + stop], trigger);
                     stop = next + self.pace.random();
                 }
                 i = next;
@@ -334,12 +341,12 @@ impl<'s, K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<'s, K, CHANN
             }
             last_run = i;
             let wait = stop - i;
-            let length = self.lines.run_length(i, end);
+            let length = run_length(equal, i, end);
             if !entries.has_room(RunState::most_entries(length)) {
                 entries.drain(bits);
             }
             self.run.put(length, entries);
-            self.lines.note_run(i, length);
+            note_run(runs, i, length);
             in_run |= length > 0;
             i += length;
             stop = i + wait;
@@ -382,55 +389,6 @@ impl Lines {
         self.starts[0] &= !7;
     }
 
-    /// The first column in `from..end` before which a run is coded, or `end`.
-    #[inline(always)]
-    fn next_run(&self, from: usize, end: usize) -> usize {
-        let mut word = from / 64;
-        let Some(&here) = self.starts.get(word) else { return end };
-        let mut found = here & u64::MAX << (from % 64);
-        while found == 0 {
-            word += 1;
-            if word * 64 >= end {
-                return end;
-            }
-            found = self.starts[word];
-        }
-        end.min(word * 64 + found.trailing_zeros() as usize)
-    }
-
-    /// Number of columns from `from` on, and before `end`, that equal their left neighbour.
-    #[inline(always)]
-    fn run_length(&self, from: usize, end: usize) -> usize {
-        let mut word = from / 64;
-        let mut unequal = !self.equal[word] & u64::MAX << (from % 64);
-        while unequal == 0 {
-            word += 1;
-            if word * 64 >= end {
-                return end - from;
-            }
-            unequal = !self.equal[word];
-        }
-        end.min(word * 64 + unequal.trailing_zeros() as usize) - from
-    }
-
-    /// Notes the columns of a run.
-    #[inline(always)]
-    fn note_run(&mut self, from: usize, length: usize) {
-        let (word, bit) = (from / 64, from % 64);
-        if bit + length < 64 {
-            self.runs[word] |= ((1 << length) - 1) << bit;
-            return;
-        }
-        self.runs[word] |= u64::MAX << bit;
-        let end = from + length;
-        for word in &mut self.runs[word + 1..end / 64] {
-            *word = u64::MAX;
-        }
-        if end % 64 != 0 {
-            self.runs[end / 64] |= (1 << (end % 64)) - 1;
-        }
-    }
-
     /// At the end of a row: what was literal is remembered.
     #[inline(always)]
     fn settle<K: Kernel>(&mut self, k: K) {
@@ -440,6 +398,55 @@ impl Lines {
             k.settle(&self.fresh, &mut self.old, &self.runs);
             self.runs.fill(0);
         }
+    }
+}
+
+/// The first column in `from..end` before which a run is coded, or `end`.
+#[inline(always)]
+fn next_run(starts: &[u64], from: usize, end: usize) -> usize {
+    let mut word = from / 64;
+    let Some(&here) = starts.get(word) else { return end };
+    let mut found = here & u64::MAX << (from % 64);
+    while found == 0 {
+        word += 1;
+        if word * 64 >= end {
+            return end;
+        }
+        found = starts[word];
+    }
+    end.min(word * 64 + found.trailing_zeros() as usize)
+}
+
+/// Number of columns from `from` on, and before `end`, that equal their left neighbour.
+#[inline(always)]
+fn run_length(equal: &[u64], from: usize, end: usize) -> usize {
+    let mut word = from / 64;
+    let mut unequal = !equal[word] & u64::MAX << (from % 64);
+    while unequal == 0 {
+        word += 1;
+        if word * 64 >= end {
+            return end - from;
+        }
+        unequal = !equal[word];
+    }
+    end.min(word * 64 + unequal.trailing_zeros() as usize) - from
+}
+
+/// Notes the columns of a run.
+#[inline(always)]
+fn note_run(runs: &mut [u64], from: usize, length: usize) {
+    let (word, bit) = (from / 64, from % 64);
+    if bit + length < 64 {
+        runs[word] |= ((1 << length) - 1) << bit;
+        return;
+    }
+    runs[word] |= u64::MAX << bit;
+    let end = from + length;
+    for word in &mut runs[word + 1..end / 64] {
+        *word = u64::MAX;
+    }
+    if !end.is_multiple_of(64) {
+        runs[end / 64] |= (1 << (end % 64)) - 1;
     }
 }
 

@@ -50,7 +50,7 @@ impl Entries {
     /// Appends the low `length` bits of `bits`, 1..=64; the bits above them must be zero.
     #[inline(always)]
     pub fn push(&mut self, bits: u64, length: u32) {
-        self.push_top(bits << (64 - length & 63), length);
+        self.push_top(bits << ((64 - length) & 63), length);
     }
 
     /// Where the next four entries go.
@@ -88,6 +88,13 @@ impl Entries {
             (u64::from(entry & 0xff), u32::from(entry >> 8))
         };
         let ((b, b_length), (g, g_length), (r, r_length)) = (code(0), code(1), code(2));
+        self.three([b, g, r, 0], [b_length, g_length, r_length, 0]);
+    }
+
+    /// Appends the codes of a pixel's bytes and their lengths: at most two entries.
+    #[inline(always)]
+    pub fn three(&mut self, codes: [u64; 4], lengths: [u32; 4]) {
+        let ([b, g, r, _], [b_length, g_length, r_length, _]) = (codes, lengths);
         // R comes first. No code has more than 26 bits.
         let (rg, rg_length) = (r << g_length | g, r_length + g_length);
         if rg_length + b_length <= 64 {

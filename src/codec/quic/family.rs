@@ -127,8 +127,8 @@ impl Shuffles {
             let param = param(bits, l);
             let at = l as usize;
             made.scale[at] = 128 >> l;
-            made.mask[at] = ((1u32 << l) - 1 & 0xff) as u8;
-            made.plain[at] = (l + 1 & 0xff) as u8;
+            made.mask[at] = (((1u32 << l) - 1) & 0xff) as u8;
+            made.plain[at] = ((l + 1) & 0xff) as u8;
             made.first[at] = param.first;
             made.escape[at] = param.zeros + param.suffix[1];
             l += 1;

@@ -131,25 +131,25 @@ static SHORT: [[ShortRun; SHORT_RUNS]; 32] = short_runs();
 
 const fn short_runs() -> [[ShortRun; SHORT_RUNS]; 32] {
     let mut runs = [[ShortRun { top: 0, length: 0, next: 0 }; SHORT_RUNS]; 32];
-    let mut state = 0;
+    let mut state = 0u8;
     while state < 32 {
         let mut run = 0;
         while run < SHORT_RUNS {
             let (mut left, mut at) = (run, state);
             let mut ones = 0;
-            while left >= 1 << RUN_STEPS[at] {
-                left -= 1 << RUN_STEPS[at];
+            while left >= 1 << RUN_STEPS[at as usize] {
+                left -= 1 << RUN_STEPS[at as usize];
                 ones += 1;
                 at = if at < 31 { at + 1 } else { 31 };
             }
             // Ones, a zero, and what is left: no more than 32 bits, since small steps are few.
-            let step = RUN_STEPS[at] as u32;
+            let step = RUN_STEPS[at as usize] as u32;
             let length = ones + 1 + step;
             let bits = ((1u64 << ones) - 1) << (1 + step) | left as u64;
-            runs[state][run] = ShortRun {
+            runs[state as usize][run] = ShortRun {
                 top: (bits << (32 - length) & 0xffff_ffff) as u32,
                 length: (length & 63) as u8,
-                next: (if at > 0 { at - 1 } else { 0 } & 31) as u8,
+                next: at.saturating_sub(1),
             };
             run += 1;
         }
@@ -235,50 +235,3 @@ const RANDOM: [u8; 256] = [
     15, 28, 17, 30, 31, 15, 16, 23, 25, 54, 33, 34, 1, 29, 31, 50,
     53, 21, 49, 15, 47, 9, 0, 58, 37, 45, 30, 13, 9, 45, 63, 21,
 ];
-/// Statistics of one channel: which code each context uses.
-#[derive(Clone)]
-pub(super) struct OldModel<const BITS: usize> {
-    /// Per bucket, the bits that all symbols so far would have cost under each parameter, the
-    /// largest parameter first. At most 26 are added per update and no bucket goes for 900 updates
-    /// without being halved, so they stay below 46 800.
-    costs: [[u16; 8]; 8],
-    /// Per bucket, the parameter in use.
-    best: [u8; 8],
-}
-
-impl<const BITS: usize> OldModel<BITS> {
-    /// The largest parameter.
-    const LARGEST: u8 = if BITS == 8 { 7 } else { 4 };
-
-    pub fn new() -> Self {
-        Self { costs: [[0; 8]; 8], best: [Self::LARGEST; 8] }
-    }
-
-    /// The parameter for a symbol that follows `context`.
-    #[inline(always)]
-    pub fn parameter(&self, family: &Family, context: u8) -> u8 {
-        let bucket = usize::from(family.buckets[usize::from(context)] & 7);
-        self.best[bucket] & 7
-    }
-
-    /// Learns that `symbol` followed `context`.
-    #[inline]
-    pub fn update(&mut self, context: u8, symbol: u8, trigger: u16) {
-        let family = family::<BITS>();
-        let bucket = usize::from(family.buckets[usize::from(context)] & 7);
-        let lengths = &family.lengths[usize::from(symbol)];
-        let costs = &mut self.costs[bucket];
-        let mut least = u32::MAX;
-        for (at, (cost, length)) in (0..).zip(costs.iter_mut().zip(lengths)).take(BITS) {
-            *cost += length;
-            // Of equal costs the first one wins, which is the one of the largest parameter.
-            least = least.min(u32::from(*cost) << 3 | at);
-        }
-        self.best[bucket] = Self::LARGEST - (least & 7) as u8;
-        if least >> 3 > u32::from(trigger) {
-            for cost in costs {
-                *cost >>= 1;
-            }
-        }
-    }
-}

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, LEAD, Work};
+use super::{COLORS, FACTORS, Kernel, LEAD, Work};
 use crate::codec::quic::{Entries, Family};
 
 /// Proof that the processor has AVX2, BMI 1 and 2, LZCNT and POPCNT: made by [`Avx2::detect`] only.
@@ -56,6 +56,30 @@ impl Kernel for Avx2 {
     fn settle(self, new: &[[u8; 4]], old: &mut [[u8; 4]], keep: &[u64]) {
         // SAFETY: `self` proves that the processor has what it needs.
         unsafe { settle(new, old, keep) }
+    }
+
+    #[inline(always)]
+    fn equal_eight(self, a: &[[u8; 4]; 8], b: &[[u8; 4]; 8]) -> u32 {
+        // SAFETY: `self` proves that the processor has what it needs.
+        unsafe { equal_eight(a, b) }
+    }
+
+    #[inline(always)]
+    fn pack(self, pixels: &[[u8; 4]], count: usize, out: &mut [u8]) {
+        // SAFETY: `self` proves that the processor has what it needs.
+        unsafe { pack(pixels, count, out) }
+    }
+
+    #[inline(always)]
+    fn hash_eight(self, pixels: &[[u8; 4]; 11], zeros: u32) -> ([u32; 8], u32) {
+        // SAFETY: `self` proves that the processor has what it needs.
+        unsafe { hash_eight(pixels, zeros) }
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, place: &T) {
+        // SAFETY: fetching ahead has no effect that a program can see, and the place exists.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast()) }
     }
 
     #[inline(always)]
@@ -173,24 +197,34 @@ fn code(
             b,
         );
         let left = count - at;
-        let valid = _mm256_cmpgt_epi32(_mm256_set1_epi32(left.min(8) as i32), lanes);
+        let valid =
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(i32::try_from(left).unwrap_or(i32::MAX)), lanes);
         let (joined, total) = (_mm256_and_si256(joined, valid), _mm256_and_si256(total, valid));
         let long = _mm256_cmpgt_epi32(total, _mm256_set1_epi32(32));
         if _mm256_testz_si256(long, long) != 0 {
             // Pairs of pixels, their highest bit at the top.
-            let odd_length = _mm256_srli_epi64::<32>(total);
+            // Both shifts are below 64, and the second one is 0 for no bits: say it, else the
+            // compiler guards them.
+            let below = _mm256_set1_epi64x(63);
+            let odd_length = _mm256_and_si256(_mm256_srli_epi64::<32>(total), below);
             let value = _mm256_or_si256(
                 _mm256_sllv_epi64(_mm256_and_si256(joined, low_half), odd_length),
                 _mm256_srli_epi64::<32>(joined),
             );
             let lengths = _mm256_add_epi64(_mm256_and_si256(total, low_half), odd_length);
-            let top = _mm256_sllv_epi64(value, _mm256_sub_epi64(_mm256_set1_epi64x(64), lengths));
+            let up = _mm256_sub_epi64(_mm256_setzero_si256(), lengths);
+            let top = _mm256_sllv_epi64(value, _mm256_and_si256(up, below));
             let (to, to_lengths) = entries.next_four();
             store_quad(to, top);
             store_quad(to_lengths, lengths);
             entries.advance(left.min(8).div_ceil(2));
         } else {
-            long_codes(family, parameters, context, &symbols[at..], left.min(8), at > 0, entries);
+            let (mut codes, mut lengths) = ([[0; 4]; 8], [[0; 4]; 8]);
+            store(&mut codes, code);
+            store(&mut lengths, length);
+            for (codes, lengths) in codes.iter().zip(&lengths).take(left) {
+                entries.three(codes.map(u64::from), lengths.map(u32::from));
+            }
         }
         if left <= 8 {
             return;
@@ -199,22 +233,6 @@ fn code(
         contexts = load(before);
         at += 8;
     }
-}
-
-/// Pixels of which one has more than 32 bits.
-#[cold]
-#[inline(never)]
-fn long_codes(
-    family: &Family,
-    parameters: &[u8; 32],
-    context: [u8; 4],
-    symbols: &[[u8; 4]],
-    count: usize,
-    inside: bool,
-    entries: &mut Entries,
-) {
-    let context = if inside { symbols[0] } else { context };
-    super::Scalar.code(family, parameters, context, symbols, count, entries);
 }
 
 #[inline]
@@ -228,7 +246,8 @@ fn mark_equal(pixels: &[[u8; 4]], words: &mut [u64]) {
         for byte in &mut bits {
             let Some((block, behind)) = blocks.next() else { return };
             let equal = _mm256_cmpeq_epi32(load(block), load(behind));
-            *byte = (_mm256_movemask_ps(_mm256_castsi256_ps(equal)) & 0xff) as u8;
+            let equal = _mm256_movemask_ps(_mm256_castsi256_ps(equal)).cast_unsigned();
+            *byte = (equal & 0xff) as u8;
         }
         *word = u64::from_le_bytes(bits);
     }
@@ -266,4 +285,64 @@ fn cheapest(costs: &mut [u16; 8], lengths: &[u16; 8]) -> (u16, u8) {
     // The least in the low half, where it stands first in the next three bits.
     let least = _mm_cvtsi128_si32(_mm_minpos_epu16(sums)).cast_unsigned();
     ((least & 0xffff) as u16, (least >> 16 & 7) as u8)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn equal_eight(a: &[[u8; 4]; 8], b: &[[u8; 4]; 8]) -> u32 {
+    let colors = _mm256_set1_epi32(COLORS.cast_signed());
+    let differ = _mm256_and_si256(_mm256_xor_si256(load(a), load(b)), colors);
+    let equal = _mm256_cmpeq_epi32(differ, _mm256_setzero_si256());
+    _mm256_movemask_ps(_mm256_castsi256_ps(equal)).cast_unsigned()
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pack(pixels: &[[u8; 4]], count: usize, out: &mut [u8]) {
+    let squeeze = _mm256_setr_epi8(
+        0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13,
+        14, -1, -1, -1, -1,
+    );
+    let join = _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 7);
+    let mut at = 0;
+    while at < count {
+        let Some(block) = pixels[at..].first_chunk() else { break };
+        let Some(to) = out.get_mut(at * 3..).and_then(|out| out.first_chunk_mut()) else { return };
+        let three = _mm256_shuffle_epi8(load(block), squeeze);
+        store(as_pixels(to), _mm256_permutevar8x32_epi32(three, join));
+        at += 8;
+    }
+    if at < count
+        && let Some(out) = out.get_mut(at * 3..)
+    {
+        super::Scalar.pack(&pixels[at..], count - at, out);
+    }
+}
+
+#[inline]
+fn as_pixels(bytes: &mut [u8; 32]) -> &mut [[u8; 4]; 8] {
+    match bytes.as_chunks_mut::<4>().0.first_chunk_mut() {
+        Some(pixels) => pixels,
+        None => unreachable!("32 bytes are eight times four"),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn hash_eight(pixels: &[[u8; 4]; 11], zeros: u32) -> ([u32; 8], u32) {
+    let colors = _mm256_set1_epi32(COLORS.cast_signed());
+    let mut sum = _mm256_setzero_si256();
+    for (at, factor) in FACTORS.iter().enumerate() {
+        let Some(eight) = pixels[at..].first_chunk::<8>() else { break };
+        let factor = _mm256_set1_epi32(factor.cast_signed());
+        let product = _mm256_mullo_epi32(_mm256_and_si256(load(eight), colors), factor);
+        sum = _mm256_add_epi32(sum, product);
+    }
+    let sum = _mm256_xor_si256(sum, _mm256_srli_epi32::<15>(sum));
+    let low = _mm256_and_si256(sum, _mm256_set1_epi32(zeros.cast_signed()));
+    let anchors = _mm256_cmpeq_epi32(low, _mm256_setzero_si256());
+    let mut hashes = [[0; 4]; 8];
+    store(&mut hashes, sum);
+    let anchors = _mm256_movemask_ps(_mm256_castsi256_ps(anchors)).cast_unsigned();
+    (hashes.map(u32::from_le_bytes), anchors)
 }

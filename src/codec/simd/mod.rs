@@ -7,6 +7,10 @@
 //! A codec's own walk over a picture is ordinary code that is generic over [`Kernel`] and marked
 //! `inline(always)`. [`run`] calls it from a function for which the compiler may use the
 //! processor's instructions, so that the walk profits too, and small kernels cost no call.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "instructions that not every processor has, vectors in memory")
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -115,6 +119,51 @@ pub trait Kernel: Copy {
     /// [`padded`] says for the words' bits.
     fn settle(self, new: &[[u8; 4]], old: &mut [[u8; 4]], keep: &[u64]);
 
+    /// Bit i: the colours of `a[i]` and `b[i]` are equal; fourth bytes do not count.
+    fn equal_eight(self, a: &[[u8; 4]; 8], b: &[[u8; 4]; 8]) -> u32;
+
+    /// Writes the first three bytes of `count` pixels; `out` is at least 32 bytes longer than what
+    /// they need, and has any content there afterwards.
+    fn pack(self, pixels: &[[u8; 4]], count: usize, out: &mut [u8]);
+
+    /// For every i below 8, a hash of the colours of the four pixels from `pixels[i]` on, and as
+    /// bit i, whether all bits of `zeros` are 0 in it.
+    fn hash_eight(self, pixels: &[[u8; 4]; 11], zeros: u32) -> ([u32; 8], u32);
+
+    /// Fetches what will be needed soon.
+    fn prefetch<T>(self, place: &T);
+
     /// Adds, and finds the least of the first `N` sums and where it stands first.
     fn cheapest<const N: usize>(self, costs: &mut [u16; 8], lengths: &[u16; 8]) -> (u16, u8);
+
+    /// How many pixels have equal colours, from the beginning on; no more than `later` has.
+    #[inline(always)]
+    fn common(self, earlier: &[[u8; 4]], later: &[[u8; 4]]) -> usize {
+        let mut same = 0;
+        for (a, b) in earlier.as_chunks::<8>().0.iter().zip(later.as_chunks::<8>().0) {
+            let equal = self.equal_eight(a, b);
+            if equal != 0xff {
+                return same + equal.trailing_ones() as usize;
+            }
+            same += 8;
+        }
+        let rest = earlier[same..].iter().zip(&later[same..]);
+        same + rest
+            .take_while(|(a, b)| (u32::from_le_bytes(**a) ^ u32::from_le_bytes(**b)) & COLORS == 0)
+            .count()
+    }
+
+    /// How many pixels have equal colours, from the end on.
+    #[inline(always)]
+    fn common_backward(self, earlier: &[[u8; 4]], later: &[[u8; 4]]) -> usize {
+        let pairs = earlier.iter().rev().zip(later.iter().rev());
+        pairs
+            .take_while(|(a, b)| (u32::from_le_bytes(**a) ^ u32::from_le_bytes(**b)) & COLORS == 0)
+            .count()
+    }
 }
+
+/// Factors of the hash of four pixels.
+const FACTORS: [u32; 4] = [0x9e37_79b1, 0x85eb_ca77, 0xc2b2_ae3d, 0x27d4_eb2f];
+/// Colours of a pixel that was read as a little-endian number.
+const COLORS: u32 = 0x00ff_ffff;

@@ -1,6 +1,6 @@
 //! Plain loops.
 
-use super::{Kernel, LEAD};
+use super::{COLORS, FACTORS, Kernel, LEAD};
 use crate::codec::quic::{Entries, Family};
 
 /// No instructions but the architecture's common ones.
@@ -53,6 +53,38 @@ impl Kernel for Scalar {
             }
         }
     }
+
+    #[inline(always)]
+    fn equal_eight(self, a: &[[u8; 4]; 8], b: &[[u8; 4]; 8]) -> u32 {
+        let mut equal = 0;
+        for (at, (a, b)) in a.iter().zip(b).enumerate() {
+            let differ = (u32::from_le_bytes(*a) ^ u32::from_le_bytes(*b)) & COLORS;
+            equal |= u32::from(differ == 0) << at;
+        }
+        equal
+    }
+
+    #[inline(always)]
+    fn pack(self, pixels: &[[u8; 4]], count: usize, out: &mut [u8]) {
+        for (to, [b, g, r, _]) in out.as_chunks_mut().0.iter_mut().zip(&pixels[..count]) {
+            *to = [*b, *g, *r];
+        }
+    }
+
+    #[inline(always)]
+    fn hash_eight(self, pixels: &[[u8; 4]; 11], zeros: u32) -> ([u32; 8], u32) {
+        let colors = pixels.map(|pixel| u32::from_le_bytes(pixel) & COLORS);
+        let hashes: [u32; 8] = std::array::from_fn(|at| {
+            let four = colors[at..at + 4].iter().zip(FACTORS);
+            let sum = four.fold(0u32, |sum, (color, by)| sum.wrapping_add(color.wrapping_mul(by)));
+            sum ^ sum >> 15
+        });
+        let anchors = (0..).zip(hashes).map(|(at, hash)| u32::from(hash & zeros == 0) << at);
+        (hashes, anchors.sum())
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, _: &T) {}
 
     #[inline(always)]
     fn cheapest<const N: usize>(self, costs: &mut [u16; 8], lengths: &[u16; 8]) -> (u16, u8) {
