@@ -5,6 +5,7 @@
 //! caller sets, and never touch memory beside their input and output.
 //! Encoders take a caller's scratch memory along, so that a stream of small images costs no
 //! allocation.
+#![deny(unsafe_code)]
 
 pub mod lz;
 pub mod quic;
