@@ -7,6 +7,7 @@
 //! allocation.
 #![deny(unsafe_code)]
 
+pub mod glz;
 pub mod lz;
 pub mod quic;
 mod rows;
