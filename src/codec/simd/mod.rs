@@ -167,3 +167,67 @@ pub trait Kernel: Copy {
 const FACTORS: [u32; 4] = [0x9e37_79b1, 0x85eb_ca77, 0xc2b2_ae3d, 0x27d4_eb2f];
 /// Colours of a pixel that was read as a little-endian number.
 const COLORS: u32 = 0x00ff_ffff;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_wish_for_less() {
+        assert_eq!(named("scalar"), Some(Level::Scalar));
+        assert_eq!(named("sse2"), Some(Level::Scalar));
+        assert_eq!(named("avx2"), Some(Level::Avx2));
+        assert_eq!(named("avx512"), Some(Level::Avx2));
+        assert_eq!(named("fastest"), None);
+        assert!(level() <= best());
+    }
+
+    /// Rows, stretches and blocks of all lengths: the best kernels do what the scalar ones do.
+    #[test]
+    fn kernels_do_what_their_twins_do() {
+        struct Results;
+        impl Work for Results {
+            type Output = Vec<u64>;
+
+            #[inline(always)]
+            fn with<K: Kernel>(self, k: K) -> Vec<u64> {
+                let mut state = 1u32;
+                let mut random = || {
+                    state = state.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
+                    state >> 16
+                };
+                let mut results = Vec::new();
+                for count in 1..=64usize {
+                    // Few values, so that many are equal.
+                    let mut row = || -> Vec<[u8; 4]> {
+                        let pixel = |n: u32| (n % 5 * 0x0021_0403 & COLORS).to_le_bytes();
+                        (0..padded(count)).map(|_| pixel(random())).collect()
+                    };
+                    let (pixels, mut old) = (row(), row());
+                    let mut words = [0];
+                    k.mark_equal(&pixels, &mut words);
+                    results.extend(words);
+                    k.settle(&pixels, &mut old, &words);
+                    results.extend(old.iter().map(|pixel| u64::from(u32::from_le_bytes(*pixel))));
+                    let (a, b) = (&pixels[..8], &old[..8]);
+                    if let (Some(a), Some(b)) = (a.first_chunk(), b.first_chunk()) {
+                        results.push(k.equal_eight(a, b).into());
+                    }
+                    if let Some(block) = pixels.first_chunk() {
+                        let (hashes, anchors) = k.hash_eight(block, 3);
+                        results.extend(hashes.map(u64::from));
+                        results.push(anchors.into());
+                    }
+                    let mut out = vec![0; count * 3 + 32];
+                    k.pack(&pixels, count, &mut out);
+                    results.extend(out[..count * 3].iter().map(|byte| u64::from(*byte)));
+                    let (mut costs, lengths) = ([7, 3, 9, 2, 8, 2, 5, 6], [1, 2, 3, 4, 5, 4, 2, 1]);
+                    let (least, at) = k.cheapest::<8>(&mut costs, &lengths);
+                    results.extend([u64::from(least), at.into()]);
+                }
+                results
+            }
+        }
+        assert_eq!(run(Level::Scalar, Results), run(best(), Results));
+    }
+}
