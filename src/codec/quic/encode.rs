@@ -149,20 +149,13 @@ impl Encode<'_> {
         let Scratch { colors, entries, .. } = self.scratch;
         let mut bits = BitWriter::new(out);
         let mut plane = Plane::<K, CHANNELS, BITS>::new(k, colors, picture.width() as usize);
-        let mut rows = picture.from_top().peekable();
-        let mut first = true;
-        while let Some(row) = rows.next() {
+        for (y, row) in picture.from_top().enumerate() {
             load(row, plane.next_row());
-            // It is to be there when this row is done.
-            for line in rows.peek().into_iter().flat_map(|row| row.chunks(64)) {
-                k.prefetch(&line[0]);
-            }
-            plane.row(first, entries, &mut bits);
+            plane.row(y == 0, entries, &mut bits);
             entries.drain(&mut bits);
             if bits.position() > end {
                 return Err(Full);
             }
-            first = false;
         }
         finish(bits, end)
     }
