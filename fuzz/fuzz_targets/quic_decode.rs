@@ -3,14 +3,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use spice_server::codec::quic::{Scratch, decode, encode, peek};
+use spice_server::codec::quic::{Scratch, decode, decode_at, encode, peek};
+use spice_server::codec::simd::Level;
 use spice_server::codec::{Limits, Rows};
 
 /// Small, so that runs are many.
 const LIMITS: Limits = Limits { pixels: 1 << 16 };
 
 fuzz_target!(|stream: &[u8]| {
-    let Ok(image) = decode(stream, &LIMITS) else { return };
+    let decoded = decode(stream, &LIMITS);
+    assert!(decode_at(Level::Scalar, stream, &LIMITS) == decoded);
+    let Ok(image) = decoded else { return };
     let header = peek(stream).unwrap();
     assert_eq!((image.format, image.width, image.height), (header.pixels, header.width, header.height));
     let size = image.format.bytes();

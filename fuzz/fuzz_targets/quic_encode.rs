@@ -1,11 +1,15 @@
-//! Any picture: its QUIC stream decodes to its pixels, however its rows lie in memory.
+//! Any picture: its QUIC stream decodes to its pixels, however its rows lie in memory, and all
+//! kernels write the same one.
 //!
 //! Input: pixel type and orientation, width (two bytes), padding of rows, a byte of shape, then
 //! what the pixels are made of: pieces of two bytes, a count and a value, so that runs are common.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use spice_server::codec::quic::{EncodeError, PixelType, Scratch, decode, encode};
+use spice_server::codec::quic::{
+    EncodeError, PixelType, Scratch, decode, decode_at, encode, encode_at,
+};
+use spice_server::codec::simd::Level;
 use spice_server::codec::{Limits, Rows};
 
 fuzz_target!(|input: &[u8]| {
@@ -37,7 +41,12 @@ fuzz_target!(|input: &[u8]| {
     let (mut scratch, mut stream) = (Scratch::default(), vec![1, 2, 3]);
     encode(&rows, format, usize::MAX, &mut scratch, &mut stream).unwrap();
 
+    let mut scalar = Vec::new();
+    encode_at(Level::Scalar, &rows, format, usize::MAX, &mut scratch, &mut scalar).unwrap();
+    assert!(scalar == stream[3..]);
+
     let image = decode(&stream[3..], &Limits::default()).unwrap();
+    assert_eq!(decode_at(Level::Scalar, &scalar, &Limits::default()).as_ref(), Ok(&image));
     assert_eq!((image.format, image.width, image.height), (format, w, h));
     let (step, mask) = match format {
         PixelType::Rgb16 => (2, 0x7f),

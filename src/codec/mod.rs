@@ -5,12 +5,14 @@
 //! caller sets, and never touch memory beside their input and output.
 //! Encoders take a caller's scratch memory along, so that a stream of small images costs no
 //! allocation.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod glz;
 pub mod lz;
 pub mod lz4;
 pub mod quic;
 mod rows;
+pub mod simd;
 
 pub use rows::{Rows, RowsError};
 

@@ -112,6 +112,16 @@ impl<'a> Rows<'a> {
         (0..self.height).map(move |y| rows.row(y))
     }
 
+    /// All rows, if none is padded.
+    #[must_use]
+    pub fn tight(&self) -> Option<&'a [u8]> {
+        if self.stride == self.row_bytes {
+            Some(&self.data[..self.stride * self.height as usize])
+        } else {
+            None
+        }
+    }
+
     fn row(&self, y: u32) -> &'a [u8] {
         // Below the height, for which `new` checked that this is no overflow.
         let start = y as usize * self.stride;

@@ -1,6 +1,9 @@
 //! LZ: every vector decodes to its pixels, and what is written decodes to the same ones.
 
-use spice_server::codec::lz::{EncodeError, LzError, PixelType, Scratch, decode, encode, peek};
+use spice_server::codec::lz::{
+    EncodeError, LzError, PixelType, Scratch, decode, encode, encode_at, peek,
+};
+use spice_server::codec::simd::{Level, best};
 use spice_server::codec::{Limits, Rows};
 
 use crate::index::{Vector, outside_vectors, vectors};
@@ -80,13 +83,9 @@ fn what_is_written_is_read_again_and_not_larger_than_the_reference_s() {
         assert_eq!(image.header, peek(&vector.file("enc")).unwrap());
         assert!(image.pixels == kept_of(&rows, format), "{}", vector.text("name"));
         let size = stream.len() - 1;
-        if size as u64 * 100 > u64::from(vector.number("enc_bytes")) * 101 + 800 {
-            println!(
-                "{} {format:?}: {size}, reference {}",
-                vector.text("name"),
-                vector.number("enc_bytes")
-            );
-        }
+        // A few bytes are a large part of a small stream.
+        let most = vector.number("enc_bytes") as usize * 101 / 100 + 8;
+        assert!(size <= most, "{} {format:?}: {size}, at most {most}", vector.text("name"));
         ours += size;
         theirs += vector.number("enc_bytes") as usize;
 
@@ -179,7 +178,10 @@ fn pictures_of_any_shape_come_back() {
             let (w, h) = (u32::try_from(width).unwrap(), u32::try_from(height).unwrap());
             let rows = Rows::new(&data, w, h, format.bits(), stride, seed % 3 != 0).unwrap();
             let mut stream = Vec::new();
-            encode(&rows, format, usize::MAX, &mut scratch, &mut stream).unwrap();
+            encode_at(best(), &rows, format, usize::MAX, &mut scratch, &mut stream).unwrap();
+            let mut scalar = Vec::new();
+            encode_at(Level::Scalar, &rows, format, usize::MAX, &mut scratch, &mut scalar).unwrap();
+            assert!(scalar == stream, "{format:?} {width}x{height}");
             let image = decode(&stream, &Limits::default()).unwrap();
             assert_eq!((image.header.width, image.header.height), (w, h));
             assert!(image.pixels == kept_of(&rows, format), "{format:?} {width}x{height}");

@@ -36,3 +36,16 @@ pub fn picture(seed: u32, width: usize, height: usize, stride: usize, bytes: usi
     }
     data
 }
+
+/// Bytes from a simple generator.
+pub fn noise(seed: u32, size: usize) -> Vec<u8> {
+    let mut state = u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut data = vec![0; size];
+    data.fill_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[5]
+    });
+    data
+}

@@ -1,6 +1,9 @@
 //! QUIC: every vector decodes to its pixels and is written byte for byte.
 
-use spice_server::codec::quic::{EncodeError, PixelType, QuicError, Scratch, decode, encode, peek};
+use spice_server::codec::quic::{
+    EncodeError, PixelType, QuicError, Scratch, decode, decode_at, encode, encode_at, peek,
+};
+use spice_server::codec::simd::{Level, best};
 use spice_server::codec::{Limits, Rows};
 
 use crate::index::{Vector, vectors};
@@ -129,8 +132,12 @@ fn pictures_of_any_shape_come_back() {
             let (w, h) = (u32::try_from(width).unwrap(), u32::try_from(height).unwrap());
             let rows = Rows::new(&data, w, h, bits(format), stride, seed % 3 != 0).unwrap();
             let mut stream = Vec::new();
-            encode(&rows, format, usize::MAX, &mut scratch, &mut stream).unwrap();
-            let image = decode(&stream, &Limits::default()).unwrap();
+            encode_at(best(), &rows, format, usize::MAX, &mut scratch, &mut stream).unwrap();
+            let mut scalar = Vec::new();
+            encode_at(Level::Scalar, &rows, format, usize::MAX, &mut scratch, &mut scalar).unwrap();
+            assert!(scalar == stream, "{format:?} {width}x{height}");
+            let image = decode_at(best(), &stream, &Limits::default()).unwrap();
+            assert_eq!(decode_at(Level::Scalar, &stream, &Limits::default()).as_ref(), Ok(&image));
             assert_eq!((image.format, image.width, image.height), (format, w, h));
             assert!(image.pixels == kept(&rows, format), "{format:?} {width}x{height}");
         }

@@ -5,11 +5,15 @@
 //! Rows are coded as they lie in memory; the header says which of them is the top one.
 #![forbid(unsafe_code)]
 
+pub(in crate::codec) mod bytes;
+pub(in crate::codec) mod colors;
 mod decode;
 mod encode;
+pub(in crate::codec) mod places;
+pub(in crate::codec) mod sink;
 
 pub use decode::{DecodedImage, decode, peek};
-pub use encode::{EncodeError, Scratch, encode};
+pub use encode::{EncodeError, Scratch, encode, encode_at};
 
 /// What a stream codes (the type word of its header).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

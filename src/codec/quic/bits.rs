@@ -1,7 +1,9 @@
 //! Bits in words of 32: the first bit is a word's highest one, words are stored little-endian.
 
+use std::hint::select_unpredictable;
+
 /// Writes behind what a vector already has.
-pub(super) struct BitWriter<'a> {
+pub struct BitWriter<'a> {
     /// Longer than what was written: bytes behind `at` are zeros or will be overwritten.
     out: &'a mut Vec<u8>,
     /// Where the next 64 bits go.
@@ -9,7 +11,7 @@ pub(super) struct BitWriter<'a> {
     /// Bits that were not stored yet, highest first; the rest is zero.
     pending: u64,
     /// Number of pending bits, 0..=63.
-    count: u32,
+    count: u64,
 }
 
 impl<'a> BitWriter<'a> {
@@ -18,50 +20,55 @@ impl<'a> BitWriter<'a> {
         Self { out, at, pending: 0, count: 0 }
     }
 
-    /// Room for `bytes` more than what was written; to be called before [`Self::put`].
-    #[inline]
-    pub fn make_room(&mut self, bytes: usize) {
-        // `put` always stores eight bytes, and up to 63 bits wait.
-        let need = self.at + bytes + 16;
+    /// Bytes in the vector if the stream ended here, without the closing word.
+    pub fn position(&self) -> usize {
+        self.at + usize::from(self.count > 0) * 4 + usize::from(self.count > 32) * 4
+    }
+
+    /// Appends codes of 0 to 64 bits each. The highest bit of a `top` is a code's first one; what
+    /// is below its last one is zero.
+    #[inline(always)]
+    pub fn append(&mut self, tops: &[u64], lengths: &[u64]) {
+        // Eight bytes are stored at once, and up to 63 bits wait.
+        let need = self.at + (tops.len() + 2) * 8;
         if need > self.out.len() {
             self.grow(need);
         }
+        let out = self.out[self.at..].as_chunks_mut::<8>().0;
+        let (mut at, mut pending, mut bits) = (0, self.pending, self.count);
+        for (&top, &length) in tops.iter().zip(lengths) {
+            let joined = pending | top >> (bits & 63);
+            // It is long enough, but so the compiler need not know it.
+            let Some(to) = out.get_mut(at) else { break };
+            *to = joined.rotate_left(32).to_le_bytes();
+            // In two steps: all 64 bits go if none was pending.
+            let over = top << 1 << (!bits & 63);
+            bits += length;
+            let next = usize::try_from(bits >> 6).unwrap_or(usize::MAX);
+            pending = select_unpredictable(next != at, over, joined);
+            at = next;
+        }
+        self.at += at * 8;
+        self.pending = pending;
+        self.count = bits & 63;
     }
 
     #[cold]
+    #[inline(never)]
     fn grow(&mut self, need: usize) {
-        // In steps: growing by little zeroes little, but costs a call.
-        self.out.resize(need + 4096, 0);
+        // In large steps: each one is a call, and may move what is there.
+        self.out.resize(need + (64 << 10).max(need / 4), 0);
     }
 
-    /// Bytes in the vector if the stream ended here, without the closing word.
-    pub fn position(&self) -> usize {
-        self.at + self.count.div_ceil(32) as usize * 4
-    }
-
-    /// Appends the low `length` bits of `bits`, 1..=63; the bits above them must be zero.
+    /// Pads the last word and appends the closing one; the length of all.
     #[inline(always)]
-    pub fn put(&mut self, bits: u64, length: u32) {
-        debug_assert!((1..64).contains(&length) && bits >> length == 0);
-        let top = bits << (64 - length);
-        let joined = self.pending | top >> self.count;
-        self.out[self.at..self.at + 8].copy_from_slice(&joined.rotate_left(32).to_le_bytes());
-        let total = self.count + length;
-        // If it was full, then `count` was at least 1 and the shift is in range.
-        let over = top.wrapping_shl(64 - self.count);
-        let full = total >= 64;
-        self.pending = if full { over } else { joined };
-        self.at += usize::from(full) * 8;
-        self.count = total & 63;
-    }
-
-    /// Pads the last word and appends the closing one.
-    pub fn finish(mut self) {
-        self.make_room(16);
+    pub fn finish(mut self) -> usize {
+        self.append(&[], &[]);
         let end = self.position();
         self.out[self.at..self.at + 8].copy_from_slice(&self.pending.rotate_left(32).to_le_bytes());
         self.out[end..end + 4].fill(0);
         self.out.truncate(end + 4);
+        end + 4
     }
 }
 
@@ -88,9 +95,9 @@ impl<'a> BitReader<'a> {
         beyond > u64::from(self.count)
     }
 
-    /// The next bits, at least 32 of them, highest first.
+    /// The next bits, highest first, and how many of them count: at least 32.
     #[inline(always)]
-    pub fn peek(&mut self) -> u64 {
+    pub fn peek(&mut self) -> (u64, u32) {
         // Without a branch: whether a word is due is as random as the data.
         let due = self.count < 32;
         let word = self.words.get(self.next).map_or(0, |word| u32::from_le_bytes(*word));
@@ -98,10 +105,10 @@ impl<'a> BitReader<'a> {
         self.window |= fetched & u64::from(due).wrapping_neg();
         self.next += usize::from(due);
         self.count += u32::from(due) * 32;
-        self.window
+        (self.window, self.count)
     }
 
-    /// Passes `length` bits that [`Self::peek`] showed: at most 32.
+    /// Passes `length` bits that [`Self::peek`] showed: fewer than 64.
     #[inline(always)]
     pub fn skip(&mut self, length: u32) {
         self.window <<= length;
@@ -111,7 +118,7 @@ impl<'a> BitReader<'a> {
     /// The next `length` bits, at most 31.
     #[inline]
     pub fn take(&mut self, length: u32) -> u32 {
-        let bits = (self.peek() >> 33 >> (31 - length)) & 0xffff_ffff;
+        let bits = (self.peek().0 >> 33 >> (31 - length)) & 0xffff_ffff;
         self.skip(length);
         bits as u32
     }
@@ -129,8 +136,7 @@ mod tests {
         let mut bytes = vec![7];
         let mut writer = BitWriter::new(&mut bytes);
         for &(bits, length) in &pieces {
-            writer.make_room(8);
-            writer.put(bits & ((1 << length) - 1), length);
+            writer.append(&[bits << (64 - length)], &[length.into()]);
         }
         writer.finish();
         assert_eq!(bytes[0], 7);
@@ -151,8 +157,7 @@ mod tests {
             let mut bytes = Vec::new();
             let mut writer = BitWriter::new(&mut bytes);
             for _ in 0..bits {
-                writer.make_room(1);
-                writer.put(1, 1);
+                writer.append(&[1 << 63], &[1]);
             }
             writer.finish();
             assert_eq!(bytes.len(), 4 * (bits.div_ceil(32) as usize + 1));

@@ -4,13 +4,14 @@
 //! pixel of the first row and of the first column has bits of its own. Behind its end a stream
 //! reads as zeros, which is found out row by row.
 
+use std::hint::select_unpredictable;
+
 use super::bits::BitReader;
-use super::family::{Family, family};
-use super::model::{Model, Pace, RunState};
-use super::{
-    HEADER, Header, MAGIC, MAX_PIXELS, Pixel, PixelType, QuicError, VERSION, channels, lane,
-};
+use super::family::family;
+use super::model::{Models, Pace, RunState};
+use super::{HEADER, Header, MAGIC, MAX_PIXELS, PixelType, QuicError, VERSION};
 use crate::codec::Limits;
+use crate::codec::simd::{self, Kernel, Level, Work};
 
 /// A decoded picture, the top row first, without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,14 @@ pub fn peek(stream: &[u8]) -> Result<Header, QuicError> {
 /// # Errors
 /// [`QuicError`]; nothing was decoded then.
 pub fn decode(stream: &[u8], limits: &Limits) -> Result<DecodedImage, QuicError> {
+    decode_at(simd::level(), stream, limits)
+}
+
+/// [`decode`] with the instructions of a level: for tests and benches, the pixels are the same.
+///
+/// # Errors
+/// As those of [`decode`].
+pub fn decode_at(level: Level, stream: &[u8], limits: &Limits) -> Result<DecodedImage, QuicError> {
     let Header { pixels: format, width, height } = peek(stream)?;
     let (columns, rows) = (u64::from(width), u64::from(height));
     if columns * rows > limits.pixels {
@@ -80,99 +89,154 @@ pub fn decode(stream: &[u8], limits: &Limits) -> Result<DecodedImage, QuicError>
     pixels.try_reserve_exact(size).map_err(|_| no_memory)?;
     pixels.resize(size, 0);
 
-    let mut bits = BitReader::new(words);
-    let out = pixels.chunks_exact_mut(stride);
-    match format {
-        PixelType::Gray => {
-            let mut gray = Plane::<1, 8>::new(width_of_row).ok_or(no_memory)?;
-            for (y, out) in (0..).zip(out) {
-                out.copy_from_slice(gray.row(y, &mut bits)?.as_flattened());
-            }
-        }
-        PixelType::Rgb16 => {
-            let mut rgb = Plane::<4, 5>::new(width_of_row).ok_or(no_memory)?;
-            for (y, out) in (0..).zip(out) {
-                for (out, [b, g, r, _]) in
-                    out.as_chunks_mut().0.iter_mut().zip(rgb.row(y, &mut bits)?)
-                {
-                    let pixel = u16::from(*r) << 10 | u16::from(*g) << 5 | u16::from(*b);
-                    *out = pixel.to_le_bytes();
-                }
-            }
-        }
-        PixelType::Rgb24 => {
-            let mut rgb = Plane::<4, 8>::new(width_of_row).ok_or(no_memory)?;
-            for (y, out) in (0..).zip(out) {
-                for (out, [b, g, r, _]) in
-                    out.as_chunks_mut().0.iter_mut().zip(rgb.row(y, &mut bits)?)
-                {
-                    *out = [*b, *g, *r];
-                }
-            }
-        }
-        PixelType::Rgb32 => {
-            let mut rgb = Plane::<4, 8>::new(width_of_row).ok_or(no_memory)?;
-            for (y, out) in (0..).zip(out) {
-                out.copy_from_slice(rgb.row(y, &mut bits)?.as_flattened());
-            }
-        }
-        PixelType::Rgba => {
-            let mut rgb = Plane::<4, 8>::new(width_of_row).ok_or(no_memory)?;
-            let mut alpha = Plane::<1, 8>::new(width_of_row).ok_or(no_memory)?;
-            for (y, out) in (0..).zip(out) {
-                let colors = rgb.row(y, &mut bits)?;
-                let alphas = alpha.row(y, &mut bits)?;
-                for ((out, [b, g, r, _]), [a]) in
-                    out.as_chunks_mut().0.iter_mut().zip(colors).zip(alphas)
-                {
-                    *out = [*b, *g, *r, *a];
-                }
-            }
-        }
-    }
+    let work = Decode { words, format, width: width_of_row, stride, no_memory, out: &mut pixels };
+    simd::run(level, work)?;
     Ok(DecodedImage { format, width, height, stride, pixels })
 }
 
-/// One group of channels that share their pace and their runs.
-struct Plane<const N: usize, const BITS: usize> {
+/// A stream, and where its pixels go.
+struct Decode<'a> {
+    words: &'a [[u8; 4]],
+    format: PixelType,
+    width: usize,
+    stride: usize,
+    no_memory: QuicError,
+    out: &'a mut [u8],
+}
+
+impl Work for Decode<'_> {
+    type Output = Result<(), QuicError>;
+
+    #[inline(always)]
+    fn with<K: Kernel>(self, k: K) -> Result<(), QuicError> {
+        match self.format {
+            PixelType::Gray => self.group::<K, 1, 8, 1>(k, |[gray, ..]| [gray]),
+            PixelType::Rgb16 => self.group::<K, 3, 5, 2>(k, |[b, g, r, _]| {
+                (u16::from(r) << 10 | u16::from(g) << 5 | u16::from(b)).to_le_bytes()
+            }),
+            PixelType::Rgb24 => self.group::<K, 3, 8, 3>(k, |[b, g, r, _]| [b, g, r]),
+            PixelType::Rgb32 => self.group::<K, 3, 8, 4>(k, |pixel| pixel),
+            PixelType::Rgba => self.rgba(k),
+        }
+    }
+}
+
+impl Decode<'_> {
+    #[inline(always)]
+    fn group<K: Kernel, const CHANNELS: usize, const BITS: usize, const BYTES: usize>(
+        self,
+        k: K,
+        store: impl Fn([u8; 4]) -> [u8; BYTES],
+    ) -> Result<(), QuicError> {
+        let mut bits = BitReader::new(self.words);
+        let mut plane = Plane::<K, CHANNELS, BITS>::new(k, self.width).ok_or(self.no_memory)?;
+        for (y, out) in (0..).zip(self.out.chunks_exact_mut(self.stride)) {
+            let row = plane.row(y, &mut bits)?;
+            for (out, pixel) in out.as_chunks_mut().0.iter_mut().zip(row) {
+                *out = store(pixel.to_le_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn rgba<K: Kernel>(self, k: K) -> Result<(), QuicError> {
+        let mut bits = BitReader::new(self.words);
+        let mut colors = Plane::<K, 3, 8>::new(k, self.width).ok_or(self.no_memory)?;
+        let mut alpha = Plane::<K, 1, 8>::new(k, self.width).ok_or(self.no_memory)?;
+        for (y, out) in (0..).zip(self.out.chunks_exact_mut(self.stride)) {
+            let colors = colors.row(y, &mut bits)?;
+            let alphas = alpha.row(y, &mut bits)?;
+            for (out, (color, alpha)) in
+                out.as_chunks_mut().0.iter_mut().zip(colors.iter().zip(alphas))
+            {
+                *out = (color | alpha << 24).to_le_bytes();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One code of the family, ready to be read.
+#[derive(Clone, Copy)]
+struct Ready {
+    /// So many zeros announce an escape.
+    zeros: u8,
+    /// Bits of a plain code behind its zeros.
+    plain: u8,
+    /// Bits of an escape.
+    escape: u8,
+    /// The parameter.
+    shift: u8,
+    /// The first symbol that is escaped.
+    first: u8,
+}
+
+/// One group of channels that share their pace and their runs. Pixels and symbols are four bytes
+/// in a number, of which the lowest one or three are channels.
+struct Plane<K, const CHANNELS: usize, const BITS: usize> {
+    k: K,
     width: usize,
     pace: Pace,
     run: RunState,
-    models: [Model<BITS>; 3],
+    models: Models<CHANNELS, BITS>,
+    /// How the buckets of each channel are read.
+    ready: [[Ready; 8]; CHANNELS],
     /// Symbols of the last literal at each column: runs leave them alone.
-    symbols: Vec<Pixel<N>>,
+    symbols: Vec<u32>,
     /// All values that were read for symbols, joined: a bit too high tells that one was none.
     values: u32,
-    above: Vec<Pixel<N>>,
-    current: Vec<Pixel<N>>,
+    above: Vec<u32>,
+    current: Vec<u32>,
 }
 
 /// A run leaves its segment.
 struct RunFault;
 
-impl<const N: usize, const BITS: usize> Plane<N, BITS> {
+impl<K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<K, CHANNELS, BITS> {
     /// `None` if there is no memory.
-    fn new(width: usize) -> Option<Self> {
+    fn new(k: K, width: usize) -> Option<Self> {
         let row = || {
             let mut row = Vec::new();
             row.try_reserve_exact(width).ok()?;
-            row.resize(width, [0; N]);
+            row.resize(width, 0);
             Some(row)
         };
-        Some(Self {
+        let mut made = Self {
+            k,
             width,
             pace: Pace::new(),
             run: RunState::new(),
-            models: [Model::new(), Model::new(), Model::new()],
+            models: Models::new(),
+            ready: [[Ready { zeros: 0, plain: 0, escape: 0, shift: 0, first: 0 }; 8]; CHANNELS],
             symbols: row()?,
             values: 0,
             above: row()?,
             current: row()?,
-        })
+        };
+        for channel in 0..CHANNELS {
+            (0..8).for_each(|bucket| made.make_ready(channel, bucket));
+        }
+        Some(made)
+    }
+
+    /// Takes over what the model of a channel chose.
+    #[inline(always)]
+    fn make_ready(&mut self, channel: usize, bucket: usize) {
+        let best = self.models.best[channel * 8 + bucket] & 7;
+        let param = &family::<BITS>().params[usize::from(best)];
+        self.ready[channel][bucket] = Ready {
+            zeros: param.zeros,
+            plain: 1 + param.suffix[0],
+            escape: param.zeros + param.suffix[1],
+            shift: best,
+            first: param.first,
+        };
     }
 
     /// Decodes the next row, whose number is `y`.
-    fn row(&mut self, y: u32, bits: &mut BitReader<'_>) -> Result<&[Pixel<N>], QuicError> {
+    #[inline(always)]
+    fn row(&mut self, y: u32, bits: &mut BitReader<'_>) -> Result<&[u32], QuicError> {
         std::mem::swap(&mut self.above, &mut self.current);
         let mut start = 0;
         while start < self.width {
@@ -198,11 +262,12 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
     }
 
     /// A segment of the row that has none above it, and no runs.
+    #[inline(always)]
     fn first_row_segment(&mut self, start: usize, end: usize, bits: &mut BitReader<'_>) {
         let mut at = start;
-        let (mut left, mut context) = ([0; N], [0; N]);
+        let (mut left, mut context);
         if start == 0 {
-            (left, context) = self.first_column(left, context, bits);
+            (left, context) = self.first_column(0, 0, bits);
             at = 1;
         } else {
             left = self.current[start - 1];
@@ -210,12 +275,12 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
         }
         let mut stop = at + self.pace.wait;
         for i in at..end {
-            let symbol = self.symbols(&context, bits);
-            left = restored::<N, BITS>(&symbol, &left);
+            let symbol = self.symbols(context, bits);
+            left = restored::<BITS>(symbol, left);
             self.current[i] = left;
             self.symbols[i] = symbol;
             if i == stop {
-                self.learn(&context, &symbol);
+                self.learn(context, symbol);
                 stop = i + 1 + self.pace.random();
             }
             context = symbol;
@@ -223,6 +288,7 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
         self.pace.wait = stop - end;
     }
 
+    #[inline(always)]
     fn segment(
         &mut self,
         start: usize,
@@ -231,19 +297,41 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
     ) -> Result<(), RunFault> {
         let mut i = start;
         if start == 0 {
-            let (above, context) = (self.above[0], self.symbols[0]);
-            self.first_column(above, context, bits);
+            self.first_column(self.above[0], self.symbols[0], bits);
             i = 1;
         }
         let mut stop = i + self.pace.wait;
         let mut last_run = 0;
         while i < end {
-            let left = self.current[i - 1];
-            if i > 2
-                && i != last_run
-                && self.above[i - 1] == self.above[i]
-                && left == self.current[i - 2]
-            {
+            let mut left = self.current[i - 1];
+            // The first column is not equal to anything.
+            let mut before = if i > 1 { self.current[i - 2] } else { !left };
+            let mut left_above = self.above[i - 1];
+            let mut context = self.symbols[i - 1];
+            let (mut at_run, mut at_update) = (false, false);
+            // Literals, up to the next update or run.
+            let mut symbol = 0;
+            let literals_end = end.min(stop + 1);
+            while i < literals_end {
+                let above = self.above[i];
+                if left_above == above && left == before && i > 2 && i != last_run {
+                    at_run = true;
+                    break;
+                }
+                symbol = self.symbols(context, bits);
+                before = left;
+                left = restored::<BITS>(symbol, average(left, above));
+                left_above = above;
+                self.current[i] = left;
+                self.symbols[i] = symbol;
+                if i == stop {
+                    at_update = true;
+                    break;
+                }
+                context = symbol;
+                i += 1;
+            }
+            if at_run {
                 last_run = i;
                 self.pace.wait = stop - i;
                 let length = self.run_length(end - i, bits)?;
@@ -254,70 +342,100 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
                 }
                 stop = i + self.pace.wait;
                 // A second run, of length 0, may follow one that ends within the segment.
-                continue;
+            } else if at_update {
+                self.learn(context, symbol);
+                i += 1;
+                stop = i + self.pace.random();
             }
-            let context = self.symbols[i - 1];
-            let symbol = self.symbols(&context, bits);
-            let above = self.above[i];
-            let mut prediction = [0; N];
-            for (p, (l, a)) in prediction.iter_mut().zip(left.iter().zip(&above)) {
-                *p = l.midpoint(*a);
-            }
-            self.current[i] = restored::<N, BITS>(&symbol, &prediction);
-            self.symbols[i] = symbol;
-            if i == stop {
-                self.learn(&context, &symbol);
-                stop = i + 1 + self.pace.random();
-            }
-            i += 1;
         }
         self.pace.wait = stop - end;
         Ok(())
     }
 
     /// Column 0, which has its own rule for updates. The pixel and its symbol.
+    #[inline(always)]
     fn first_column(
         &mut self,
-        prediction: Pixel<N>,
-        context: Pixel<N>,
+        prediction: u32,
+        context: u32,
         bits: &mut BitReader<'_>,
-    ) -> (Pixel<N>, Pixel<N>) {
-        let symbol = self.symbols(&context, bits);
-        let pixel = restored::<N, BITS>(&symbol, &prediction);
+    ) -> (u32, u32) {
+        let symbol = self.symbols(context, bits);
+        let pixel = restored::<BITS>(symbol, prediction);
         self.current[0] = pixel;
         self.symbols[0] = symbol;
         if self.pace.wait > 0 {
             self.pace.wait -= 1;
         } else {
             self.pace.wait = self.pace.random();
-            self.learn(&context, &symbol);
+            self.learn(context, symbol);
         }
         (pixel, symbol)
     }
 
-    fn learn(&mut self, context: &Pixel<N>, symbol: &Pixel<N>) {
+    #[inline(always)]
+    fn learn(&mut self, context: u32, symbol: u32) {
         let trigger = self.pace.trigger();
-        for (c, model) in self.models.iter_mut().enumerate().take(channels::<N>()) {
-            model.update(context[lane::<N>(c)], symbol[lane::<N>(c)], trigger);
+        let context = context.to_le_bytes();
+        self.models.learn(self.k, context, symbol.to_le_bytes(), trigger);
+        for (channel, context) in context.iter().enumerate().take(CHANNELS) {
+            let bucket = family::<BITS>().buckets[usize::from(*context)] & 7;
+            self.make_ready(channel, bucket.into());
         }
+    }
+
+    /// How the symbol of a channel is read that follows this context.
+    #[inline(always)]
+    fn ready(&self, channel: usize, context: u32) -> Ready {
+        let context = usize::from(context.to_le_bytes()[channel]);
+        self.ready[channel][usize::from(family::<BITS>().buckets[context] & 7)]
     }
 
     /// The symbols of one pixel.
     #[inline(always)]
-    fn symbols(&mut self, context: &Pixel<N>, bits: &mut BitReader<'_>) -> Pixel<N> {
-        let family = family::<BITS>();
-        let (mut symbols, mut values) = ([0; N], 0);
-        for (c, model) in self.models.iter().enumerate().take(channels::<N>()) {
-            let parameter = model.parameter(family, context[lane::<N>(c)]);
-            let value = symbol(family, parameter, bits);
-            values |= value;
-            symbols[lane::<N>(c)] = (value & 0xff) as u8;
+    fn symbols(&mut self, context: u32, bits: &mut BitReader<'_>) -> u32 {
+        let (window, there) = bits.peek();
+        if CHANNELS == 1 {
+            let (value, length) = symbol(window, self.ready(0, context));
+            bits.skip(length);
+            self.values |= value;
+            return value & 0xff;
         }
-        self.values |= values;
-        symbols
+        // The channel with the highest number comes first.
+        let (mut joined, mut values, mut used) = (0, 0, 0);
+        let mut rest = window;
+        for channel in (0..CHANNELS).rev() {
+            let (value, length) = symbol(rest, self.ready(channel, context));
+            // No code has 32 bits.
+            rest <<= length & 31;
+            used += length;
+            values |= value;
+            joined = joined << 8 | value & 0xff;
+        }
+        if used <= there && used < 64 {
+            bits.skip(used);
+            self.values |= values;
+            return joined;
+        }
+        self.symbols_one_by_one(context, bits)
+    }
+
+    /// The same for a pixel of many bits.
+    #[cold]
+    #[inline(never)]
+    fn symbols_one_by_one(&mut self, context: u32, bits: &mut BitReader<'_>) -> u32 {
+        let mut joined = 0;
+        for channel in (0..CHANNELS).rev() {
+            let (value, length) = symbol(bits.peek().0, self.ready(channel, context));
+            bits.skip(length);
+            self.values |= value;
+            joined = joined << 8 | value & 0xff;
+        }
+        joined
     }
 
     /// The length of a run of at most `left` columns.
+    #[inline(always)]
     fn run_length(&mut self, left: usize, bits: &mut BitReader<'_>) -> Result<usize, RunFault> {
         let mut length = 0;
         while bits.take(1) == 1 {
@@ -333,33 +451,35 @@ impl<const N: usize, const BITS: usize> Plane<N, BITS> {
     }
 }
 
-/// One symbol, or a larger value that is none.
+/// The symbol that a window begins with, or a larger value that is none, and the bits of its code.
 #[inline(always)]
-fn symbol(family: &Family, parameter: u8, bits: &mut BitReader<'_>) -> u32 {
-    let param = &family.params[usize::from(parameter & 7)];
-    let window = bits.peek();
-    // Escapes begin where the plain codes end: what follows the zeros is added in both cases.
-    // There is no branch because nothing can foretell it.
-    let zeros = window.leading_zeros().min(param.zeros.into());
-    let escaped = zeros == u32::from(param.zeros);
-    let prefix = zeros + u32::from(!escaped);
-    let suffix = u32::from(param.suffix[usize::from(escaped)]);
-    let tail = (window << prefix >> 1 >> (63 - suffix) & 0xff) as u32;
-    bits.skip(prefix + suffix);
-    (zeros << (parameter & 7)) + tail
+fn symbol(window: u64, ready: Ready) -> (u32, u32) {
+    let zeros = window.leading_zeros();
+    // Nothing can foretell which one it is, so there had better be no branch.
+    let escaped = zeros >= u32::from(ready.zeros);
+    let length = select_unpredictable(escaped, ready.escape.into(), zeros + u32::from(ready.plain));
+    // A plain code has a one where the number of zeros less one would have its lowest bit.
+    let plain = zeros.wrapping_sub(1) << (ready.shift & 7);
+    let base = select_unpredictable(escaped, ready.first.into(), plain);
+    // At most 26 bits.
+    let code = (window >> ((64 - length) & 63) & 0x03ff_ffff) as u32;
+    (code.wrapping_add(base), length)
+}
+
+/// Halves of the sums of all four bytes.
+#[inline(always)]
+fn average(a: u32, b: u32) -> u32 {
+    (a & b) + ((a ^ b) >> 1 & 0x7f7f_7f7f)
 }
 
 /// A pixel from its symbols and what was predicted.
 #[inline(always)]
-fn restored<const N: usize, const BITS: usize>(
-    symbols: &Pixel<N>,
-    prediction: &Pixel<N>,
-) -> Pixel<N> {
-    let mut pixel = [0; N];
-    for (out, (symbol, prediction)) in pixel.iter_mut().zip(symbols.iter().zip(prediction)) {
-        // 0, -1, 1, -2, 2, …
-        let difference = (symbol >> 1) ^ (symbol & 1).wrapping_neg();
-        *out = prediction.wrapping_add(difference) & (0xff >> (8 - BITS));
-    }
-    pixel
+fn restored<const BITS: usize>(symbols: u32, prediction: u32) -> u32 {
+    // 0, -1, 1, -2, 2, …
+    let sign = (symbols & 0x0101_0101).wrapping_mul(0xff);
+    let difference = (symbols >> 1 & 0x7f7f_7f7f) ^ sign;
+    // Bytes are added without carries between them.
+    let low = (prediction & 0x7f7f_7f7f) + (difference & 0x7f7f_7f7f);
+    let sum = low ^ (prediction ^ difference) & 0x8080_8080;
+    sum & if BITS == 8 { u32::MAX } else { 0x1f1f_1f1f }
 }

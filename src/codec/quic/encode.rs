@@ -1,15 +1,17 @@
 //! From pixels to the one stream that they have.
 //!
-//! Whatever does not depend on what was coded before is made ahead for a whole row, in loops that
-//! the compiler turns into vectors: symbols of all pixels, and a bit per pixel that tells whether
-//! it equals its left neighbour. Runs are then found by bit scans, and what lies between two runs
-//! and two updates of the statistics is a plain stretch of table look-ups.
+//! Whatever does not depend on what was coded before is made ahead for a whole row: symbols of
+//! all pixels, and bits that tell where runs may begin and how far they go.
+//! What lies between two runs and two updates of the statistics is a stretch whose codes are made
+//! many at once. Codes are collected, and moved to the stream at the end of the row.
 
 use super::bits::BitWriter;
+use super::entries::Entries;
 use super::family::family;
-use super::model::{Model, Pace, RunState};
-use super::{HEADER, MAGIC, MAX_PIXELS, Pixel, PixelType, VERSION, channels, lane};
+use super::model::{Models, Pace, RunState};
+use super::{MAGIC, MAX_PIXELS, PixelType, VERSION};
 use crate::codec::Rows;
+use crate::codec::simd::{self, Kernel, LEAD, Level, Work, padded};
 
 /// Why a picture has no stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,26 +32,34 @@ pub enum EncodeError {
     Larger(usize),
 }
 
+/// Four bytes, of which the first one or three are channels and the others 0.
+type Pixel = [u8; 4];
+
 /// Memory that an encoder needs while it works; to be kept from picture to picture.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    colors: Lines<4>,
-    plane: Lines<1>,
+    colors: Lines,
+    plane: Lines,
+    entries: Entries,
 }
 
-/// Row buffers of one group of channels.
+/// Row buffers of one group of channels; column 0 is at [`LEAD`].
 #[derive(Debug, Default)]
-struct Lines<const N: usize> {
-    above: Vec<Pixel<N>>,
-    current: Vec<Pixel<N>>,
+struct Lines {
+    above: Vec<Pixel>,
+    current: Vec<Pixel>,
     /// Symbols of the current row, as if it had no runs.
-    fresh: Vec<Pixel<N>>,
-    /// Symbols of the last literal at each column: runs leave them alone.
-    symbols: Vec<Pixel<N>>,
+    fresh: Vec<Pixel>,
+    /// Symbols of the last literal at each column, in the rows above: runs leave them alone.
+    old: Vec<Pixel>,
     /// Bit i: pixel i of the row above equals its left neighbour.
     equal_above: Vec<u64>,
     /// The same of the current row.
     equal: Vec<u64>,
+    /// Bit i: a run is coded before column i of the current row.
+    starts: Vec<u64>,
+    /// Bit i: column i of the current row is in a run.
+    runs: Vec<u64>,
 }
 
 /// Appends the stream of a picture to `out`.
@@ -64,360 +74,403 @@ pub fn encode(
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    let (width, height) = (picture.width(), picture.height());
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(EncodeError::Size(width, height));
-    }
-    let columns = width as usize;
-    let (row, need) = (picture.row_bytes(), columns * format.bytes());
-    if row != need {
-        return Err(EncodeError::Row { row, need });
-    }
-    let start = out.len();
-    out.reserve(HEADER);
-    for word in [MAGIC, VERSION, format as u32, width, height] {
-        out.extend_from_slice(&word.to_le_bytes());
-    }
-    let done = match format {
-        PixelType::Gray => one_group::<1, 8>(picture, start, limit, &mut scratch.plane, out, gray),
-        PixelType::Rgb16 => {
-            one_group::<4, 5>(picture, start, limit, &mut scratch.colors, out, rgb16)
-        }
-        PixelType::Rgb24 => {
-            one_group::<4, 8>(picture, start, limit, &mut scratch.colors, out, rgb24)
-        }
-        PixelType::Rgb32 => {
-            one_group::<4, 8>(picture, start, limit, &mut scratch.colors, out, rgb32)
-        }
-        PixelType::Rgba => rgba(picture, start, limit, scratch, out),
-    };
-    if done.is_err() {
-        out.truncate(start);
-    }
-    done
+    encode_at(simd::level(), picture, format, limit, scratch, out)
 }
 
-/// Any type but the one with alpha.
-fn one_group<const N: usize, const BITS: usize>(
+/// [`encode`] with the inner loops of a level: for tests and benches, the stream is the same.
+///
+/// # Errors
+/// As those of [`encode`].
+pub fn encode_at(
+    level: Level,
     picture: &Rows<'_>,
-    start: usize,
-    limit: usize,
-    lines: &mut Lines<N>,
-    out: &mut Vec<u8>,
-    load: fn(&[u8], &mut [Pixel<N>]),
-) -> Result<(), EncodeError> {
-    let mut bits = BitWriter::new(out);
-    let mut plane = Plane::<N, BITS>::new(lines, picture.width() as usize);
-    for (y, row) in picture.from_top().enumerate() {
-        load(row, plane.next_row());
-        plane.row(y == 0, &mut bits);
-        if bits.position() - start > limit {
-            return Err(EncodeError::Larger(limit));
-        }
-    }
-    bits.finish();
-    if out.len() - start > limit { Err(EncodeError::Larger(limit)) } else { Ok(()) }
-}
-
-/// Colours and alpha, row by row in turn.
-fn rgba(
-    picture: &Rows<'_>,
-    start: usize,
+    format: PixelType,
     limit: usize,
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    let mut bits = BitWriter::new(out);
-    let width = picture.width() as usize;
-    let mut colors = Plane::<4, 8>::new(&mut scratch.colors, width);
-    let mut alpha = Plane::<1, 8>::new(&mut scratch.plane, width);
-    for (y, row) in picture.from_top().enumerate() {
-        rgb32(row, colors.next_row());
-        colors.row(y == 0, &mut bits);
-        for (to, from) in alpha.next_row().iter_mut().zip(row.as_chunks::<4>().0) {
-            *to = [from[3]];
-        }
-        alpha.row(y == 0, &mut bits);
-        if bits.position() - start > limit {
-            return Err(EncodeError::Larger(limit));
+    let (width, height) = (picture.width(), picture.height());
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(EncodeError::Size(width, height));
+    }
+    let (row, need) = (picture.row_bytes(), width as usize * format.bytes());
+    if row != need {
+        return Err(EncodeError::Row { row, need });
+    }
+    let start = out.len();
+    for word in [MAGIC, VERSION, format as u32, width, height] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    let end = start.saturating_add(limit);
+    let done = simd::run(level, Encode { picture, format, end, scratch, out });
+    if done.is_err() {
+        out.truncate(start);
+    }
+    done.map_err(|Full| EncodeError::Larger(limit))
+}
+
+/// The stream became too long.
+struct Full;
+
+/// A picture, and where its stream goes.
+struct Encode<'a> {
+    picture: &'a Rows<'a>,
+    format: PixelType,
+    /// Most bytes that `out` may have.
+    end: usize,
+    scratch: &'a mut Scratch,
+    out: &'a mut Vec<u8>,
+}
+
+impl Work for Encode<'_> {
+    type Output = Result<(), Full>;
+
+    #[inline(always)]
+    fn with<K: Kernel>(self, k: K) -> Result<(), Full> {
+        match self.format {
+            PixelType::Gray => self.group::<K, 1, 8>(k, gray),
+            PixelType::Rgb16 => self.group::<K, 3, 5>(k, rgb16),
+            PixelType::Rgb24 => self.group::<K, 3, 8>(k, rgb24),
+            PixelType::Rgb32 => self.group::<K, 3, 8>(k, rgb32),
+            PixelType::Rgba => self.rgba(k),
         }
     }
-    bits.finish();
-    if out.len() - start > limit { Err(EncodeError::Larger(limit)) } else { Ok(()) }
 }
 
-fn gray(row: &[u8], pixels: &mut [Pixel<1>]) {
-    pixels.as_flattened_mut().copy_from_slice(row);
+impl Encode<'_> {
+    /// Any type but the one with alpha.
+    #[inline(always)]
+    fn group<K: Kernel, const CHANNELS: usize, const BITS: usize>(
+        self,
+        k: K,
+        load: impl Fn(&[u8], &mut [Pixel]),
+    ) -> Result<(), Full> {
+        let Self { picture, end, out, .. } = self;
+        let Scratch { colors, entries, .. } = self.scratch;
+        let mut bits = BitWriter::new(out);
+        let mut plane = Plane::<K, CHANNELS, BITS>::new(k, colors, picture.width() as usize);
+        for (y, row) in picture.from_top().enumerate() {
+            load(row, plane.next_row());
+            plane.row(y == 0, entries, &mut bits);
+            entries.drain(&mut bits);
+            if bits.position() > end {
+                return Err(Full);
+            }
+        }
+        finish(bits, end)
+    }
+
+    /// Colours and alpha, row by row in turn.
+    #[inline(always)]
+    fn rgba<K: Kernel>(self, k: K) -> Result<(), Full> {
+        let Self { picture, end, out, .. } = self;
+        let Scratch { colors, plane, entries } = self.scratch;
+        let mut bits = BitWriter::new(out);
+        let width = picture.width() as usize;
+        let mut colors = Plane::<K, 3, 8>::new(k, colors, width);
+        let mut alpha = Plane::<K, 1, 8>::new(k, plane, width);
+        for (y, row) in picture.from_top().enumerate() {
+            rgb32(row, colors.next_row());
+            colors.row(y == 0, entries, &mut bits);
+            for (to, from) in alpha.next_row().iter_mut().zip(row.as_chunks::<4>().0) {
+                *to = [from[3], 0, 0, 0];
+            }
+            alpha.row(y == 0, entries, &mut bits);
+            entries.drain(&mut bits);
+            if bits.position() > end {
+                return Err(Full);
+            }
+        }
+        finish(bits, end)
+    }
 }
 
-fn rgb16(row: &[u8], pixels: &mut [Pixel<4>]) {
+#[inline(always)]
+fn finish(bits: BitWriter<'_>, end: usize) -> Result<(), Full> {
+    if bits.finish() > end { Err(Full) } else { Ok(()) }
+}
+
+#[inline(always)]
+fn gray(row: &[u8], pixels: &mut [Pixel]) {
+    for (to, from) in pixels.iter_mut().zip(row) {
+        *to = [*from, 0, 0, 0];
+    }
+}
+
+#[inline(always)]
+fn rgb16(row: &[u8], pixels: &mut [Pixel]) {
     for (to, from) in pixels.iter_mut().zip(row.as_chunks().0) {
-        let pixel = u16::from_le_bytes(*from);
-        *to = [(pixel & 31) as u8, (pixel >> 5 & 31) as u8, (pixel >> 10 & 31) as u8, 0];
+        let pixel = u32::from(u16::from_le_bytes(*from));
+        let spread = pixel & 31 | pixel << 3 & 31 << 8 | pixel << 6 & 31 << 16;
+        *to = spread.to_le_bytes();
     }
 }
 
-fn rgb24(row: &[u8], pixels: &mut [Pixel<4>]) {
+#[inline(always)]
+fn rgb24(row: &[u8], pixels: &mut [Pixel]) {
     for (to, [b, g, r]) in pixels.iter_mut().zip(row.as_chunks().0) {
         *to = [*b, *g, *r, 0];
     }
 }
 
-fn rgb32(row: &[u8], pixels: &mut [Pixel<4>]) {
+#[inline(always)]
+fn rgb32(row: &[u8], pixels: &mut [Pixel]) {
     for (to, from) in pixels.iter_mut().zip(row.as_chunks().0) {
         *to = (u32::from_le_bytes(*from) & 0x00ff_ffff).to_le_bytes();
     }
 }
 
 /// One group of channels that share their pace and their runs.
-struct Plane<'s, const N: usize, const BITS: usize> {
+struct Plane<'s, K, const CHANNELS: usize, const BITS: usize> {
+    k: K,
     width: usize,
     pace: Pace,
     run: RunState,
-    models: [Model<BITS>; 3],
-    lines: &'s mut Lines<N>,
+    models: Models<CHANNELS, BITS>,
+    lines: &'s mut Lines,
 }
 
-impl<'s, const N: usize, const BITS: usize> Plane<'s, N, BITS> {
-    fn new(lines: &'s mut Lines<N>, width: usize) -> Self {
+impl<'s, K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<'s, K, CHANNELS, BITS> {
+    #[inline(always)]
+    fn new(k: K, lines: &'s mut Lines, width: usize) -> Self {
         // What earlier pictures left needs no clearing: the first row writes before it reads.
-        for row in [&mut lines.above, &mut lines.current, &mut lines.fresh, &mut lines.symbols] {
-            row.resize(width, [0; N]);
+        for row in [&mut lines.above, &mut lines.current, &mut lines.fresh, &mut lines.old] {
+            row.resize(padded(width), [0; 4]);
         }
-        for row in [&mut lines.equal_above, &mut lines.equal] {
+        for row in [&mut lines.above, &mut lines.current] {
+            // No pixel: nothing equals it.
+            row[LEAD - 1] = [0, 0, 0, 0xff];
+        }
+        let Lines { equal_above, equal, starts, runs, .. } = lines;
+        for row in [equal_above, equal, starts, runs] {
             row.resize(width.div_ceil(64), 0);
         }
-        let models = [Model::new(), Model::new(), Model::new()];
-        Self { width, pace: Pace::new(), run: RunState::new(), models, lines }
+        Self { k, width, pace: Pace::new(), run: RunState::new(), models: Models::new(), lines }
     }
 
     /// Where the next row's pixels are to be written; what was there is the row above then.
-    fn next_row(&mut self) -> &mut [Pixel<N>] {
+    #[inline(always)]
+    fn next_row(&mut self) -> &mut [Pixel] {
         std::mem::swap(&mut self.lines.above, &mut self.lines.current);
         std::mem::swap(&mut self.lines.equal_above, &mut self.lines.equal);
-        &mut self.lines.current
+        &mut self.lines.current[LEAD..LEAD + self.width]
     }
 
     /// Codes the row that was written.
-    fn row(&mut self, first: bool, bits: &mut BitWriter<'_>) {
+    #[inline(always)]
+    fn row(&mut self, first: bool, entries: &mut Entries, bits: &mut BitWriter<'_>) {
         let lines = &mut *self.lines;
-        mark_equal(&lines.current, &mut lines.equal);
-        let above = if first { None } else { Some(lines.above.as_slice()) };
-        symbols_of::<N, BITS>(above, &lines.current, &mut lines.fresh);
+        self.k.mark_equal(&lines.current, &mut lines.equal);
+        symbols_of::<BITS>(first, &lines.above, &lines.current, &mut lines.fresh);
+        if first {
+            lines.starts.fill(0);
+        } else {
+            lines.mark_starts();
+        }
+        let mut in_run = false;
         let mut start = 0;
         while start < self.width {
             let end = self.pace.segment_end(start, self.width);
-            self.segment(first, start, end, bits);
+            in_run = self.segment(first, start, end, in_run, entries, bits);
             self.pace.end_segment(end - start);
             start = end;
         }
+        self.lines.settle(self.k);
     }
 
-    fn segment(&mut self, first: bool, start: usize, end: usize, bits: &mut BitWriter<'_>) {
+    /// Codes the columns from `start` to `end`; `in_run` tells whether the one before is in a run,
+    /// and is returned for the last one.
+    #[inline(always)]
+    fn segment(
+        &mut self,
+        first: bool,
+        start: usize,
+        end: usize,
+        mut in_run: bool,
+        entries: &mut Entries,
+        bits: &mut BitWriter<'_>,
+    ) -> bool {
+        let k = self.k;
+        let family = family::<BITS>();
+        let trigger = self.pace.trigger();
+        if start == 0 {
+            self.first_column(first, entries, bits);
+        }
+        let Lines { fresh, old, equal, starts, runs, .. } = &mut *self.lines;
+        let (fresh, old) = (fresh.as_slice(), old.as_slice());
+        let (equal, starts, runs) = (equal.as_slice(), starts.as_slice(), runs.as_mut_slice());
         let mut i = start;
         if start == 0 {
-            self.first_column(first, bits);
             i = 1;
         }
         let mut stop = i + self.pace.wait;
         let mut last_run = 0;
         while i < end {
-            let run = if first {
-                end
-            } else {
-                self.lines.next_run(if i == last_run { i + 1 } else { i }, end)
-            };
+            // A run that ended here is not begun again.
+            let run = next_run(starts, i + usize::from(i == last_run), end);
             // Literals up to the run, in stretches that end with an update.
-            self.lines.symbols[i..run].copy_from_slice(&self.lines.fresh[i..run]);
             while i < run {
                 let next = run.min(stop + 1);
-                self.emit(i, next, bits);
-                i = next;
-                if i == stop + 1 {
-                    let (context, symbol) =
-                        (self.lines.symbols[stop - 1], self.lines.symbols[stop]);
-                    self.learn(&context, &symbol);
-                    stop = i + self.pace.random();
+                let before = LEAD + i - 1;
+                let mut context = if in_run { old[before] } else { fresh[before] };
+                in_run = false;
+                // At most two entries per pixel, of at most 64.
+                if !entries.has_room(128) {
+                    entries.drain(bits);
                 }
+                let symbols = &fresh[before..];
+                k.code(family, &self.models.best, context, symbols, next - i, entries);
+                if next == stop + 1 {
+                    if stop != i {
+                        context = fresh[LEAD + stop - 1];
+                    }
+                    self.models.learn(k, context, fresh[LEAD + stop], trigger);
+                    stop = next + self.pace.random();
+                }
+                i = next;
             }
             if i == end {
                 break;
             }
             last_run = i;
-            self.pace.wait = stop - i;
-            let length = self.lines.run_length(i, end);
-            self.emit_run(length, bits);
-            i += length;
-            if i == end {
-                return;
+            let wait = stop - i;
+            let length = run_length(equal, i, end);
+            if !entries.has_room(RunState::most_entries(length)) {
+                entries.drain(bits);
             }
-            stop = i + self.pace.wait;
+            self.run.put(length, entries);
+            note_run(runs, i, length);
+            in_run |= length > 0;
+            i += length;
+            stop = i + wait;
         }
         self.pace.wait = stop - end;
+        in_run
     }
 
     /// Column 0, which has its own rule for updates.
-    fn first_column(&mut self, first: bool, bits: &mut BitWriter<'_>) {
-        let context = if first { [0; N] } else { self.lines.symbols[0] };
-        let symbol = self.lines.fresh[0];
-        self.lines.symbols[0] = symbol;
-        bits.make_room(10);
-        put_pixel::<N, BITS>(&self.models, &context, &symbol, bits);
+    #[inline(always)]
+    fn first_column(&mut self, first: bool, entries: &mut Entries, bits: &mut BitWriter<'_>) {
+        let context = if first { [0; 4] } else { self.lines.old[LEAD] };
+        let symbol = self.lines.fresh[LEAD];
+        if !entries.has_room(2) {
+            entries.drain(bits);
+        }
+        entries.pixel(family::<BITS>(), &self.models.best, context, symbol);
         if self.pace.wait > 0 {
             self.pace.wait -= 1;
         } else {
             self.pace.wait = self.pace.random();
-            self.learn(&context, &symbol);
+            self.models.learn(self.k, context, symbol, self.pace.trigger());
         }
-    }
-
-    fn learn(&mut self, context: &Pixel<N>, symbol: &Pixel<N>) {
-        let trigger = self.pace.trigger();
-        for (c, model) in self.models.iter_mut().enumerate().take(channels::<N>()) {
-            model.update(context[lane::<N>(c)], symbol[lane::<N>(c)], trigger);
-        }
-    }
-
-    /// Literal columns, none of them the first one; the statistics stay as they are meanwhile.
-    #[inline]
-    fn emit(&self, from: usize, to: usize, bits: &mut BitWriter<'_>) {
-        // At most 78 bits per pixel.
-        bits.make_room((to - from) * 10);
-        let symbols = &self.lines.symbols[from - 1..to];
-        for (context, symbol) in symbols.iter().zip(&symbols[1..]) {
-            put_pixel::<N, BITS>(&self.models, context, symbol, bits);
-        }
-    }
-
-    fn emit_run(&mut self, mut length: usize, bits: &mut BitWriter<'_>) {
-        // A bit per full step, of which there are no more than columns, and what is left.
-        bits.make_room(length / 8 + 8);
-        while length >= 1 << self.run.step() {
-            length -= 1 << self.run.step();
-            self.run.longer();
-            bits.put(1, 1);
-        }
-        bits.put(length as u64, 1 + self.run.step());
-        self.run.shorter();
     }
 }
 
-/// Writes one pixel.
+impl Lines {
+    /// Finds the columns before which a run is coded: the pixel to the left equals the one before
+    /// it, and the same is true of those above it and above the column.
+    #[inline(always)]
+    fn mark_starts(&mut self) {
+        let mut before = 0;
+        for ((start, equal), above) in
+            self.starts.iter_mut().zip(&self.equal).zip(&self.equal_above)
+        {
+            *start = above & (equal << 1 | before);
+            before = equal >> 63;
+        }
+        // Runs begin at column 3 or later.
+        self.starts[0] &= !7;
+    }
+
+    /// At the end of a row: what was literal is remembered.
+    #[inline(always)]
+    fn settle<K: Kernel>(&mut self, k: K) {
+        if self.runs.iter().all(|word| *word == 0) {
+            std::mem::swap(&mut self.fresh, &mut self.old);
+        } else {
+            k.settle(&self.fresh, &mut self.old, &self.runs);
+            self.runs.fill(0);
+        }
+    }
+}
+
+/// The first column in `from..end` before which a run is coded, or `end`.
 #[inline(always)]
-fn put_pixel<const N: usize, const BITS: usize>(
-    models: &[Model<BITS>; 3],
-    context: &Pixel<N>,
-    symbol: &Pixel<N>,
-    bits: &mut BitWriter<'_>,
-) {
-    let family = family::<BITS>();
-    let code = |c: usize| {
-        let lane = lane::<N>(c);
-        let parameter = models[c].parameter(family, context[lane]);
-        let entry = family.codes[usize::from(parameter & 7) << 8 | usize::from(symbol[lane])];
-        (u64::from(entry & 0xff), u32::from(entry >> 8))
-    };
-    let (head, head_length) = code(0);
-    if N == 1 {
-        bits.put(head, head_length);
-        return;
-    }
-    let (middle, middle_length) = code(1);
-    let (tail, tail_length) = code(2);
-    let (pair, pair_length) = (head << middle_length | middle, head_length + middle_length);
-    if pair_length + tail_length < 64 {
-        bits.put(pair << tail_length | tail, pair_length + tail_length);
-    } else {
-        bits.put(pair, pair_length);
-        bits.put(tail, tail_length);
-    }
-}
-
-impl<const N: usize> Lines<N> {
-    /// The first column in `from..end` before which a run is coded, or `end`.
-    #[inline]
-    fn next_run(&self, from: usize, end: usize) -> usize {
-        let from = from.max(3);
-        if from >= end {
+fn next_run(starts: &[u64], from: usize, end: usize) -> usize {
+    let mut word = from / 64;
+    let Some(&here) = starts.get(word) else { return end };
+    let mut found = here & u64::MAX << (from % 64);
+    while found == 0 {
+        word += 1;
+        if word * 64 >= end {
             return end;
         }
-        let mut word = from / 64;
-        let mut keep = u64::MAX << (from % 64);
-        while word * 64 < end {
-            let before = if word == 0 { 0 } else { self.equal[word - 1] >> 63 };
-            let runs = self.equal_above[word] & (self.equal[word] << 1 | before) & keep;
-            if runs != 0 {
-                return end.min(word * 64 + runs.trailing_zeros() as usize);
-            }
-            keep = u64::MAX;
-            word += 1;
-        }
-        end
+        found = starts[word];
     }
-
-    /// Number of columns from `from` on, and before `end`, that equal their left neighbour.
-    #[inline]
-    fn run_length(&self, from: usize, end: usize) -> usize {
-        let mut at = from;
-        while at < end {
-            let ones = (!(self.equal[at / 64] >> (at % 64))).trailing_zeros() as usize;
-            let to_word_end = 64 - at % 64;
-            // The shift lets zeros in, so no more than the rest of the word can be ones.
-            at += ones;
-            if ones < to_word_end {
-                break;
-            }
-        }
-        at.min(end) - from
-    }
+    end.min(word * 64 + found.trailing_zeros() as usize)
 }
 
-/// Marks the pixels that equal their left neighbours.
-fn mark_equal<const N: usize>(pixels: &[Pixel<N>], equal: &mut [u64]) {
-    for (at, (word, block)) in equal.iter_mut().zip(pixels.chunks(64)).enumerate() {
-        let mut flags = [0u8; 64];
-        // The first pixel has no neighbour and equals none.
-        let (flags_of, pixels_of, left) = if at == 0 {
-            (&mut flags[1..], &block[1..], block)
-        } else {
-            (&mut flags[..], block, &pixels[at * 64 - 1..])
-        };
-        for (flag, (pixel, left)) in flags_of.iter_mut().zip(pixels_of.iter().zip(left)) {
-            *flag = u8::from(pixel == left);
+/// Number of columns from `from` on, and before `end`, that equal their left neighbour.
+#[inline(always)]
+fn run_length(equal: &[u64], from: usize, end: usize) -> usize {
+    let mut word = from / 64;
+    let mut unequal = !equal[word] & u64::MAX << (from % 64);
+    while unequal == 0 {
+        word += 1;
+        if word * 64 >= end {
+            return end - from;
         }
-        *word = 0;
-        for (at, eight) in flags.as_chunks::<8>().0.iter().enumerate() {
-            // Eight bytes of 0 or 1 become eight bits: each one is moved to the highest byte.
-            let packed = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-            *word |= packed << (at * 8);
-        }
+        unequal = !equal[word];
+    }
+    end.min(word * 64 + unequal.trailing_zeros() as usize) - from
+}
+
+/// Notes the columns of a run.
+#[inline(always)]
+fn note_run(runs: &mut [u64], from: usize, length: usize) {
+    let (word, bit) = (from / 64, from % 64);
+    if bit + length < 64 {
+        runs[word] |= ((1 << length) - 1) << bit;
+        return;
+    }
+    runs[word] |= u64::MAX << bit;
+    let end = from + length;
+    for word in &mut runs[word + 1..end / 64] {
+        *word = u64::MAX;
+    }
+    if !end.is_multiple_of(64) {
+        runs[end / 64] |= (1 << (end % 64)) - 1;
     }
 }
 
 /// The symbols of a row's pixels.
-fn symbols_of<const N: usize, const BITS: usize>(
-    above: Option<&[Pixel<N>]>,
-    pixels: &[Pixel<N>],
-    symbols: &mut [Pixel<N>],
+#[inline(always)]
+fn symbols_of<const BITS: usize>(
+    first: bool,
+    above: &[Pixel],
+    pixels: &[Pixel],
+    symbols: &mut [Pixel],
 ) {
-    let (pixels, symbols) = (pixels.as_flattened(), symbols.as_flattened_mut());
-    let (first, rest) = symbols.split_at_mut(N);
-    let behind = pixels[N..].iter().zip(pixels);
-    if let Some(above) = above {
-        let above = above.as_flattened();
-        for (symbol, (pixel, above)) in first.iter_mut().zip(pixels.iter().zip(above)) {
-            *symbol = folded::<BITS>(pixel.wrapping_sub(*above));
+    let (above, pixels) = (above.as_flattened(), pixels.as_flattened());
+    let symbols = symbols.as_flattened_mut();
+    let begin = LEAD * 4;
+    let here = pixels[begin..].iter().zip(&pixels[begin - 4..]);
+    let rest = symbols[begin..].iter_mut();
+    if first {
+        for (symbol, (pixel, left)) in rest.zip(here) {
+            *symbol = folded::<BITS>(pixel.wrapping_sub(*left));
         }
-        for (symbol, ((pixel, left), above)) in rest.iter_mut().zip(behind.zip(&above[N..])) {
+        for (symbol, pixel) in symbols[begin..begin + 4].iter_mut().zip(&pixels[begin..]) {
+            *symbol = folded::<BITS>(*pixel);
+        }
+    } else {
+        for (symbol, ((pixel, left), above)) in rest.zip(here.zip(&above[begin..])) {
             let prediction = (left & above) + ((left ^ above) >> 1);
             *symbol = folded::<BITS>(pixel.wrapping_sub(prediction));
         }
-    } else {
-        for (symbol, pixel) in first.iter_mut().zip(pixels) {
-            *symbol = folded::<BITS>(*pixel);
-        }
-        for (symbol, (pixel, left)) in rest.iter_mut().zip(behind) {
-            *symbol = folded::<BITS>(pixel.wrapping_sub(*left));
+        let column = pixels[begin..].iter().zip(&above[begin..]);
+        for (symbol, (pixel, above)) in symbols[begin..begin + 4].iter_mut().zip(column) {
+            *symbol = folded::<BITS>(pixel.wrapping_sub(*above));
         }
     }
 }

@@ -4,21 +4,50 @@
 const LIMIT: u32 = 26;
 
 /// Everything about symbols of one width.
-pub(super) struct Family {
+#[derive(Debug)]
+pub struct Family {
     /// `length << 8 | bits` of symbol n under parameter l at `l << 8 | n`. The bits proper always
-    /// fit into eight: what comes before them are zeros.
-    pub codes: [u16; 8 << 8],
+    /// fit into eight: what comes before them are zeros. From [`NO_CHANNEL`] on there is nothing.
+    pub codes: [u16; 16 << 8],
     /// Lengths of a symbol under all parameters, the largest parameter first.
     pub lengths: [[u16; 8]; 256],
     /// How each parameter is read.
     pub params: [Param; 8],
     /// Which bucket of the model a value as context selects.
     pub buckets: [u8; 256],
+    /// The same for those who look up sixteen bytes at once.
+    pub shuffles: Shuffles,
 }
 
+/// What makes codes without the large tables, in tables of sixteen bytes.
+///
+/// The index of the first two is half of a context plus one, that of the others a parameter.
+/// Parameter 8 is that of bytes which are no channel: their symbol, which is 0, has a code of no
+/// bits.
+#[derive(Debug)]
+pub struct Shuffles {
+    /// The bucket if the high half is 0.
+    pub log_low: [u8; 16],
+    /// The bucket if the high half is this.
+    pub log_high: [u8; 16],
+    /// 128 shifted right by the parameter.
+    pub scale: [u8; 16],
+    /// As many low bits as the parameter says.
+    pub mask: [u8; 16],
+    /// Bits of a plain code without its zeros.
+    pub plain: [u8; 16],
+    /// The first symbol that is escaped.
+    pub first: [u8; 16],
+    /// Bits of an escape.
+    pub escape: [u8; 16],
+}
+
+/// The parameter of bytes that are no channel.
+pub const NO_CHANNEL: u8 = 8;
+
 /// One code of the family, as a reader needs it.
-#[derive(Clone, Copy)]
-pub(super) struct Param {
+#[derive(Debug, Clone, Copy)]
+pub struct Param {
     /// So many zeros announce an escape.
     pub zeros: u8,
     /// Bits behind the zeros and the one of a plain code, and behind the zeros of an escape.
@@ -31,7 +60,7 @@ static EIGHT: Family = Family::new(8);
 static FIVE: Family = Family::new(5);
 
 /// The family for symbols of `BITS` bits, 8 or 5.
-pub(super) fn family<const BITS: usize>() -> &'static Family {
+pub fn family<const BITS: usize>() -> &'static Family {
     const { assert!(BITS == 8 || BITS == 5) };
     if BITS == 8 { &EIGHT } else { &FIVE }
 }
@@ -39,10 +68,11 @@ pub(super) fn family<const BITS: usize>() -> &'static Family {
 impl Family {
     const fn new(bits: u32) -> Self {
         let mut made = Self {
-            codes: [0; 8 << 8],
+            codes: [0; 16 << 8],
             lengths: [[0; 8]; 256],
             params: [Param { zeros: 0, suffix: [0; 2], first: 0 }; 8],
             buckets: [0; 256],
+            shuffles: Shuffles::new(bits),
         };
         let mut l = 0;
         while l < bits {
@@ -69,6 +99,43 @@ impl Family {
             made.buckets[value as usize] = (bucket & 7) as u8;
             value += 1;
         }
+        made
+    }
+}
+
+impl Shuffles {
+    const fn new(bits: u32) -> Self {
+        let mut made = Self {
+            log_low: [0; 16],
+            log_high: [0; 16],
+            scale: [0; 16],
+            mask: [0; 16],
+            plain: [0; 16],
+            first: [0; 16],
+            escape: [0; 16],
+        };
+        let mut half = 1u32;
+        while half < 16 {
+            let log = half.ilog2();
+            made.log_low[half as usize] = (log & 3) as u8;
+            let log = if log + 4 < bits { log + 4 } else { bits - 1 };
+            made.log_high[half as usize] = (log & 7) as u8;
+            half += 1;
+        }
+        let mut l = 0;
+        while l < bits {
+            let param = param(bits, l);
+            let at = l as usize;
+            made.scale[at] = 128 >> l;
+            made.mask[at] = (((1u32 << l) - 1) & 0xff) as u8;
+            made.plain[at] = ((l + 1) & 0xff) as u8;
+            made.first[at] = param.first;
+            made.escape[at] = param.zeros + param.suffix[1];
+            l += 1;
+        }
+        // What is added to the low bits becomes 0 in a byte, and no symbol is escaped.
+        made.mask[NO_CHANNEL as usize] = 0xff;
+        made.first[NO_CHANNEL as usize] = 0xff;
         made
     }
 }

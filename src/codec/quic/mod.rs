@@ -11,11 +11,14 @@
 mod bits;
 mod decode;
 mod encode;
+mod entries;
 mod family;
 mod model;
 
-pub use decode::{DecodedImage, decode, peek};
-pub use encode::{EncodeError, Scratch, encode};
+pub use decode::{DecodedImage, decode, decode_at, peek};
+pub use encode::{EncodeError, Scratch, encode, encode_at};
+pub(in crate::codec) use entries::Entries;
+pub(in crate::codec) use family::Family;
 
 /// What pixels a stream has (the type word of its header).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,18 +116,3 @@ const VERSION: u32 = 0;
 const HEADER: usize = 4 /* magic */ + 4 /* version */ + 4 /* type */ + 4 /* width */ + 4 /* height */;
 /// Most pixels of the format.
 const MAX_PIXELS: u64 = 0x1fff_ffff;
-
-/// Pixels as both directions work on them: four bytes with three coded channels, or one byte.
-/// The channels that are not coded must be equal everywhere.
-type Pixel<const N: usize> = [u8; N];
-
-/// Number of coded channels of a pixel of `N` bytes.
-const fn channels<const N: usize>() -> usize {
-    const { assert!(N == 4 || N == 1) };
-    if N == 4 { 3 } else { 1 }
-}
-
-/// Where channel `c` lies: R, G, B are coded in this order and lie as B, G, R.
-const fn lane<const N: usize>(c: usize) -> usize {
-    if N == 4 { 2 - c } else { 0 }
-}

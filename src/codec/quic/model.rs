@@ -1,53 +1,57 @@
 //! What both ends keep while a plane is coded: statistics, the pace of their updates, run lengths.
 
-use super::family::{Family, family};
+use super::entries::Entries;
+use super::family::{Family, NO_CHANNEL, family};
+use crate::codec::simd::Kernel;
 
-/// Statistics of one channel: which code each context uses.
+/// Statistics of the channels of a group: which code each context uses.
+///
+/// Pixels are four bytes, of which the first `CHANNELS` are channels: B, G and R, or one.
 #[derive(Clone)]
-pub(super) struct Model<const BITS: usize> {
-    /// Per bucket, the bits that all symbols so far would have cost under each parameter, the
-    /// largest parameter first. At most 26 are added per update and no bucket goes for 900 updates
-    /// without being halved, so they stay below 46 800.
-    costs: [[u16; 8]; 8],
-    /// Per bucket, the parameter in use.
-    best: [u8; 8],
+pub(super) struct Models<const CHANNELS: usize, const BITS: usize> {
+    /// Per channel and bucket, the bits that all symbols so far would have cost under each
+    /// parameter, the largest parameter first. At most 26 are added per update and no bucket goes
+    /// for 900 updates without being halved, so they stay below 46 800.
+    costs: [[[u16; 8]; 8]; CHANNELS],
+    /// The parameter in use, eight buckets for each byte of a pixel.
+    pub best: [u8; 32],
 }
 
-impl<const BITS: usize> Model<BITS> {
+impl<const CHANNELS: usize, const BITS: usize> Models<CHANNELS, BITS> {
     /// The largest parameter.
     const LARGEST: u8 = if BITS == 8 { 7 } else { 4 };
 
     pub fn new() -> Self {
-        Self { costs: [[0; 8]; 8], best: [Self::LARGEST; 8] }
-    }
-
-    /// The parameter for a symbol that follows `context`.
-    #[inline(always)]
-    pub fn parameter(&self, family: &Family, context: u8) -> u8 {
-        let bucket = usize::from(family.buckets[usize::from(context)] & 7);
-        self.best[bucket] & 7
+        let mut best = [NO_CHANNEL; 32];
+        best[..CHANNELS * 8].fill(Self::LARGEST);
+        Self { costs: [[[0; 8]; 8]; CHANNELS], best }
     }
 
     /// Learns that `symbol` followed `context`.
-    #[inline]
-    pub fn update(&mut self, context: u8, symbol: u8, trigger: u16) {
+    #[inline(always)]
+    pub fn learn<K: Kernel>(&mut self, k: K, context: [u8; 4], symbol: [u8; 4], trigger: u16) {
         let family = family::<BITS>();
-        let bucket = usize::from(family.buckets[usize::from(context)] & 7);
-        let lengths = &family.lengths[usize::from(symbol)];
-        let costs = &mut self.costs[bucket];
-        let mut least = u32::MAX;
-        for (at, (cost, length)) in (0..).zip(costs.iter_mut().zip(lengths)).take(BITS) {
-            *cost += length;
+        for (channel, costs) in self.costs.iter_mut().enumerate() {
+            let bucket = usize::from(family.buckets[usize::from(context[channel])] & 7);
+            let lengths = &family.lengths[usize::from(symbol[channel])];
+            let costs = &mut costs[bucket];
             // Of equal costs the first one wins, which is the one of the largest parameter.
-            least = least.min(u32::from(*cost) << 3 | at);
-        }
-        self.best[bucket] = Self::LARGEST - (least & 7) as u8;
-        if least >> 3 > u32::from(trigger) {
-            for cost in costs {
-                *cost >>= 1;
+            let (least, at) = k.cheapest::<BITS>(costs, lengths);
+            self.best[channel * 8 + bucket] = Self::LARGEST - at;
+            if least > trigger {
+                for cost in costs {
+                    *cost >>= 1;
+                }
             }
         }
     }
+}
+
+/// The parameter for a symbol of a channel that follows `context`.
+#[inline(always)]
+pub(super) fn parameter(family: &Family, best: &[u8; 32], channel: usize, context: u8) -> u8 {
+    let bucket = family.buckets[usize::from(context)] & 7;
+    best[channel << 3 & 24 | usize::from(bucket)]
 }
 
 /// Columns for which the wait mask keeps its size.
@@ -111,9 +115,85 @@ const RUN_STEPS: [u8; 32] = [
 /// The adaptive run code's state.
 pub(super) struct RunState(u8);
 
+/// Runs that are looked up.
+const SHORT_RUNS: usize = 64;
+
+/// The code of a short run and the state after it.
+#[derive(Clone, Copy)]
+struct ShortRun {
+    /// The highest bit is the first one.
+    top: u32,
+    length: u8,
+    next: u8,
+}
+
+static SHORT: [[ShortRun; SHORT_RUNS]; 32] = short_runs();
+
+const fn short_runs() -> [[ShortRun; SHORT_RUNS]; 32] {
+    let mut runs = [[ShortRun { top: 0, length: 0, next: 0 }; SHORT_RUNS]; 32];
+    let mut state = 0u8;
+    while state < 32 {
+        let mut run = 0;
+        while run < SHORT_RUNS {
+            let (mut left, mut at) = (run, state);
+            let mut ones = 0;
+            while left >= 1 << RUN_STEPS[at as usize] {
+                left -= 1 << RUN_STEPS[at as usize];
+                ones += 1;
+                at = if at < 31 { at + 1 } else { 31 };
+            }
+            // Ones, a zero, and what is left: no more than 32 bits, since small steps are few.
+            let step = RUN_STEPS[at as usize] as u32;
+            let length = ones + 1 + step;
+            let bits = ((1u64 << ones) - 1) << (1 + step) | left as u64;
+            runs[state as usize][run] = ShortRun {
+                top: (bits << (32 - length) & 0xffff_ffff) as u32,
+                length: (length & 63) as u8,
+                next: at.saturating_sub(1),
+            };
+            run += 1;
+        }
+        state += 1;
+    }
+    runs
+}
+
 impl RunState {
     pub fn new() -> Self {
         Self(0)
+    }
+
+    /// Writes the code of a run to `entries`, which has room for [`Self::most_entries`].
+    #[inline(always)]
+    pub fn put(&mut self, length: usize, entries: &mut Entries) {
+        if let Some(run) = SHORT[usize::from(self.0 & 31)].get(length) {
+            entries.push_top(u64::from(run.top) << 32, run.length.into());
+            self.0 = run.next;
+        } else {
+            self.put_long(length, entries);
+        }
+    }
+
+    /// Entries that a run in a segment of so many columns may need.
+    pub fn most_entries(columns: usize) -> usize {
+        // A bit per full step, of which 32 are in an entry; the last entry has what is left.
+        columns / (32 << 15) + 3
+    }
+
+    fn put_long(&mut self, mut length: usize, entries: &mut Entries) {
+        let mut ones = 0;
+        while length >= 1 << self.step() {
+            length -= 1 << self.step();
+            self.longer();
+            ones += 1;
+            if ones == 32 {
+                entries.push(u64::from(u32::MAX), 32);
+                ones = 0;
+            }
+        }
+        let bits = ((1u64 << ones) - 1) << (1 + self.step()) | length as u64;
+        entries.push(bits, ones + 1 + self.step());
+        self.shorter();
     }
 
     /// Logarithm of the length that the next bit stands for, 0..=15.

@@ -1,0 +1,282 @@
+//! What one client's earlier images hold, and where to find it.
+//!
+//! The pixels are private copies, made before an image gets its number. The lock is held for the
+//! number and for what the window lets go of, never while pixels are copied or searched; so any
+//! number of threads may encode at the same time, each one an image of its own.
+//! Where pixels were seen is a table of atomics that nobody waits for: whatever is found there is
+//! compared with the pixels themselves before it is used.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{MAX_DISTANCE, MAX_WINDOW, bias};
+use crate::codec::Rows;
+use crate::codec::lz::PixelType;
+use crate::codec::lz::colors::Pixel;
+use crate::codec::simd::{self, Kernel, Work};
+
+/// Logarithm of the number of places that are remembered, at most: as many as a window of 16 Mi
+/// pixels has anchors.
+const TABLE_BITS: u32 = 20;
+/// Buffers of images that the window let go of, kept for the next ones, and the part of the window
+/// that they may have together.
+const SPARE_BUFFERS: usize = 4;
+const SPARE_PART: usize = 4;
+
+/// The images that a client has, as far as they may be referred to.
+#[derive(Debug)]
+pub struct Dictionary {
+    /// Most pixels of all images that the client has to keep.
+    capacity: usize,
+    state: Mutex<State>,
+    places: Box<[AtomicU64]>,
+    /// What leaves a hash as many bits as the table needs.
+    shift: u32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// Images that the client keeps, without gaps, the last one is number `next - 1`.
+    images: VecDeque<Arc<Image>>,
+    pixels: usize,
+    spare: Vec<Vec<Pixel>>,
+}
+
+impl State {
+    fn may_keep(&self, buffer: &Vec<Pixel>, window: usize) -> bool {
+        let kept: usize = self.spare.iter().map(Vec::capacity).sum();
+        self.spare.len() < SPARE_BUFFERS && kept + buffer.capacity() <= window / SPARE_PART
+    }
+}
+
+/// An image that has a number.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub id: u64,
+    pub format: PixelType,
+    pub width: u32,
+    pub height: u32,
+    pub top_down: bool,
+    /// Rows as they lie in memory; the bits that no pixel keeps are 0.
+    pub pixels: Vec<Pixel>,
+    /// Who sends it.
+    channel: u32,
+    /// It is on its way, so others may wait for it.
+    sent: AtomicBool,
+}
+
+/// Why an image gets no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    /// The window cannot hold it.
+    #[error("{pixels} pixels, the window has {window}")]
+    Window {
+        /// Pixels of the image.
+        pixels: usize,
+        /// Pixels of the window.
+        window: usize,
+    },
+    /// No image has pixels of this type.
+    #[error("pixel type {0:?}")]
+    PixelType(PixelType),
+    /// There is no memory for the pixels.
+    #[error("no memory for {0} pixels")]
+    Memory(usize),
+    /// Rows and pixel type do not fit together.
+    #[error("rows of {row} bytes, need {need}")]
+    Row {
+        /// Bytes of the rows.
+        row: usize,
+        /// Bytes that this width and type have.
+        need: usize,
+    },
+}
+
+/// An image with a number, which is now to be encoded and sent, whatever happens: a client that
+/// misses one keeps all later ones for ever.
+#[derive(Debug)]
+#[must_use = "a number that was handed out has to be sent"]
+pub struct Ticket {
+    pub(super) image: Arc<Image>,
+    /// The oldest image that the client will have.
+    pub(super) oldest: u64,
+}
+
+impl Ticket {
+    /// The image's number.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.image.id
+    }
+
+    /// From now on images of other channels may refer to it: it is in its channel's socket, or
+    /// nothing can keep it from going there.
+    pub fn sent(&self) {
+        self.image.sent.store(true, Ordering::Release);
+    }
+}
+
+impl Dictionary {
+    /// An empty one for a client with a window of so many pixels.
+    #[must_use]
+    pub fn new(window: usize) -> Self {
+        let capacity = window.min(MAX_WINDOW);
+        let bits = (capacity / 16 + 1024).ilog2().clamp(1, TABLE_BITS);
+        let places = (0..1 << bits).map(|_| AtomicU64::new(0)).collect();
+        Self { capacity, state: Mutex::default(), places, shift: 32 - bits }
+    }
+
+    /// An empty one that continues the numbers of another one, after a migration.
+    #[must_use]
+    pub fn resume(window: usize, next: u64) -> Self {
+        let new = Self::new(window);
+        new.lock().next = next;
+        new
+    }
+
+    /// Copies the pixels and gives them the next number. Tickets of one channel have to be sent
+    /// in the order in which they were made.
+    ///
+    /// # Errors
+    /// [`TicketError`]; no number was used.
+    pub fn ticket(
+        &self,
+        picture: &Rows<'_>,
+        format: PixelType,
+        channel: u32,
+    ) -> Result<Ticket, TicketError> {
+        let (width, height) = (picture.width(), picture.height());
+        if bias(format).is_none() {
+            return Err(TicketError::PixelType(format));
+        }
+        let (row, need) = (picture.row_bytes(), width as usize * (format.bits() / 8) as usize);
+        if row != need {
+            return Err(TicketError::Row { row, need });
+        }
+        let count = u64::from(width) * u64::from(height);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        if count >= self.capacity {
+            return Err(TicketError::Window { pixels: count, window: self.capacity });
+        }
+        let mut pixels = self.lock().spare.pop().unwrap_or_default();
+        let more = count.saturating_sub(pixels.len());
+        pixels.try_reserve_exact(more).map_err(|_| TicketError::Memory(count))?;
+        simd::run(simd::level(), Copy { picture, format, pixels: &mut pixels });
+
+        let mut state = self.lock();
+        let id = state.next;
+        state.next += 1;
+        state.pixels += count;
+        while state.pixels > self.capacity
+            || state.images.front().is_some_and(|first| id - first.id > MAX_DISTANCE)
+        {
+            let Some(gone) = state.images.pop_front() else { break };
+            state.pixels -= gone.pixels.len();
+            // Unless somebody still looks at it.
+            if let Some(image) = Arc::into_inner(gone)
+                && state.may_keep(&image.pixels, self.capacity)
+            {
+                state.spare.push(image.pixels);
+            }
+        }
+        let image = Arc::new(Image {
+            id,
+            format,
+            width,
+            height,
+            top_down: picture.top_down(),
+            pixels,
+            channel,
+            sent: AtomicBool::new(false),
+        });
+        state.images.push_back(Arc::clone(&image));
+        let oldest = state.images.front().map_or(id, |first| first.id);
+        Ok(Ticket { image, oldest })
+    }
+
+    /// An image that `ticket`'s one may refer to.
+    pub(super) fn image(&self, id: u64, ticket: &Ticket) -> Option<Arc<Image>> {
+        if id >= ticket.image.id || id < ticket.oldest {
+            return None;
+        }
+        let state = self.lock();
+        let first = state.images.front()?.id;
+        let image = state.images.get(usize::try_from(id.checked_sub(first)?).ok()?)?;
+        let known = image.channel == ticket.image.channel || image.sent.load(Ordering::Acquire);
+        (known && image.format == ticket.image.format).then(|| Arc::clone(image))
+    }
+
+    /// The last image before `ticket`'s one with the same size.
+    pub(super) fn like(&self, ticket: &Ticket) -> Option<u64> {
+        let own = &ticket.image;
+        let state = self.lock();
+        // Of very many images only the last ones are looked at.
+        let mut images = state.images.iter().rev().take(64);
+        let like = images.find(|image| {
+            image.id < own.id && (image.width, image.height) == (own.width, own.height)
+        });
+        like.map(|image| image.id)
+    }
+
+    /// The slot of a hash.
+    #[inline(always)]
+    pub(super) fn slot(&self, hash: u32) -> &AtomicU64 {
+        // The low bits decide which places are remembered at all.
+        &self.places[(hash >> self.shift) as usize]
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing that is done under it can panic half way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Copies the rows of an image.
+struct Copy<'a> {
+    picture: &'a Rows<'a>,
+    format: PixelType,
+    pixels: &'a mut Vec<Pixel>,
+}
+
+impl Work for Copy<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with<K: Kernel>(self, _: K) {
+        let Self { picture, format, pixels } = self;
+        let count = picture.width() as usize * picture.height() as usize;
+        // Spare buffers keep their content: only what is longer is zeroed.
+        pixels.resize(count, [0; 4]);
+        let rows = pixels.chunks_exact_mut(picture.width() as usize).zip(picture.in_memory());
+        match format {
+            PixelType::Rgb16 => {
+                for (to, from) in rows {
+                    for (to, [low, high]) in to.iter_mut().zip(from.as_chunks().0) {
+                        *to = [*low, high & 0x7f, 0, 0];
+                    }
+                }
+            }
+            PixelType::Rgb24 => {
+                for (to, from) in rows {
+                    for (to, [b, g, r]) in to.iter_mut().zip(from.as_chunks().0) {
+                        *to = [*b, *g, *r, 0];
+                    }
+                }
+            }
+            PixelType::Rgba => {
+                for (to, from) in rows {
+                    to.copy_from_slice(from.as_chunks().0);
+                }
+            }
+            _ => {
+                for (to, from) in rows {
+                    for (to, from) in to.iter_mut().zip(from.as_chunks().0) {
+                        *to = (u32::from_le_bytes(*from) & 0x00ff_ffff).to_le_bytes();
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Where pixels or bytes were seen last.
+
+/// Logarithm of the number of hash values: the table stays in the first caches. Four times as many
+/// places gain 0.1 % of the size and cost a tenth of the speed.
+const HASH_BITS: u32 = 13;
+
+/// The last place of each hash value.
+#[derive(Debug, Default)]
+pub(in crate::codec) struct Places {
+    /// Places plus `base`; what is below `base` is of earlier pictures. So nothing is cleared
+    /// between them.
+    table: Vec<u32>,
+    base: u32,
+    /// Units of the picture at work.
+    units: u32,
+}
+
+impl Places {
+    /// Forgets all places of earlier pictures.
+    pub fn begin(&mut self, units: usize) {
+        // Pictures are smaller than 1 GiB.
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let base = self.base.max(1).checked_add(self.units);
+        match base.filter(|base| base.checked_add(units).is_some() && !self.table.is_empty()) {
+            Some(base) => self.base = base,
+            None => {
+                self.table.clear();
+                self.table.resize(1 << HASH_BITS, 0);
+                self.base = 1;
+            }
+        }
+        self.units = units;
+    }
+
+    /// The last place with this hash, which is replaced by `at`.
+    #[inline(always)]
+    pub fn swap(&mut self, hash: u64, at: usize) -> Option<usize> {
+        // The highest bits are the best ones.
+        let slot = self.table.get_mut((hash >> (64 - HASH_BITS)) as usize)?;
+        let last = slot.checked_sub(self.base);
+        // `begin` checked that a place plus the base is no overflow.
+        *slot = self.base + u32::try_from(at).unwrap_or(0);
+        last.map(|last| last as usize)
+    }
+}
