@@ -1,7 +1,7 @@
 //! Where pixels or bytes were seen last.
 
-/// Logarithm of the number of hash values: the table stays in the first caches. Four times as many
-/// places gain 0.1 % of the size and cost a tenth of the speed.
+/// Logarithm of the number of hash values: the table stays in the first caches, at
+/// the price of a few matches.
 const HASH_BITS: u32 = 13;
 
 /// The last place of each hash value.
