@@ -43,7 +43,7 @@ static struct {
     uint64_t seed;
     unsigned count;
     const char *class, *kind, *path, *quic;
-    int only;
+    int only, port, compression;
     bool all, show;
     struct qxl_host *device;
     SpiceServer *server;
@@ -57,8 +57,14 @@ static void start(void)
     matrix.core = core_loop_start();
     spice_server_set_noauth(matrix.server);
     spice_server_set_streaming_video(matrix.server, SPICE_STREAM_VIDEO_OFF);
-    if (matrix.path)
+    if (matrix.compression)
+        spice_server_set_image_compression(matrix.server, (SpiceImageCompression)matrix.compression);
+    if (matrix.path) {
         spice_server_set_addr(matrix.server, matrix.path, SPICE_ADDR_FLAG_UNIX_ONLY);
+    } else if (matrix.port) {
+        spice_server_set_addr(matrix.server, "127.0.0.1", 0);
+        spice_server_set_port(matrix.server, matrix.port);
+    }
     if (spice_server_init(matrix.server, matrix.core) != 0) {
         fputs("draw_matrix: init failed\n", stderr);
         exit(1);
@@ -435,7 +441,8 @@ int main(int argc, char **argv)
         { "class", required_argument, NULL, 'C' }, { "kind", required_argument, NULL, 'k' },
         { "only", required_argument, NULL, 'o' },  { "all", no_argument, NULL, 'a' },
         { "show", no_argument, NULL, 'w' },        { "unix", required_argument, NULL, 'u' },
-        { "quic", required_argument, NULL, 'q' },
+        { "quic", required_argument, NULL, 'q' },  { "port", required_argument, NULL, 'p' },
+        { "compression", required_argument, NULL, 'r' },
         { NULL, 0, NULL, 0 },
     };
     int option;
@@ -450,6 +457,8 @@ int main(int argc, char **argv)
         case 'a': matrix.all = true; break;
         case 'w': matrix.show = true; break;
         case 'u': matrix.path = optarg; break;
+        case 'p': matrix.port = atoi(optarg); break;
+        case 'r': matrix.compression = atoi(optarg); break;
         case 'q': matrix.quic = optarg; break;
         default: return 2;
         }
@@ -459,6 +468,6 @@ int main(int argc, char **argv)
         fprintf(stderr, "draw_matrix: no QUIC streams in %s\n", matrix.quic);
         return 2;
     }
-    setvbuf(stdout, NULL, matrix.path ? _IOLBF : _IOFBF, 0);
-    return matrix.path ? serve() : supervise();
+    setvbuf(stdout, NULL, matrix.path || matrix.port ? _IOLBF : _IOFBF, 0);
+    return matrix.path || matrix.port ? serve() : supervise();
 }

@@ -100,6 +100,19 @@ static QXLPHYSICAL random_bitmap(struct qxl_item *item, uint32_t surface, uint8_
     image->bitmap.data = qxl_address(data);
     for (size_t i = 0; i < (size_t)stride * (size_t)height; i++)
         data[i] = (uint8_t)rng_next(&drawing.rng);
+    if (one_in(2)) {
+        /* Something that compresses, with the bits that nobody sees all the same: others are not compressed. */
+        uint8_t unseen = one_in(2) ? 0xff : 0;
+
+        for (size_t i = 24; i < (size_t)stride * (size_t)height; i++)
+            data[i] = data[i - 24];
+        for (size_t i = 0; i < (size_t)stride * (size_t)height; i++) {
+            if (format == SPICE_BITMAP_FMT_32BIT && i % 4 == 3)
+                data[i] = unseen;
+            else if (format == SPICE_BITMAP_FMT_16BIT && i % 2 == 1)
+                data[i] &= 0x7f;
+        }
+    }
     if (format == SPICE_BITMAP_FMT_RGBA) {
         /* Premultiplied: no colour above its alpha. */
         for (size_t i = 0; i + 3 < (size_t)stride * (size_t)height; i += 4)
@@ -350,6 +363,7 @@ int main(int argc, char **argv)
     SpiceCoreInterface *core = core_loop_start();
     const char *path = NULL;
     bool bottom_up = false;
+    int port = 0;
     SpiceWatch *lines;
     unsigned offences;
 
@@ -364,6 +378,10 @@ int main(int argc, char **argv)
         }
         if (strcmp(argv[i], "--unix") == 0)
             path = value;
+        else if (strcmp(argv[i], "--port") == 0)
+            port = atoi(value);
+        else if (strcmp(argv[i], "--compression") == 0)
+            spice_server_set_image_compression(server, (SpiceImageCompression)atoi(value));
         else if (strcmp(argv[i], "--seed") == 0)
             rng_seed(&drawing.rng, (uint64_t)atoi(value));
         else if (strcmp(argv[i], "--level") == 0)
@@ -372,11 +390,16 @@ int main(int argc, char **argv)
             return 2;
         i++;
     }
-    if (!path)
+    if (!path && !port)
         return 2;
     spice_server_set_noauth(server);
     spice_server_set_streaming_video(server, SPICE_STREAM_VIDEO_OFF);
-    spice_server_set_addr(server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
+    if (path) {
+        spice_server_set_addr(server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
+    } else {
+        spice_server_set_addr(server, "127.0.0.1", 0);
+        spice_server_set_port(server, port);
+    }
     if (spice_server_init(server, core) != 0)
         return 1;
     drawing.device = qxl_host_new(0);

@@ -521,11 +521,12 @@ int main(int argc, char **argv)
         { "seed", required_argument, NULL, 's' },  { "count", required_argument, NULL, 'c' },
         { "level", required_argument, NULL, 'l' }, { "out", required_argument, NULL, 'o' },
         { "port", required_argument, NULL, 'p' },  { "unix", required_argument, NULL, 'u' },
-        { "bottom-up", no_argument, NULL, 'b' },   { NULL, 0, NULL, 0 },
+        { "bottom-up", no_argument, NULL, 'b' },   { "compression", required_argument, NULL, 'r' },
+        { NULL, 0, NULL, 0 },
     };
     static struct drawing drawing = { .level = 2, .exists[0] = true };
     const char *out = NULL, *path = NULL;
-    int seed = 1, count = 1000, port = 0, option;
+    int seed = 1, count = 1000, port = 0, compression = 0, option;
     bool bottom_up = false, serve;
     SpiceServer *server = spice_server_new();
     SpiceCoreInterface *core = core_loop_start();
@@ -541,6 +542,7 @@ int main(int argc, char **argv)
         case 'p': port = atoi(optarg); break;
         case 'u': path = optarg; break;
         case 'b': bottom_up = true; break;
+        case 'r': compression = atoi(optarg); break;
         default: return 2;
         }
     }
@@ -548,6 +550,8 @@ int main(int argc, char **argv)
     spice_server_set_noauth(server);
     /* No lossy video in a test that compares pixels. */
     spice_server_set_streaming_video(server, SPICE_STREAM_VIDEO_OFF);
+    if (compression)
+        spice_server_set_image_compression(server, (SpiceImageCompression)compression);
     if (path) {
         spice_server_set_addr(server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
     } else if (port) {

@@ -8,6 +8,7 @@
 pub mod choice;
 pub mod client;
 pub mod image;
+mod traits;
 
 use std::borrow::Cow;
 

@@ -7,8 +7,10 @@
 use crate::codec::Rows;
 
 pub use crate::codec::Limits as DecodeLimits;
+pub use crate::codec::lz::{PixelType as LzPixels, Scratch as LzScratch};
 pub use crate::codec::lz4::Scratch as Lz4Scratch;
 pub use crate::codec::quic::{DecodedImage, PixelType, QuicError};
+pub use crate::codec::quic::{PixelType as QuicPixels, Scratch as QuicScratch};
 
 /// Decodes a QUIC stream of a guest, at once.
 ///
@@ -16,6 +18,17 @@ pub use crate::codec::quic::{DecodedImage, PixelType, QuicError};
 /// [`QuicError`]
 pub fn decode_quic(stream: &[u8], limits: &DecodeLimits) -> Result<DecodedImage, QuicError> {
     crate::codec::quic::decode(stream, limits)
+}
+
+/// Decodes an LZ stream, as clients do.
+///
+/// # Errors
+/// [`crate::codec::lz::LzError`]
+#[cfg(test)]
+pub fn decode_lz(
+    stream: &[u8],
+) -> Result<crate::codec::lz::DecodedImage, crate::codec::lz::LzError> {
+    crate::codec::lz::decode(stream, &DecodeLimits::default())
 }
 
 /// Bytes of a pixel and of a picture that a stream says it has; nothing is decoded.
@@ -54,8 +67,42 @@ pub fn encode_lz4(
     limit: usize,
     scratch: &mut Lz4Scratch,
 ) -> Option<Vec<u8>> {
-    let Picture { data, width, height, bits, stride, top_down, format } = *picture;
-    let stride = usize::try_from(stride).ok()?;
-    let rows = Rows::new(data, width, height, bits, stride, top_down).ok()?;
-    crate::codec::lz4::encode(&rows, format, limit, scratch)
+    crate::codec::lz4::encode(&rows(picture)?, picture.format, limit, scratch)
+}
+
+/// Encodes a QUIC image, at once; `None` as with [`encode_lz4`].
+#[must_use]
+pub fn encode_quic(
+    picture: &Picture<'_>,
+    pixels: QuicPixels,
+    limit: usize,
+    scratch: &mut QuicScratch,
+) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    crate::codec::quic::encode(&rows(picture)?, pixels, limit, scratch, &mut out).ok()?;
+    Some(fitted(out))
+}
+
+/// Encodes an LZ image, at once; `None` as with [`encode_lz4`].
+#[must_use]
+pub fn encode_lz(
+    picture: &Picture<'_>,
+    pixels: LzPixels,
+    limit: usize,
+    scratch: &mut LzScratch,
+) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    crate::codec::lz::encode(&rows(picture)?, pixels, limit, scratch, &mut out).ok()?;
+    Some(fitted(out))
+}
+
+/// Without the room for more: an image may wait long for a slow client.
+fn fitted(mut out: Vec<u8>) -> Vec<u8> {
+    out.shrink_to_fit();
+    out
+}
+
+fn rows<'a>(picture: &Picture<'a>) -> Option<Rows<'a>> {
+    let Picture { data, width, height, bits, stride, top_down, .. } = *picture;
+    Rows::new(data, width, height, bits, usize::try_from(stride).ok()?, top_down).ok()
 }

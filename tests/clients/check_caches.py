@@ -496,6 +496,8 @@ def main():
         checks.stock("ids used again", "--plain", "--change", "20")
         checks.stock("LZ4 from the start", "--compression", "7", compression=1, tcp=True)
         checks.stock("LZ4 from half way", "--bottom-up", compression=7, tcp=True)
+        checks.stock("QUIC, then LZ", "--compression", "4", compression=6, tcp=True)
+        checks.stock("AUTO_LZ, then AUTO_GLZ", "--bottom-up", "--compression", "3", compression=2, tcp=True)
         if not options.reference:
             checks.stock("three at once", clients=3)
     sys.exit(1 if checks.failed else 0)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-from driver import Client, difference
+from driver import Client, difference, free_port
 from hosts import Host, Report, ends_equal, screenshot
 
 ALL = "999999999"
@@ -48,6 +48,9 @@ class Play:
         # A newcomer would replace the clients that stay.
         command = [self.options.program, self.trace, "--obey"]
         path = os.path.join(self.scratch, f"{self.which}.socket")
+        if self.options.compression:
+            command += ["--compression", str(self.options.compression)]
+            path = free_port()
         return Host(command, path, self.lib, SPICE_DEBUG_ALLOW_MC="1")
 
     def file(self, name):
@@ -74,13 +77,14 @@ class Play:
         gone on."""
         clients = {}
         with self.host() as host:
+            place = {"port" if isinstance(host.path, int) else "unix": host.path}
             for number, point in enumerate(points):
                 host.ask(f"play {point}", "played")
                 server = self.look(host, f"{point}")
                 if point in staying and len(clients) % 2 == 1:
-                    clients[f"{point}-playing"] = Client(unix=host.path)
+                    clients[f"{point}-playing"] = Client(**place)
                     continue
-                client = Client(unix=host.path)
+                client = Client(**place)
                 picture = self.file(f"{point}-client")
                 wrong = ends_equal(server, picture, lambda path: picture_of(client, path))
                 report.none_wrong(f"{self.name}, {point}: a client that comes now", wrong)
@@ -134,6 +138,7 @@ def main():
     parser.add_argument("--traces", default="../shared/traces")
     parser.add_argument("--points", type=int, default=10)
     parser.add_argument("--stay", type=int, default=2, help="how many points have a client that stays to the end")
+    parser.add_argument("--compression", type=int, help="SpiceImageCompression; over TCP, for nothing is compressed on unix sockets")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", help="directory for the pictures")
     parser.add_argument("names", nargs="*", default=["terminal", "office", "web"])

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-from driver import Client, difference
+from driver import Client, difference, free_port
 
 
 def main():
@@ -22,6 +22,7 @@ def main():
     parser.add_argument("--level", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--bottom-up", action="store_true")
+    parser.add_argument("--compression", type=int, help="SpiceImageCompression; over TCP, for nothing is compressed on unix sockets")
     parser.add_argument("--keep", help="directory for the pictures")
     options = parser.parse_args()
     environment = dict(os.environ)
@@ -31,7 +32,12 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         where = options.keep or scratch
         path = os.path.join(scratch, "socket")
-        command = [options.program, "--unix", path, "--seed", str(options.seed), "--level", str(options.level)]
+        place = {"port": free_port()} if options.compression else {"unix": path}
+        command = [options.program]
+        for name, value in place.items():
+            command += [f"--{name}", str(value)]
+        command += ["--compression", str(options.compression)] if options.compression else []
+        command += ["--seed", str(options.seed), "--level", str(options.level)]
         command += ["--bottom-up"] if options.bottom_up else []
         host = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
 
@@ -66,7 +72,7 @@ def main():
                 print(f"{'FAIL' if verdict else 'PASS'} {when}: client {name}{': ' + verdict if verdict else ''}")
 
         ask(None, "ready")
-        clients["early"] = Client(unix=path)
+        clients["early"] = Client(**place)
         clients["early"].connected()
         ask(f"draw {options.count // 2}", "drawn")
         look("half way")
@@ -76,7 +82,7 @@ def main():
         look("at the end")
         for client in clients.values():
             client.close()
-        clients = {"late": Client(unix=path)}
+        clients = {"late": Client(**place)}
         clients["late"].connected()
         look("connected afterwards")
         clients["late"].close()

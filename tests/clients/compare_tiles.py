@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-from driver import Client, read_ppm
+from driver import Client, free_port, read_ppm
 
 KINDS = ("screen-xRGB", "screen-ARGB", "off-xRGB", "off-ARGB", "off-8A", "off-1A", "screen-555", "off-555", "screen-565", "off-565")
 SLOTS = 24  # of a round
@@ -47,6 +47,7 @@ def main():
     parser.add_argument("--kind", action="append", choices=KINDS)
     parser.add_argument("--class", dest="only")
     parser.add_argument("--tame", action="store_true", help="only cases that spice-server survives")
+    parser.add_argument("--compression", type=int, help="SpiceImageCompression; over TCP, for nothing is compressed on unix sockets")
     parser.add_argument("--keep", help="directory for the pictures")
     options = parser.parse_args()
     environment = dict(os.environ)
@@ -56,7 +57,11 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         where = options.keep or scratch
         path = os.path.join(scratch, "socket")
-        command = [options.program, "--unix", path, "--seed", options.seed]
+        place = {"port": free_port()} if options.compression else {"unix": path}
+        command = [options.program, "--seed", options.seed]
+        for name, value in place.items():
+            command += [f"--{name}", str(value)]
+        command += ["--compression", str(options.compression)] if options.compression else []
         command += [] if options.tame else ["--all"]
         command += ["--class", options.only] if options.only else []
         host = subprocess.Popen(
@@ -79,7 +84,7 @@ def main():
                     return lines
 
         ask(None, "ready")
-        client = Client(unix=path)
+        client = Client(**place)
         client.connected()
         for kind in options.kind or KINDS:
             number, drawn, wrong = 0, 0, []

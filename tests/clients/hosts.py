@@ -104,7 +104,8 @@ def ends_equal(server, picture, write, limit=30):
 def screenshot(path, picture):
     """spicy-screenshot, which connects, writes the first picture and goes. None or what went wrong."""
     environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
-    command = ["spicy-screenshot", f"--uri=spice+unix://{path}", f"--out-file={picture}"]
+    uri = f"spice://127.0.0.1:{path}" if isinstance(path, int) else f"spice+unix://{path}"
+    command = ["spicy-screenshot", f"--uri={uri}", f"--out-file={picture}"]
     if os.path.exists(picture):
         os.unlink(picture)
     try:

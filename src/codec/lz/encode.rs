@@ -39,6 +39,14 @@ pub struct Scratch {
     places: Places,
 }
 
+impl Scratch {
+    /// Bytes that it keeps, but for a small table.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.colors.capacity() * size_of::<Pixel>() + self.bytes.capacity()
+    }
+}
+
 /// Farthest distance that is used; the format has some more, the reference not.
 const FARTHEST: usize = 73_724;
 /// Pixels of three bytes.

@@ -62,6 +62,23 @@ struct Lines {
     runs: Vec<u64>,
 }
 
+impl Scratch {
+    /// Bytes that it keeps in row buffers; the codes of a row are about as many again.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        [&self.colors, &self.plane].map(Lines::capacity).iter().sum()
+    }
+}
+
+impl Lines {
+    fn capacity(&self) -> usize {
+        let Self { above, current, fresh, old, equal_above, equal, starts, runs } = self;
+        let pixels = [above, current, fresh, old].map(Vec::capacity);
+        let words = [equal_above, equal, starts, runs].map(Vec::capacity);
+        pixels.iter().sum::<usize>() * size_of::<Pixel>() + words.iter().sum::<usize>() * 8
+    }
+}
+
 /// Appends the stream of a picture to `out`.
 ///
 /// # Errors

@@ -200,7 +200,7 @@ mod tests {
                 for count in 1..=64usize {
                     // Few values, so that many are equal.
                     let mut row = || -> Vec<[u8; 4]> {
-                        let pixel = |n: u32| (n % 5 * 0x0021_0403 & COLORS).to_le_bytes();
+                        let pixel = |n: u32| ((n % 5 * 0x0021_0403) & COLORS).to_le_bytes();
                         (0..padded(count)).map(|_| pixel(random())).collect()
                     };
                     let (pixels, mut old) = (row(), row());

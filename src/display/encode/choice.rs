@@ -12,14 +12,24 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::pool::{Lz4Scratch, Picture, encode_lz4};
+use crate::pool::{
+    Lz4Scratch, LzPixels, LzScratch, Picture, QuicPixels, QuicScratch, encode_lz, encode_lz4,
+    encode_quic,
+};
 use crate::protocol::message::Bulk;
 use crate::protocol::wire::WireWrite;
 use crate::qxl::model::{Bitmap, BitmapFormat};
 
 use super::EncodeError;
-use super::image::{ImagePayload, Purpose, raw};
+use super::image::{HIGH_BITS_SET, ImagePayload, PaletteSlot, Purpose, TOP_DOWN, raw};
+use super::traits::{Fourth, fourth, is_gradual, palette_fits};
 
+/// `SPICE_IMAGE_TYPE_QUIC`.
+const TYPE_QUIC: u8 = 1;
+/// `SPICE_IMAGE_TYPE_LZ_PLT`.
+const TYPE_LZ_PLT: u8 = 100;
+/// `SPICE_IMAGE_TYPE_LZ_RGB`.
+const TYPE_LZ_RGB: u8 = 101;
 /// `SPICE_IMAGE_TYPE_LZ4`.
 const TYPE_LZ4: u8 = 109;
 /// Bitmaps of fewer bytes are not worth a codec.
@@ -102,9 +112,18 @@ pub enum Coding {
     Raw,
     /// LZ4 blocks.
     Lz4,
+    /// A QUIC stream; the flags are those of the image.
+    Quic(QuicPixels, u8),
+    /// An LZ stream of colours; the flags are those of the image.
+    Lz(LzPixels, u8),
+    /// An LZ stream of indices, with the palette.
+    LzPalette(LzPixels),
 }
 
-/// The form for this client. QUIC, LZ and GLZ are not there yet: what would be theirs goes as it is.
+/// The form for this client. Until dictionaries come, LZ stands for GLZ.
+///
+/// Whatever is chosen decodes to the same bits, those that nobody sees included: they become
+/// visible when a surface that has them is the source of a blend.
 #[must_use]
 pub fn choose(
     bitmap: &Bitmap,
@@ -113,7 +132,7 @@ pub fn choose(
     skills: Skills,
 ) -> Coding {
     let small = u64::from(bitmap.stride) * u64::from(bitmap.height) < SMALL;
-    if small || (skills.local && purpose.of_command) {
+    if small || compression == Compression::Off || (skills.local && purpose.of_command) {
         return Coding::Raw;
     }
     // Stock clients decode no other format; an 8-bit alpha image stops them for good.
@@ -122,8 +141,72 @@ pub fn choose(
         BitmapFormat::Bit16 | BitmapFormat::Bit24 | BitmapFormat::Bit32 | BitmapFormat::Rgba
     );
     match compression {
+        Compression::Off => Coding::Raw,
         Compression::Lz4 if skills.lz4 && lz4_has => Coding::Lz4,
-        _ => Coding::Raw,
+        Compression::Quic => quic(bitmap, purpose),
+        Compression::AutoLz | Compression::AutoGlz if has_quic(bitmap) && is_gradual(bitmap) => {
+            quic(bitmap, purpose)
+        }
+        Compression::AutoLz
+        | Compression::AutoGlz
+        | Compression::Glz
+        | Compression::Lz
+        | Compression::Lz4 => lz(bitmap, purpose),
+    }
+}
+
+/// True if QUIC codes such pictures.
+fn has_quic(bitmap: &Bitmap) -> bool {
+    let direct = matches!(
+        bitmap.format,
+        BitmapFormat::Bit16 | BitmapFormat::Bit24 | BitmapFormat::Bit32 | BitmapFormat::Rgba
+    );
+    direct && bitmap.width >= 3 && bitmap.height >= 3
+}
+
+fn quic(bitmap: &Bitmap, purpose: Purpose) -> Coding {
+    if !has_quic(bitmap) {
+        return Coding::Raw;
+    }
+    let (pixels, with_alpha) = match bitmap.format {
+        BitmapFormat::Bit16 => (QuicPixels::Rgb16, None),
+        BitmapFormat::Bit24 => (QuicPixels::Rgb24, None),
+        BitmapFormat::Rgba => return Coding::Quic(QuicPixels::Rgba, 0),
+        _ => (QuicPixels::Rgb32, Some(QuicPixels::Rgba)),
+    };
+    whole(bitmap, purpose, pixels, with_alpha)
+        .map_or(Coding::Raw, |(pixels, flags)| Coding::Quic(pixels, flags))
+}
+
+fn lz(bitmap: &Bitmap, purpose: Purpose) -> Coding {
+    let (pixels, with_alpha) = match bitmap.format {
+        BitmapFormat::Bit16 => (LzPixels::Rgb16, None),
+        BitmapFormat::Bit24 => (LzPixels::Rgb24, None),
+        BitmapFormat::Bit32 => (LzPixels::Rgb32, Some(LzPixels::Rgba)),
+        BitmapFormat::Rgba => return Coding::Lz(LzPixels::Rgba, 0),
+        BitmapFormat::Bit1Be if palette_fits(bitmap) => return Coding::LzPalette(LzPixels::Plt1Be),
+        BitmapFormat::Bit4Be if palette_fits(bitmap) => return Coding::LzPalette(LzPixels::Plt4Be),
+        BitmapFormat::Bit8 if palette_fits(bitmap) => return Coding::LzPalette(LzPixels::Plt8),
+        // Stock clients end themselves over little-endian indices, and alpha alone is rare.
+        _ => return Coding::Raw,
+    };
+    whole(bitmap, purpose, pixels, with_alpha)
+        .map_or(Coding::Raw, |(pixels, flags)| Coding::Lz(pixels, flags))
+}
+
+/// Pixels and flags with which nothing of the bitmap is lost; `None` if there are none.
+fn whole<P>(
+    bitmap: &Bitmap,
+    purpose: Purpose,
+    pixels: P,
+    with_alpha: Option<P>,
+) -> Option<(P, u8)> {
+    match fourth(bitmap) {
+        Fourth::Zero => Some((pixels, 0)),
+        Fourth::Ones if with_alpha.is_some() => Some((pixels, HIGH_BITS_SET)),
+        // What the server read is only put, bit by bit. A command may ask what its source is.
+        Fourth::Mixed if !purpose.of_command => with_alpha.map(|pixels| (pixels, 0)),
+        _ => None,
     }
 }
 
@@ -131,16 +214,24 @@ pub fn choose(
 #[derive(Debug, Default)]
 pub struct Scratch {
     lz4: Lz4Scratch,
+    lz: LzScratch,
+    quic: QuicScratch,
 }
 
 impl Scratch {
-    /// Bytes that are kept from one image to the next.
+    /// Bytes that each codec keeps from one image to the next.
     const KEPT: usize = 4 << 20;
 
     /// Gives large memory back.
     pub fn trim(&mut self) {
         if self.lz4.capacity() > Self::KEPT {
             self.lz4 = Lz4Scratch::default();
+        }
+        if self.lz.capacity() > Self::KEPT {
+            self.lz = LzScratch::default();
+        }
+        if self.quic.capacity() > Self::KEPT {
+            self.quic = QuicScratch::default();
         }
     }
 }
@@ -154,22 +245,42 @@ pub fn code(
     coding: Coding,
     scratch: &mut Scratch,
 ) -> Result<ImagePayload, EncodeError> {
-    let data = match coding {
+    let limit = u64::from(bitmap.stride) * u64::from(bitmap.height);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let picture = picture(bitmap);
+    let coded = match coding {
         Coding::Raw => None,
         Coding::Lz4 => {
-            let limit = u64::from(bitmap.stride) * u64::from(bitmap.height);
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            encode_lz4(&picture(bitmap), limit, &mut scratch.lz4)
+            encode_lz4(&picture, limit, &mut scratch.lz4).map(|data| (data, TYPE_LZ4, 0))
+        }
+        Coding::Quic(pixels, flags) => encode_quic(&picture, pixels, limit, &mut scratch.quic)
+            .map(|data| (data, TYPE_QUIC, flags)),
+        Coding::Lz(pixels, flags) => encode_lz(&picture, pixels, limit, &mut scratch.lz)
+            .map(|data| (data, TYPE_LZ_RGB, flags)),
+        Coding::LzPalette(pixels) => {
+            encode_lz(&picture, pixels, limit, &mut scratch.lz).map(|data| (data, TYPE_LZ_PLT, 0))
         }
     };
-    let Some(data) = data else { return raw(bitmap) };
-    let mut fields = Vec::with_capacity(4);
-    fields.put_u32(u32::try_from(data.len()).unwrap_or(u32::MAX));
+    let Some((data, image_type, flags)) = coded else { return raw(bitmap) };
+    let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    // flags + size + palette pointer
+    let mut fields = Vec::with_capacity(1 + 4 + 4);
+    let mut slot = None;
+    if image_type == TYPE_LZ_PLT {
+        // Clients follow the pointer whether it is there or not.
+        let Some(palette) = &bitmap.palette else { return raw(bitmap) };
+        fields.put_u8(if bitmap.top_down { TOP_DOWN } else { 0 }).put_u32(size);
+        let pointer_at = fields.len();
+        fields.put_u32(0);
+        slot = Some(PaletteSlot { palette: Arc::clone(palette), flags_at: 0, pointer_at });
+    } else {
+        fields.put_u32(size);
+    }
     Ok(ImagePayload {
-        image_type: TYPE_LZ4,
-        flags: 0,
+        image_type,
+        flags,
         fields,
-        palette: None,
+        palette: slot,
         data: Some(Bulk::whole(Arc::new(data))),
     })
 }
@@ -187,56 +298,4 @@ fn picture(bitmap: &Bitmap) -> Picture<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bitmap(format: BitmapFormat, width: u32, height: u32) -> Bitmap {
-        let stride = (width * format.bits()).div_ceil(8);
-        let data = Arc::new(vec![7; (stride * height) as usize]);
-        Bitmap { format, top_down: true, width, height, stride, palette: None, data }
-    }
-
-    #[test]
-    fn lz4_is_for_direct_colours_and_for_clients_that_have_it() {
-        use BitmapFormat::{Alpha8, Bit1Be, Bit4Be, Bit8, Bit16, Bit24, Bit32, Rgba};
-        let able = Skills { lz4: true, local: false };
-        let chosen = |format, compression, skills| {
-            choose(&bitmap(format, 64, 64), Purpose::EXACT, compression, skills)
-        };
-        for format in [Bit16, Bit24, Bit32, Rgba] {
-            assert_eq!(chosen(format, Compression::Lz4, able), Coding::Lz4, "{format:?}");
-            assert_eq!(chosen(format, Compression::Lz4, Skills::default()), Coding::Raw);
-            for other in (1..=6).map(|n| Compression::from_u8(n).unwrap()) {
-                assert_eq!(chosen(format, other, able), Coding::Raw, "{other:?}");
-            }
-        }
-        for format in [Bit1Be, Bit4Be, Bit8, Alpha8] {
-            assert_eq!(chosen(format, Compression::Lz4, able), Coding::Raw, "{format:?}");
-        }
-        let small = bitmap(Bit32, 13, 1);
-        assert_eq!(choose(&small, Purpose::EXACT, Compression::Lz4, able), Coding::Raw);
-    }
-
-    #[test]
-    fn on_the_same_machine_only_pixels_of_surfaces_are_compressed() {
-        let near = Skills { lz4: true, local: true };
-        let chosen =
-            |purpose| choose(&bitmap(BitmapFormat::Bit32, 64, 64), purpose, Compression::Lz4, near);
-        assert_eq!(chosen(Purpose::SEEN), Coding::Raw);
-        assert_eq!(chosen(Purpose::SURFACE), Coding::Lz4);
-    }
-
-    #[test]
-    fn what_would_grow_goes_as_it_is() {
-        let mut noise = bitmap(BitmapFormat::Bit32, 5, 5);
-        noise.data = Arc::new((0..100u8).map(|n| n.wrapping_mul(151) ^ n >> 2).collect());
-        let kind = |bitmap: &Bitmap| {
-            code(bitmap, Coding::Lz4, &mut Scratch::default()).unwrap().image_type
-        };
-        assert_eq!(kind(&noise), 0);
-        assert_eq!(kind(&bitmap(BitmapFormat::Bit32, 50, 50)), TYPE_LZ4);
-        let mut short = bitmap(BitmapFormat::Bit32, 50, 50);
-        short.data = Arc::new(vec![0; 9_999]);
-        assert!(code(&short, Coding::Lz4, &mut Scratch::default()).is_err());
-    }
-}
+mod tests;

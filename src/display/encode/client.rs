@@ -13,8 +13,8 @@ use crate::protocol::display as wire;
 use crate::protocol::message::Message;
 use crate::qxl::model::{Bitmap, BitmapFormat, Image};
 
-use super::choice::{Compression, CompressionSetting, Scratch, Skills, choose, code};
-use super::image::{ImageEncoder, ImagePayload, Purpose};
+use super::choice::{Coding, Compression, CompressionSetting, Scratch, Skills, choose, code};
+use super::image::{HIGH_BITS_SET, ImageEncoder, ImagePayload, Purpose};
 use super::{EncodeError, GROUP_RED};
 
 /// `SPICE_IMAGE_TYPE_FROM_CACHE`.
@@ -161,7 +161,7 @@ impl ClientImages {
         let mut facts = facts(image, bitmap, may_be_lossy);
         let stamp = self.stamp;
         let Some(found) = self.pixmaps.as_mut().map(|p| p.find(image.id, facts, stamp)) else {
-            return self.plain(bitmap, purpose);
+            return self.plain(image, bitmap, purpose);
         };
         if found == Found::Here {
             return Ok(ImagePayload {
@@ -173,7 +173,7 @@ impl ClientImages {
             });
         }
         // First the codec, then the cache: a dictionary and a cache may not wait for each other.
-        let mut payload = self.plain(bitmap, purpose)?;
+        let mut payload = self.plain(image, bitmap, purpose)?;
         // No codec of today has losses.
         facts.lossy = false;
         if found == Found::Missing
@@ -187,9 +187,20 @@ impl ClientImages {
     }
 
     /// An image that is sent in full.
-    fn plain(&mut self, bitmap: &Bitmap, purpose: Purpose) -> Result<ImagePayload, EncodeError> {
+    fn plain(
+        &mut self,
+        image: &Image,
+        bitmap: &Bitmap,
+        purpose: Purpose,
+    ) -> Result<ImagePayload, EncodeError> {
         let compression = self.preferred.unwrap_or_else(|| self.share.compression.get());
-        let coding = choose(bitmap, purpose, compression, self.abilities.skills);
+        let mut coding = choose(bitmap, purpose, compression, self.abilities.skills);
+        // Simple clients are not known to decode streams of every orientation and type.
+        // Others may decode streams of 16 bits to 32, which the flag speaks of, and bitmaps not.
+        let flagged = bitmap.format == BitmapFormat::Bit16 && image.flags & HIGH_BITS_SET != 0;
+        if (self.abilities.only_xrgb || flagged) && coding != Coding::Lz4 {
+            coding = Coding::Raw;
+        }
         let payload = code(bitmap, coding, &mut self.scratch);
         self.scratch.trim();
         payload
@@ -227,12 +238,12 @@ impl ImageEncoder for ClientImages {
         purpose: Purpose,
     ) -> Result<ImagePayload, EncodeError> {
         if self.abilities.only_xrgb {
-            return self.plain(&as_xrgb(bitmap), purpose);
+            return self.plain(image, &as_xrgb(bitmap), purpose);
         }
         if purpose.may_be_kept && guest_wants_it_kept(image, bitmap) {
             return self.kept(image, bitmap, purpose);
         }
-        let mut payload = self.plain(bitmap, purpose)?;
+        let mut payload = self.plain(image, bitmap, purpose)?;
         self.settle_palette(&mut payload);
         Ok(payload)
     }

@@ -17,9 +17,9 @@ const TYPE_BITMAP: u8 = 0;
 /// `SPICE_IMAGE_TYPE_SURFACE`.
 const TYPE_SURFACE: u8 = 104;
 /// `SPICE_IMAGE_FLAGS_HIGH_BITS_SET`.
-const HIGH_BITS_SET: u8 = 2;
+pub(super) const HIGH_BITS_SET: u8 = 2;
 /// `SPICE_BITMAP_FLAGS_TOP_DOWN`.
-const TOP_DOWN: u8 = 4;
+pub(super) const TOP_DOWN: u8 = 4;
 
 /// Width and height of a surface as the client knows it; `None` if it has none of that id.
 pub type SurfaceSize<'a> = &'a dyn Fn(u32) -> Option<(u32, u32)>;
@@ -29,7 +29,7 @@ pub type SurfaceSize<'a> = &'a dyn Fn(u32) -> Option<(u32, u32)>;
 pub struct ImagePayload {
     /// `SPICE_IMAGE_TYPE_*`.
     pub image_type: u8,
-    /// `SPICE_IMAGE_FLAGS_*` beyond "high bits set".
+    /// `SPICE_IMAGE_FLAGS_*` beyond what the image has of itself.
     pub flags: u8,
     /// The fields before the data; a palette pointer among them is 0 for now.
     pub fields: Vec<u8>,

@@ -23,7 +23,9 @@ fn image(id: u64, flags: u8, bitmap: Bitmap) -> Image {
     Image { id, flags, width, height, kind: ImageKind::Bitmap(bitmap) }
 }
 
+/// Whose images travel as they are, until somebody wishes something else.
 fn client(share: &Arc<ImageShare>, channel: u8, pixels: u64) -> ClientImages {
+    share.compression.set(Compression::Off);
     let skills = Skills { lz4: true, local: false };
     let mut images =
         ClientImages::new(ImageAbilities { skills, only_xrgb: false }, Arc::clone(share));
@@ -171,9 +173,13 @@ fn palettes_go_once_and_then_by_their_id() {
 fn the_host_sets_the_compression_and_the_client_has_the_last_word() {
     let share: Arc<ImageShare> = Arc::default();
     let mut images = client(&share, 0, 0);
-    let picture = image(1, 0, bitmap(BitmapFormat::Bit32, 50, 50, 1));
+    let picture = image(1, 0, bitmap(BitmapFormat::Bit32, 50, 50, 0));
     let kind = |images: &mut ClientImages| ask(images, 1, &picture, Purpose::SEEN).0;
-    assert_eq!(kind(&mut images), 0, "no codec for the default yet");
+    assert_eq!(kind(&mut images), 0);
+    share.compression.set(Compression::AutoGlz);
+    assert_eq!(kind(&mut images), 101);
+    share.compression.set(Compression::Quic);
+    assert_eq!(kind(&mut images), 1);
     share.compression.set(Compression::Lz4);
     assert_eq!(kind(&mut images), 109);
     images.prefer(1);
@@ -187,8 +193,9 @@ fn the_host_sets_the_compression_and_the_client_has_the_last_word() {
 
 #[test]
 fn a_simple_client_gets_32_bits_of_everything() {
-    let share = Arc::default();
+    let share: Arc<ImageShare> = Arc::default();
     let mut images = client(&share, 0, 1000);
+    share.compression.set(Compression::AutoGlz);
     images.show_only_xrgb();
     let mut pixels = bitmap(BitmapFormat::Bit16, 3, 2, 0);
     (pixels.stride, pixels.data) =
@@ -202,4 +209,34 @@ fn a_simple_client_gets_32_bits_of_everything() {
     let rgba = bitmap(BitmapFormat::Rgba, 3, 2, 7);
     let got = images.image(&image(1, 1, rgba.clone()), &rgba, Purpose::EXACT).unwrap();
     assert_eq!((got.flags, got.fields[0]), (0, 8), "alpha means nothing to it");
+}
+
+#[test]
+fn a_compressed_palette_goes_once_and_then_by_its_id() {
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 1000);
+    share.compression.set(Compression::Lz);
+    let pixels = indexed(77, 5);
+    let mut fields = || {
+        images.begin(1);
+        let got = images.image(&image(1, 0, pixels.clone()), &pixels, Purpose::EXACT).unwrap();
+        assert_eq!(got.image_type, 100);
+        (got.fields, got.palette.is_some(), got.data.unwrap().as_slice().len())
+    };
+    let (first, inline, size) = fields();
+    assert_eq!((first[0], &first[5..], inline), (4 | PAL_CACHE_ME, &[0; 4][..], true));
+    assert_eq!(first[1..5], u32::try_from(size).unwrap().to_le_bytes());
+    let (second, inline, _) = fields();
+    assert_eq!((second[0], inline), (4 | PAL_FROM_CACHE, false));
+    assert_eq!((&second[1..5], &second[5..]), (&first[1..5], &77u64.to_le_bytes()[..]));
+}
+
+#[test]
+fn sixteen_bits_whose_high_bits_are_to_be_set_go_as_they_are() {
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 0);
+    share.compression.set(Compression::Lz);
+    let pixels = bitmap(BitmapFormat::Bit16, 50, 50, 1);
+    let mut kind = |flags| ask(&mut images, 1, &image(1, flags, pixels.clone()), Purpose::EXACT).0;
+    assert_eq!((kind(0), kind(HIGH_BITS_SET)), (101, 0));
 }
