@@ -99,7 +99,7 @@ pub const MATRIX: &[Entry] = &[
     row("spice_server_set_uuid", "SPICE_SERVER_0.10.2", Status::Done, 2),
     row("spice_server_vm_start", "SPICE_SERVER_0.11.2", Status::Done, 2),
     row("spice_server_vm_stop", "SPICE_SERVER_0.11.2", Status::Done, 2),
-    row("spice_server_set_image_compression", "SPICE_SERVER_0.6.0", Status::Partly("off and LZ4; what QUIC, LZ and GLZ would take travels raw until those codecs come"), 4),
+    row("spice_server_set_image_compression", "SPICE_SERVER_0.6.0", Status::Partly("all but GLZ, for which LZ is sent until its dictionaries come"), 4),
     row("spice_server_get_image_compression", "SPICE_SERVER_0.6.0", Status::Done, 4),
     row("spice_server_set_jpeg_compression", "SPICE_SERVER_0.6.0", Status::Partly("kept; nothing is compressed yet"), 4),
     row("spice_server_set_zlib_glz_compression", "SPICE_SERVER_0.6.0", Status::Partly("kept; nothing is compressed yet"), 4),
