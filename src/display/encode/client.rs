@@ -292,7 +292,7 @@ fn as_xrgb(bitmap: &Bitmap) -> Bitmap {
             let (width, stride) = (bitmap.width as usize, bitmap.stride as usize);
             let rows = bitmap.data.chunks_exact(stride.max(1));
             let pixels = rows.flat_map(|row| row.as_chunks::<2>().0.iter().take(width));
-            out.data = Arc::new(pixels.flat_map(wide).collect());
+            out.data = pixels.flat_map(wide).collect::<Vec<_>>().into();
             out.stride = bitmap.width.saturating_mul(4);
             out.format = BitmapFormat::Bit32;
         }

@@ -134,7 +134,7 @@ pub(super) fn raw(bitmap: &Bitmap) -> Result<ImagePayload, EncodeError> {
         flags: 0,
         fields,
         palette: palette.map(slot),
-        data: Some(Bulk { bytes: bitmap.data.clone(), range: 0..len }),
+        data: Some(bitmap.data.part(0..len)),
     })
 }
 

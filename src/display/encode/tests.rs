@@ -9,7 +9,7 @@ use crate::qxl::model::{BitmapFormat, Glyph, GlyphDepth, Palette, PathPoint, Seg
 
 fn bitmap(format: BitmapFormat, width: u32, height: u32, palette: usize) -> Bitmap {
     let stride = (width * format.bits()).div_ceil(8).next_multiple_of(4);
-    let data = (0..stride * height).map(|i| u8::try_from(i % 251).unwrap()).collect();
+    let data: Vec<u8> = (0..stride * height).map(|i| u8::try_from(i % 251).unwrap()).collect();
     let entries = (0..u32::try_from(palette).unwrap()).map(|i| i * 0x10203).collect();
     Bitmap {
         format,
@@ -18,7 +18,7 @@ fn bitmap(format: BitmapFormat, width: u32, height: u32, palette: usize) -> Bitm
         height,
         stride,
         palette: (palette > 0).then(|| Arc::new(Palette { unique: 77, entries })),
-        data: Arc::new(data),
+        data: data.into(),
     }
 }
 
@@ -336,7 +336,7 @@ fn pixels_are_sent_by_reference() {
         mask: Mask::default(),
     }))
     .unwrap();
-    let shared = |data: &Arc<Vec<u8>>| message.bulk.iter().any(|b| Arc::ptr_eq(&b.bytes, data));
+    let shared = |data: &Bulk| message.bulk.iter().any(|b| b.is_same(data));
     assert!(shared(&a) && shared(&b));
     assert!(message.body.len() < 250);
 }
@@ -351,7 +351,7 @@ fn what_cannot_be_sent_is_an_error_not_a_broken_message() {
     let error = |op| encode(&drawable(op)).unwrap_err();
     assert_eq!(error(fill(surface(6))), EncodeError::UnknownSurface(6));
     let mut short = bitmap(BitmapFormat::Bit32, 4, 4, 0);
-    short.data = Arc::new(vec![0; 63]);
+    short.data = vec![0; 63].into();
     assert_eq!(error(fill(image(short))), EncodeError::ShortBitmap { have: 63, need: 64 });
     let null = DrawOp::Opaque {
         src: None,

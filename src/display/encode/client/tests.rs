@@ -9,8 +9,8 @@ use crate::qxl::model::{Brush, DrawOp, Drawable, ImageKind, Mask, Palette};
 
 fn bitmap(format: BitmapFormat, width: u32, height: u32, byte: u8) -> Bitmap {
     let stride = (width * format.bits()).div_ceil(8);
-    let data = Arc::new(vec![byte; (stride * height) as usize]);
-    Bitmap { format, top_down: true, width, height, stride, palette: None, data }
+    let data = vec![byte; (stride * height) as usize];
+    Bitmap { format, top_down: true, width, height, stride, palette: None, data: data.into() }
 }
 
 fn indexed(unique: u64, color: u32) -> Bitmap {
@@ -106,7 +106,7 @@ fn a_message_that_fails_leaves_no_trace_in_the_records() {
     let mut images = client(&share, 0, 1000);
     let good = image(7 << 32, 1, bitmap(BitmapFormat::Bit32, 10, 10, 1));
     let mut short = bitmap(BitmapFormat::Bit32, 10, 10, 1);
-    short.data = Arc::new(vec![0; 399]);
+    short.data = vec![0; 399].into();
     let mut bad = copy(good.clone());
     if let DrawOp::Opaque { brush, .. } = &mut bad.op {
         *brush = Brush::Pattern { image: image(5, 0, short.clone()), pos: Point::default() };
@@ -199,7 +199,7 @@ fn a_simple_client_gets_32_bits_of_everything() {
     images.show_only_xrgb();
     let mut pixels = bitmap(BitmapFormat::Bit16, 3, 2, 0);
     (pixels.stride, pixels.data) =
-        (8, Arc::new([0x1f, 0, 0xe0, 3, 0, 0x7c, 9, 9, 0xff, 0x7f, 0, 0, 0x10, 0, 9, 9].to_vec()));
+        (8, vec![0x1f, 0, 0xe0, 3, 0, 0x7c, 9, 9, 0xff, 0x7f, 0, 0, 0x10, 0, 9, 9].into());
     images.begin(1);
     let got = images.image(&image(1, 1, pixels.clone()), &pixels, Purpose::SURFACE).unwrap();
     assert_eq!((got.image_type, got.flags, got.fields[0]), (0, 0, 8));
