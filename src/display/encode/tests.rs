@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::decode::{decode, flatten, point, rect};
 use super::*;
 use crate::protocol::geometry::Point16;
+use crate::protocol::message::{Bulk, Message};
 use crate::qxl::model::{BitmapFormat, Glyph, GlyphDepth, Palette, PathPoint, Segment};
 
 fn bitmap(format: BitmapFormat, width: u32, height: u32, palette: usize) -> Bitmap {
@@ -50,7 +51,7 @@ fn sizes(id: u32) -> Option<(u32, u32)> {
 }
 
 fn encode(drawable: &Drawable) -> Result<Message, EncodeError> {
-    encode_drawable(drawable, &sizes, &mut RawImages)
+    encode_drawable(drawable, &sizes, &mut RawImages)?.finish()
 }
 
 fn mask(bitmap: Bitmap) -> Mask {
@@ -372,7 +373,8 @@ fn images_of_the_server_have_ids_of_their_own_group() {
     assert_eq!(id, 0x1_0000_0002);
     assert_eq!(ids.next_id(), 0x2_0000_0002);
     let at = rect(5, 6, 8, 8);
-    let message = encode_image_copy(0, &at, band, 2, id, &mut RawImages).unwrap();
+    let draft = encode_image_copy(0, &at, band, 2, id, &mut RawImages).unwrap();
+    let message = draft.finish().unwrap();
     let got = decode(&message);
     assert_eq!((got.surface_id, got.bbox, got.clip), (0, at, None));
     let DrawOp::Copy { src, src_area, rop, .. } = got.op else { panic!("not a copy") };
