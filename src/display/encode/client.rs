@@ -102,6 +102,11 @@ impl ClientImages {
         self.shop = shop;
     }
 
+    /// Whether its decoding is what everything waits for.
+    pub fn decode_slowly(&mut self, slow: bool) {
+        self.abilities.skills.slow = slow;
+    }
+
     /// It keeps images, together with its client's other displays.
     pub fn keep_pixmaps(&mut self, member: Member) {
         self.pixmaps = Some(member);

@@ -27,7 +27,7 @@ fn image(id: u64, flags: u8, bitmap: Bitmap) -> Image {
 /// Whose images travel as they are, until somebody wishes something else.
 fn client(share: &Arc<ImageShare>, channel: u8, pixels: u64) -> ClientImages {
     share.compression.set(Compression::Off);
-    let skills = Skills { lz4: true, local: false };
+    let skills = Skills { lz4: true, slow: false, local: false };
     let mut images =
         ClientImages::new(ImageAbilities { skills, only_xrgb: false }, Arc::clone(share));
     images.keep_pixmaps(share.pixmaps.join(1, 1, pixels, channel));
