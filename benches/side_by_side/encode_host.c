@@ -3,7 +3,8 @@
  *   encode_host PORT off|quic|lz|glz|auto_lz|auto_glz WIDTH HEIGHT
  *
  * Lines on stdin: "load FILE" (rows of B, G, R, x), "draw KEY" (the loaded picture with KEY xored into each pixel:
- * equal pixels stay equal ones, but nothing of earlier frames is found again), "quit".
+ * equal pixels stay equal ones, but nothing of earlier frames is found again), "mark COLOR" (a fill of 8x8 pixels, which
+ * tells a client how far it is), "quit".
  */
 #include "../../capi-tests/host/host.h"
 
@@ -46,6 +47,9 @@ static void obey_line(const char *line)
         load(line + 5);
     else if (strncmp(line, "draw ", 5) == 0)
         draw((uint32_t)strtoul(line + 5, NULL, 16));
+    else if (strncmp(line, "mark ", 5) == 0)
+        qxl_host_push(device, qxl_draw_fill(0, qxl_rect(0, 0, 8, 8), (uint32_t)strtoul(line + 5, NULL, 16),
+                                            SPICE_ROPD_OP_PUT));
     else if (strcmp(line, "quit") == 0)
         quit_asked = true;
 }
