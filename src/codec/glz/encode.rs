@@ -15,7 +15,7 @@ use super::{ALPHA_BIAS, MAGIC, TOP_DOWN, VERSION, bias};
 use crate::codec::lz::PixelType;
 use crate::codec::lz::bytes::{self, Worth};
 use crate::codec::lz::colors::{
-    self, BOREDOM, FRESH, PATIENCE, Pixel, STEP, eight, equal, flush, hash,
+    self, Misses, PATIENCE, Pixel, eight, equal, flush, hash, remember_ends, same_pair,
 };
 use crate::codec::lz::places::Places;
 use crate::codec::lz::sink::{Full, Output, Sink, low_byte};
@@ -83,7 +83,6 @@ pub fn encode_at(
     let work = Encode { dictionary, ticket, scratch, writer: &mut writer };
     // There is no limit that it could reach.
     let _ = simd::run(level, work);
-    writer.0.finish();
 }
 
 /// An image, and where its stream goes.
@@ -209,17 +208,19 @@ impl<K: Kernel> Walk<'_, K> {
         self.places.begin(pixels.len());
         // Literals from here on were not written yet.
         let mut pending = 0;
-        let (mut at, mut misses, mut row_end) = (0, 0, width);
+        // The first pixel may be like one of an earlier image, but one literal is cheap.
+        let (mut at, mut row_end) = (1, width);
+        let mut misses = Misses::default();
         // The hash reads two pixels.
         let last = pixels.len().saturating_sub(1);
         while at < last {
             if at >= row_end {
                 row_end = (at / width + 1) * width;
-                misses = misses.min(FRESH);
+                misses.new_row();
             }
-            self.scan(pixels, at, if misses < 8 { 8 } else { AHEAD });
-            let mut place = None;
-            if misses >= PATIENCE && at + 9 <= pixels.len() && at >= width {
+            self.scan(pixels, at, if misses.pixels < 8 { 8 } else { AHEAD });
+            let mut hashed = 0;
+            if misses.pixels >= PATIENCE && at + 9 <= pixels.len() && at >= width {
                 let here = eight(pixels, at);
                 let mut same = k.equal_eight(eight(pixels, at - 1), here)
                     | k.equal_eight(eight(pixels, at - width), here);
@@ -228,31 +229,17 @@ impl<K: Kernel> Walk<'_, K> {
                 }
                 let anchor = self.anchors.get(self.next_anchor).map_or(usize::MAX, |a| a.0);
                 if same & 1 == 0 && anchor != at {
-                    place = self.places.swap(hash(&pixels[at..]), at);
-                    let known = place.is_some_and(|place| {
-                        at - place <= NEAR
-                            && equal(pixels[place], pixels[at])
-                            && equal(pixels[place + 1], pixels[at + 1])
-                    });
-                    if !known {
-                        let step = if same != 0 {
-                            same.trailing_zeros() as usize
-                        } else if misses < BOREDOM {
-                            8
-                        } else {
-                            STEP
-                        };
+                    hashed = self.places.distance(hash(&pixels[at..]), at, self.worth.farthest);
+                    if hashed > NEAR || !same_pair(pixels, at, hashed) {
                         // Never beyond an anchor.
-                        let step = step.min(anchor - at);
-                        misses += step;
-                        at += step;
+                        at += misses.step(same).min(anchor - at);
                         pending = flush::<K, _, BYTES>(k, pixels, pending, at, sink)?;
                         continue;
                     }
                 }
             }
-            let Some((source, mut length)) = self.find(pixels, at, place, pending) else {
-                misses += 1;
+            let Some((source, mut length)) = self.find(pixels, at, hashed, pending) else {
+                misses.pixels += 1;
                 at += 1;
                 continue;
             };
@@ -296,16 +283,11 @@ impl<K: Kernel> Walk<'_, K> {
             }
             sink.refer(length - self.worth.bias, images, offset)?;
             let end = at + length;
-            // Of what was skipped only the ends are remembered.
-            for at in [at + 1, end.saturating_sub(2)] {
-                if at < last {
-                    self.places.swap(hash(&pixels[at..]), at);
-                }
-            }
+            remember_ends(pixels, at, end, self.places);
             self.remember(pixels, at, end);
             at = end;
             pending = end;
-            misses = 0;
+            misses = Misses::default();
         }
         sink.pixels::<K, BYTES>(k, &pixels[pending..], pixels.len() - pending)
     }
@@ -325,7 +307,7 @@ impl<K: Kernel> Walk<'_, K> {
         &mut self,
         pixels: &[Pixel],
         at: usize,
-        place: Option<usize>,
+        hashed: usize,
         pending: usize,
     ) -> Option<(Source, usize)> {
         let k = self.k;
@@ -356,11 +338,8 @@ impl<K: Kernel> Walk<'_, K> {
             }
         }
         let places = &mut *self.places;
-        let look_up = || match place {
-            Some(place) => Some(place),
-            None => places.swap(hash(&pixels[at..]), at),
-        };
-        let near = colors::find(k, pixels, at, self.width, look_up, self.worth, pending == at);
+        let adjacent = pending == at;
+        let near = colors::find(k, pixels, at, self.width, hashed, places, self.worth, adjacent);
         if let Some(near) = near
             && (best.is_none() || near.length >= longest)
         {
