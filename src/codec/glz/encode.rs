@@ -40,12 +40,19 @@ const FOREIGN_BYTES: usize = 8;
 
 /// Pixels whose anchors are looked for at once, and that far ahead.
 const AHEAD: usize = 64;
-/// A length that is good enough to look for no better match.
-const ENOUGH: usize = 64;
 /// Images of no more pixels have an anchor at every second place, on average.
 const SMALL: usize = 1 << 16;
 /// Images of no more pixels have one at every fourth place, others at every sixteenth.
 const MEDIUM: usize = 1 << 19;
+/// The bits of a hash that are 0 at an anchor of any larger image.
+const LARGE_ZEROS: u32 = 15;
+/// How far behind an anchor of such an image the pixels begin that distinguish it, too.
+const BEHIND: usize = 6;
+/// Misses up to which anchors are not looked for ahead: where match follows match, they are those
+/// places where one ends.
+const CALM: usize = 8;
+/// A length that is good enough to ask no anchor for a longer one.
+const FAR_ENOUGH: usize = 512;
 /// Displacements that are tried again.
 const RECENT: usize = 3;
 /// How often, before they are forgotten: each time costs an access to far memory.
@@ -119,7 +126,7 @@ impl Work for Encode<'_, '_> {
             zeros: match image.pixels.len() {
                 ..=SMALL => 1,
                 pixels if pixels <= MEDIUM => 3,
-                _ => 15,
+                _ => LARGE_ZEROS,
             },
             scanned: 0,
         };
@@ -218,7 +225,9 @@ impl<K: Kernel> Walk<'_, K> {
                 row_end = (at / width + 1) * width;
                 misses.new_row();
             }
-            self.scan(pixels, at, if misses.pixels < 8 { 8 } else { AHEAD });
+            if misses.pixels >= CALM {
+                self.scan(pixels, at);
+            }
             let mut hashed = 0;
             if misses.pixels >= PATIENCE && at + 9 <= pixels.len() && at >= width {
                 let here = eight(pixels, at);
@@ -333,7 +342,7 @@ impl<K: Kernel> Walk<'_, K> {
                 best = Some((Source::Recent(which), length));
                 longest = length;
             }
-            if length >= ENOUGH {
+            if length >= FAR_ENOUGH {
                 return best;
             }
         }
@@ -346,12 +355,13 @@ impl<K: Kernel> Walk<'_, K> {
             best = Some((Source::Same(near.distance), near.length));
             longest = near.length;
         }
-        if let Some(&(anchor, hash)) = self.anchors.get(self.next_anchor)
-            && anchor == at
-            && longest < ENOUGH
+        if longest < FAR_ENOUGH
+            && let Some(four) = pixels[at..].first_chunk()
+            && let hash = simd::hash_four(four)
+            && hash & self.zeros == 0
+            && let Some(key) = self.key(pixels, at, hash)
         {
-            self.next_anchor += 1;
-            let entry = self.exchange(hash, at);
+            let entry = self.exchange(key, at);
             let far = entry.and_then(|entry| self.at_anchor(pixels, at, entry));
             if let Some((source, length)) = far
                 && length > longest.max(foreign)
@@ -398,17 +408,28 @@ impl<K: Kernel> Walk<'_, K> {
         Some((Source::Foreign(id, place), length))
     }
 
+    /// What an anchor is known by: in large images, where four pixels stand in many places, also
+    /// by pixels some way behind it.
+    #[inline(always)]
+    fn key(&self, pixels: &[Pixel], at: usize, hash: u32) -> Option<u32> {
+        if self.zeros != LARGE_ZEROS {
+            return Some(hash);
+        }
+        let behind = simd::hash_four(pixels.get(at + BEHIND..)?.first_chunk()?);
+        Some(hash ^ behind.rotate_left(11))
+    }
+
     /// Looks for anchors a little ahead, and fetches what the table has at them.
     #[inline(always)]
-    fn scan(&mut self, pixels: &[Pixel], at: usize, ahead: usize) {
-        while let Some(&(anchor, hash)) = self.anchors.get(self.next_anchor)
+    fn scan(&mut self, pixels: &[Pixel], at: usize) {
+        while let Some(&(anchor, key)) = self.anchors.get(self.next_anchor)
             && anchor < at
         {
             // A match went over it, or it was passed while looking at eight pixels.
-            self.note(hash, anchor);
+            self.note(key, anchor);
             self.next_anchor += 1;
         }
-        if at < self.scanned && at + ahead / 2 <= self.scanned {
+        if at < self.scanned && at + AHEAD / 2 <= self.scanned {
             return;
         }
         if self.next_anchor == self.anchors.len() {
@@ -416,20 +437,20 @@ impl<K: Kernel> Walk<'_, K> {
             self.next_anchor = 0;
         }
         self.scanned = self.scanned.max(at);
-        let end = at + ahead;
+        let end = at + AHEAD;
         while self.scanned < end {
             let Some(block) = pixels.get(self.scanned..).and_then(|rest| rest.first_chunk()) else {
                 // The last pixels have no anchors.
                 self.scanned = usize::MAX - AHEAD;
                 return;
             };
-            self.anchors_of(block, self.scanned);
+            self.anchors_of(pixels, block, self.scanned);
             self.scanned += 8;
         }
     }
 
     #[inline(always)]
-    fn anchors_of(&mut self, block: &[Pixel; 11], at: usize) {
+    fn anchors_of(&mut self, pixels: &[Pixel], block: &[Pixel; 11], at: usize) {
         let (hashes, mut chosen) = self.k.hash_eight(block, self.zeros);
         if chosen == 0xff {
             // Equal pixels: the first of them is enough.
@@ -437,8 +458,10 @@ impl<K: Kernel> Walk<'_, K> {
         }
         while chosen != 0 {
             let i = chosen.trailing_zeros() as usize & 7;
-            self.k.prefetch(self.dictionary.slot(hashes[i]));
-            self.anchors.push((at + i, hashes[i]));
+            if let Some(key) = self.key(pixels, at + i, hashes[i]) {
+                self.k.prefetch(self.dictionary.slot(key));
+                self.anchors.push((at + i, key));
+            }
             chosen &= chosen - 1;
         }
     }
@@ -452,15 +475,16 @@ impl<K: Kernel> Walk<'_, K> {
         let mut at = from.max(self.scanned);
         while at + AHEAD <= end && at < pixels.len() {
             for block_at in 0..2 {
-                let Some(block) =
-                    pixels.get(at + block_at * 8..).and_then(|rest| rest.first_chunk())
-                else {
+                let at = at + block_at * 8;
+                let Some(block) = pixels.get(at..).and_then(|rest| rest.first_chunk()) else {
                     return;
                 };
                 let (hashes, mut chosen) = self.k.hash_eight(block, self.zeros);
                 while chosen != 0 {
                     let i = chosen.trailing_zeros() as usize & 7;
-                    self.note(hashes[i], at + block_at * 8 + i);
+                    if let Some(key) = self.key(pixels, at + i, hashes[i]) {
+                        self.note(key, at + i);
+                    }
                     chosen &= chosen - 1;
                 }
             }

@@ -240,11 +240,8 @@ pub(in crate::codec) fn find<K: Kernel>(
         return Some(best);
     }
     // Only now, because the table is farther away than the pixels.
-    let hashed = if hashed == 0 {
-        places.distance(hash(&pixels[at..]), at, worth.farthest)
-    } else {
-        hashed
-    };
+    let hashed =
+        if hashed == 0 { places.distance(hash(&pixels[at..]), at, worth.farthest) } else { hashed };
     let length = length_at(k, pixels, at, here, hashed);
     if length > best.length {
         best = Match { length, distance: hashed };

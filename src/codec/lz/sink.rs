@@ -65,13 +65,7 @@ impl<'a> Output<'a> {
     }
 
     #[inline(never)]
-    fn very_long(
-        &mut self,
-        control: u64,
-        more: usize,
-        rest: u64,
-        size: usize,
-    ) -> Result<(), Full> {
+    fn very_long(&mut self, control: u64, more: usize, rest: u64, size: usize) -> Result<(), Full> {
         self.need(1 + more / 255 + 1 + size)?;
         simd::append(self.out, control, 1);
         self.out.resize(self.out.len() + more / 255, 255);

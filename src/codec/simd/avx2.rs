@@ -365,12 +365,13 @@ fn run_of_literals(pixels: &[[u8; 4]; RUN], count: usize, room: &mut [MaybeUnini
     let Some(room) = room.first_chunk_mut::<{ WHOLE + BEHIND }>() else {
         unreachable!("the caller made room")
     };
-    room[0].write((count - 1) as u8);
+    room[0].write((count - 1).to_le_bytes()[0]);
     let blocks = pixels.as_chunks::<8>().0;
     for (at, block) in blocks.iter().enumerate().take(count.div_ceil(8)) {
         let to: *mut MaybeUninit<u8> = &raw mut room[1 + at * 24];
+        let three = squeezed(block);
         // SAFETY: four blocks at most, so that 32 bytes from here on lie in the array.
-        unsafe { _mm256_storeu_si256(to.cast(), squeezed(block)) }
+        unsafe { _mm256_storeu_si256(to.cast(), three) }
     }
 }
 

@@ -139,7 +139,7 @@ pub trait Kernel: Copy {
         let mut run = [0; 1 + RUN * 3 + 32];
         for at in (0..count).step_by(RUN) {
             let size = RUN.min(count - at);
-            run[0] = (size - 1) as u8;
+            run[0] = (size - 1).to_le_bytes()[0];
             self.pack(&pixels[at..], size, &mut run[1..]);
             out.extend_from_slice(&run[..=size * 3]);
         }
@@ -180,6 +180,16 @@ pub trait Kernel: Copy {
             .take_while(|(a, b)| (u32::from_le_bytes(**a) ^ u32::from_le_bytes(**b)) & COLORS == 0)
             .count()
     }
+}
+
+/// The hash of four pixels that [`Kernel::hash_eight`] makes eight of.
+#[must_use]
+#[inline(always)]
+pub fn hash_four(pixels: &[[u8; 4]; 4]) -> u32 {
+    let colors = pixels.iter().map(|pixel| u32::from_le_bytes(*pixel) & COLORS);
+    let products = colors.zip(FACTORS).map(|(color, by)| color.wrapping_mul(by));
+    let sum = products.fold(0, u32::wrapping_add);
+    sum ^ sum >> 15
 }
 
 /// Most pixels of a run of literals.
@@ -238,6 +248,8 @@ mod tests {
                         let (hashes, anchors) = k.hash_eight(block, 3);
                         results.extend(hashes.map(u64::from));
                         results.push(anchors.into());
+                        let four = pixels[7..].first_chunk().map(hash_four);
+                        assert_eq!(four, Some(hashes[7]));
                     }
                     let mut out = vec![0; count * 3 + 32];
                     k.pack(&pixels, count, &mut out);
