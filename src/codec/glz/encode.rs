@@ -123,7 +123,7 @@ impl Work for Encode<'_, '_> {
             anchors,
             next_anchor: 0,
             // The anchors of a large image are anchors of a small one too.
-            zeros: match image.pixels.len() {
+            zeros: match image.pixels().len() {
                 ..=SMALL => 1,
                 pixels if pixels <= MEDIUM => 3,
                 _ => LARGE_ZEROS,
@@ -140,7 +140,7 @@ impl Work for Encode<'_, '_> {
         }
         if image.format == PixelType::Rgba {
             bytes.clear();
-            bytes.extend(image.pixels.iter().map(|pixel| pixel[3]));
+            bytes.extend(image.pixels().iter().map(|pixel| pixel[3]));
             bytes::pass(bytes, image.width as usize, BYTES, places, writer)?;
         }
         Ok(())
@@ -174,7 +174,7 @@ struct Displacement {
 impl Displacement {
     #[inline(always)]
     fn place(&self, at: usize) -> Option<usize> {
-        at.checked_add_signed(self.by).filter(|place| *place < self.image.pixels.len())
+        at.checked_add_signed(self.by).filter(|place| *place < self.image.pixels().len())
     }
 }
 
@@ -211,7 +211,7 @@ impl<K: Kernel> Walk<'_, K> {
     #[inline(always)]
     fn pass<const BYTES: usize>(&mut self, sink: &mut Writer<'_>) -> Result<(), Full> {
         let image = Arc::clone(&self.ticket.image);
-        let (k, width, pixels) = (self.k, self.width, image.pixels.as_slice());
+        let (k, width, pixels) = (self.k, self.width, image.pixels());
         self.places.begin(pixels.len());
         // Literals from here on were not written yet.
         let mut pending = 0;
@@ -281,8 +281,10 @@ impl<K: Kernel> Walk<'_, K> {
                 && let Some(Displacement { image, .. }) = &self.recent[0]
             {
                 let room = (at - pending).min(offset);
-                let back =
-                    k.common_backward(&image.pixels[offset - room..offset], &pixels[at - room..at]);
+                let back = k.common_backward(
+                    &image.pixels()[offset - room..offset],
+                    &pixels[at - room..at],
+                );
                 at -= back;
                 offset -= back;
                 length += back;
@@ -326,7 +328,7 @@ impl<K: Kernel> Walk<'_, K> {
         for (which, slot) in self.recent.iter_mut().enumerate() {
             let Some(recent) = slot else { continue };
             let Some(place) = recent.place(at) else { continue };
-            let there = &recent.image.pixels[place..];
+            let there = &recent.image.pixels()[place..];
             if !equal(there[0], pixels[at]) {
                 recent.failed += 1;
                 if recent.failed > TRIES {
@@ -403,7 +405,7 @@ impl<K: Kernel> Walk<'_, K> {
         }
         let id = self.ticket.image.id.checked_sub(images)?;
         let image = self.known.get(id, self.dictionary, self.ticket)?;
-        let there = image.pixels.get(place..)?;
+        let there = image.pixels().get(place..)?;
         let length = common(self.k, there, &pixels[at..]);
         Some((Source::Foreign(id, place), length))
     }
@@ -498,7 +500,7 @@ impl<K: Kernel> Walk<'_, K> {
 fn tried<K: Kernel>(k: K, slot: &mut Option<Displacement>, at: usize, here: &[Pixel; 8]) -> u32 {
     let Some(recent) = slot else { return 0 };
     let place = recent.place(at);
-    let there = place.and_then(|place| recent.image.pixels[place..].first_chunk());
+    let there = place.and_then(|place| recent.image.pixels()[place..].first_chunk());
     let same = there.map_or(0, |there| k.equal_eight(there, here));
     if same == 0 {
         recent.failed += 1;

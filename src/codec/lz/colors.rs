@@ -204,6 +204,7 @@ pub(in crate::codec) fn remember_ends(
 /// The best match at a place, if one pays. There is a pixel before it, and as many as `hashed`
 /// says.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "an inlined part of two walks, made of their state")]
 pub(in crate::codec) fn find<K: Kernel>(
     k: K,
     pixels: &[Pixel],
