@@ -51,7 +51,7 @@ fuzz_target!(|input: &[u8]| {
             }
             2 => {
                 let length = data.len().max(1);
-                data.rotate_left((by * 4 % length).min(data.len()));
+                data.rotate_left(by * 4 % length);
             }
             _ => {
                 rest = after;
