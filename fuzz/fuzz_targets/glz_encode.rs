@@ -12,7 +12,7 @@ use spice_server::codec::{Limits, Rows, glz, lz};
 
 const LIMITS: Limits = Limits { pixels: 1 << 22 };
 /// Most bytes of an image.
-const MOST: usize = 1 << 18;
+const MOST: usize = 1 << 16;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&[window], mut rest)) = input.split_first_chunk::<1>() else { return };
