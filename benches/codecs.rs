@@ -1,12 +1,14 @@
-//! Speed of the codecs: `cargo bench --bench codecs -- [--only WORD] [--rounds N] FILE…`.
+//! Speed of the codecs: `cargo bench --bench codecs -- [--only WORD] [--rounds N] [--kept] FILE…`.
 //!
 //! A file holds the rows of one picture, bytes B, G, R, x, and is named `…-WIDTHxHEIGHT.bgrx`.
+//! `--kept`: frames are handed over to the dictionary of GLZ instead of being copied.
 //! Several names joined by "+" are a sequence of frames for the dictionary of GLZ.
 //! One thread. What is compared is done in turn, round after round, and the medians are shown as
 //! MB of pixels per second; the ratio is that of the median times. Comparisons with the encoders of
 //! another library are made by `side_by_side/run.py`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -15,7 +17,7 @@ use spice_server::codec::{Limits, Rows, glz, lz, quic};
 
 fn main() {
     let mut files = Vec::new();
-    let (mut only, mut rounds) = (String::new(), 15);
+    let (mut only, mut rounds, mut kept) = (String::new(), 15, false);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -23,6 +25,7 @@ fn main() {
             "--rounds" => {
                 rounds = words.next().and_then(|n| n.parse().ok()).expect("a number");
             }
+            "--kept" => kept = true,
             _ if word.starts_with("--") => {}
             _ => files.push(word),
         }
@@ -39,7 +42,7 @@ fn main() {
             picture(&frames[0], &only, rounds);
         }
         if file.contains(&only) || "glz encode".contains(&only) {
-            sequence(&frames, rounds);
+            sequence(&frames, rounds, kept);
         }
     }
 }
@@ -75,7 +78,7 @@ fn frame(file: &str) -> Frame {
 /// Frame after frame into one dictionary, with other colours in each round: equal pixels stay equal
 /// ones, but nothing of the rounds before is found again. The first rounds, until the window is
 /// full, do not count.
-fn sequence(frames: &[Frame], rounds: usize) {
+fn sequence(frames: &[Frame], rounds: usize, kept: bool) {
     let mut times = vec![[const { Vec::new() }; 2]; frames.len()];
     let mut bytes = vec![0; frames.len()];
     let mut scratch = glz::Scratch::default();
@@ -90,8 +93,13 @@ fn sequence(frames: &[Frame], rounds: usize) {
             let dictionary = &dictionaries[which];
             for ((frame, times), bytes) in colored.iter().zip(&mut times).zip(&mut bytes) {
                 out.clear();
+                let (format, size) = (lz::PixelType::Rgb32, (frame.width, frame.height));
+                let own = kept.then(|| Arc::new(frame.data.clone()));
                 let start = thread_time();
-                let ticket = dictionary.ticket(&frame.rows(), lz::PixelType::Rgb32, 0);
+                let ticket = match own {
+                    Some(pixels) => dictionary.ticket_owned(pixels, format, size, true, 0),
+                    None => dictionary.ticket(&frame.rows(), format, 0),
+                };
                 let ticket = ticket.expect("a type that GLZ has, of a size that fits");
                 glz::encode_at(level, dictionary, &ticket, &mut scratch, &mut out);
                 let time = thread_time().saturating_sub(start);

@@ -190,6 +190,51 @@ fn what_moved_sideways_or_down_is_found_again() {
     assert!(sizes[1..].iter().all(|size| *size < height * 20), "{sizes:?}");
 }
 
+/// What is kept instead of copied gives the same streams, whatever its fourth bytes are.
+#[test]
+fn pixels_that_are_kept_are_as_good_as_a_copy() {
+    const WINDOW: usize = 60_000;
+    let dictionaries = [Dictionary::new(WINDOW), Dictionary::new(WINDOW)];
+    let mut scratches = [Scratch::default(), Scratch::default()];
+    let mut window = Window::default();
+    for seed in 0..40u32 {
+        let format = if seed % 3 == 0 { PixelType::Rgba } else { PixelType::Rgb32 };
+        let (width, height) = (50 + seed as usize % 5 * 40, 60);
+        let mut data = pictures::picture(seed % 7, width, height, width * 4, 4);
+        data.rotate_left(4 * (seed as usize * 13 % (width * height)));
+        let rows = rows(&data, (width, height), format);
+        let copied = dictionaries[0].ticket(&rows, format, 0).unwrap();
+        let size = (rows.width(), rows.height());
+        let mut kept = data.clone();
+        if format == PixelType::Rgb32 {
+            let noise = pictures::noise(seed, width * height);
+            kept.chunks_exact_mut(4).zip(noise).for_each(|(pixel, byte)| pixel[3] = byte);
+        }
+        let kept =
+            dictionaries[1].ticket_owned(std::sync::Arc::new(kept), format, size, true, 0).unwrap();
+        let mut streams = [Vec::new(), Vec::new()];
+        for (at, ticket) in [copied, kept].iter().enumerate() {
+            encode(&dictionaries[at], ticket, &mut scratches[at], &mut streams[at]);
+        }
+        assert!(streams[0] == streams[1], "{seed}");
+        let image = window.decode(&streams[1], &LIMITS).unwrap();
+        assert!(image.pixels == decoded(&rows, format));
+        assert!(window.pixels() <= WINDOW as u64);
+    }
+    let refused = |bytes: usize, format, size| {
+        dictionaries[1]
+            .ticket_owned(std::sync::Arc::new(vec![0; bytes]), format, size, true, 0)
+            .unwrap_err()
+    };
+    let row = TicketError::Row { row: 19, need: 20 };
+    assert_eq!(refused(39, PixelType::Rgb32, (5, 2)), row);
+    assert_eq!(refused(0, PixelType::Rgb32, (0, 2)), TicketError::Row { row: 0, need: 0 });
+    let kind = TicketError::PixelType(PixelType::Rgb24);
+    assert_eq!(refused(30, PixelType::Rgb24, (5, 2)), kind);
+    let window = TicketError::Window { pixels: WINDOW, window: WINDOW };
+    assert_eq!(refused(4, PixelType::Rgb32, (600, 100)), window);
+}
+
 /// Several threads encode for several channels at once: whatever order they come in, each image
 /// decodes in the order of the numbers.
 #[test]

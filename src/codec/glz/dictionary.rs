@@ -1,6 +1,6 @@
 //! What one client's earlier images hold, and where to find it.
 //!
-//! The pixels are private copies, made before an image gets its number. The lock is held for the
+//! The pixels are private copies, made before an image gets its number, or by the caller. The lock is held for the
 //! number and for what the window lets go of, never while pixels are copied or searched; so any
 //! number of threads may encode at the same time, each one an image of its own.
 //! Where pixels were seen is a table of atomics that nobody waits for: whatever is found there is
@@ -59,12 +59,31 @@ pub(super) struct Image {
     pub width: u32,
     pub height: u32,
     pub top_down: bool,
-    /// Rows as they lie in memory; the bits that no pixel keeps are 0.
-    pub pixels: Vec<Pixel>,
+    pixels: Pixels,
     /// Who sends it.
     channel: u32,
     /// It is on its way, so others may wait for it.
     sent: AtomicBool,
+}
+
+/// Rows as they lie in memory, four bytes a pixel.
+#[derive(Debug)]
+enum Pixels {
+    /// A copy.
+    Own(Vec<Pixel>),
+    /// The caller's, whose fourth bytes mean nothing unless they are alpha.
+    Kept(Arc<Vec<u8>>),
+}
+
+impl Image {
+    /// Rows as they lie in memory; what no pixel keeps may be anything.
+    #[inline(always)]
+    pub fn pixels(&self) -> &[Pixel] {
+        match &self.pixels {
+            Pixels::Own(pixels) => pixels,
+            Pixels::Kept(bytes) => bytes.as_chunks().0,
+        }
+    }
 }
 
 /// Why an image gets no number.
@@ -155,45 +174,87 @@ impl Dictionary {
         if row != need {
             return Err(TicketError::Row { row, need });
         }
+        let count = self.count(width, height)?;
+        let mut pixels = self.lock().spare.pop().unwrap_or_default();
+        let more = count.saturating_sub(pixels.len());
+        pixels.try_reserve_exact(more).map_err(|_| TicketError::Memory(count))?;
+        simd::run(simd::level(), Copy { picture, format, pixels: &mut pixels });
+        let top_down = picture.top_down();
+        Ok(self.number(Pixels::Own(pixels), format, (width, height), top_down, channel))
+    }
+
+    /// [`Self::ticket`] without a copy, for whoever has one already: `pixels` are rows as they lie
+    /// in memory, tight, of pixels of four bytes. They are kept as long as the window has the
+    /// image.
+    ///
+    /// # Errors
+    /// [`TicketError`]; no number was used.
+    pub fn ticket_owned(
+        &self,
+        pixels: Arc<Vec<u8>>,
+        format: PixelType,
+        (width, height): (u32, u32),
+        top_down: bool,
+        channel: u32,
+    ) -> Result<Ticket, TicketError> {
+        if !matches!(format, PixelType::Rgb32 | PixelType::Rgba) {
+            return Err(TicketError::PixelType(format));
+        }
+        let count = self.count(width, height)?;
+        // Below the capacity, so this is no overflow.
+        if count == 0 || pixels.len() != count * 4 {
+            let row = pixels.len() / (height as usize).max(1);
+            return Err(TicketError::Row { row, need: width as usize * 4 });
+        }
+        Ok(self.number(Pixels::Kept(pixels), format, (width, height), top_down, channel))
+    }
+
+    /// How many pixels there are, if the window can hold them.
+    fn count(&self, width: u32, height: u32) -> Result<usize, TicketError> {
         let count = u64::from(width) * u64::from(height);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         if count >= self.capacity {
             return Err(TicketError::Window { pixels: count, window: self.capacity });
         }
-        let mut pixels = self.lock().spare.pop().unwrap_or_default();
-        let more = count.saturating_sub(pixels.len());
-        pixels.try_reserve_exact(more).map_err(|_| TicketError::Memory(count))?;
-        simd::run(simd::level(), Copy { picture, format, pixels: &mut pixels });
+        Ok(count)
+    }
 
+    /// The next number.
+    fn number(
+        &self,
+        pixels: Pixels,
+        format: PixelType,
+        (width, height): (u32, u32),
+        top_down: bool,
+        channel: u32,
+    ) -> Ticket {
+        // To be freed when nobody waits for the lock any more.
+        let mut freed = Vec::new();
         let mut state = self.lock();
         let id = state.next;
+        let sent = AtomicBool::new(false);
+        let image = Image { id, format, width, height, top_down, pixels, channel, sent };
         state.next += 1;
-        state.pixels += count;
+        state.pixels += image.pixels().len();
         while state.pixels > self.capacity
             || state.images.front().is_some_and(|first| id - first.id > MAX_DISTANCE)
         {
             let Some(gone) = state.images.pop_front() else { break };
-            state.pixels -= gone.pixels.len();
+            state.pixels -= gone.pixels().len();
             // Unless somebody still looks at it.
-            if let Some(image) = Arc::into_inner(gone)
-                && state.may_keep(&image.pixels, self.capacity)
-            {
-                state.spare.push(image.pixels);
+            match Arc::into_inner(gone).map(|image| image.pixels) {
+                Some(Pixels::Own(pixels)) if state.may_keep(&pixels, self.capacity) => {
+                    state.spare.push(pixels);
+                }
+                pixels => freed.push(pixels),
             }
         }
-        let image = Arc::new(Image {
-            id,
-            format,
-            width,
-            height,
-            top_down: picture.top_down(),
-            pixels,
-            channel,
-            sent: AtomicBool::new(false),
-        });
+        let image = Arc::new(image);
         state.images.push_back(Arc::clone(&image));
         let oldest = state.images.front().map_or(id, |first| first.id);
-        Ok(Ticket { image, oldest })
+        drop(state);
+        drop(freed);
+        Ticket { image, oldest }
     }
 
     /// An image that `ticket`'s one may refer to.

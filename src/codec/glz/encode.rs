@@ -15,7 +15,7 @@ use super::{ALPHA_BIAS, MAGIC, TOP_DOWN, VERSION, bias};
 use crate::codec::lz::PixelType;
 use crate::codec::lz::bytes::{self, Worth};
 use crate::codec::lz::colors::{
-    self, BOREDOM, FRESH, PATIENCE, Pixel, STEP, eight, equal, flush, hash,
+    self, Misses, PATIENCE, Pixel, eight, equal, flush, hash, remember_ends, same_pair,
 };
 use crate::codec::lz::places::Places;
 use crate::codec::lz::sink::{Full, Output, Sink, low_byte};
@@ -40,12 +40,19 @@ const FOREIGN_BYTES: usize = 8;
 
 /// Pixels whose anchors are looked for at once, and that far ahead.
 const AHEAD: usize = 64;
-/// A length that is good enough to look for no better match.
-const ENOUGH: usize = 64;
 /// Images of no more pixels have an anchor at every second place, on average.
 const SMALL: usize = 1 << 16;
 /// Images of no more pixels have one at every fourth place, others at every sixteenth.
 const MEDIUM: usize = 1 << 19;
+/// The bits of a hash that are 0 at an anchor of any larger image.
+const LARGE_ZEROS: u32 = 15;
+/// How far behind an anchor of such an image the pixels begin that distinguish it, too.
+const BEHIND: usize = 6;
+/// Misses up to which anchors are not looked for ahead: where match follows match, they are those
+/// places where one ends.
+const CALM: usize = 8;
+/// A length that is good enough to ask no anchor for a longer one.
+const FAR_ENOUGH: usize = 512;
 /// Displacements that are tried again.
 const RECENT: usize = 3;
 /// How often, before they are forgotten: each time costs an access to far memory.
@@ -83,7 +90,6 @@ pub fn encode_at(
     let work = Encode { dictionary, ticket, scratch, writer: &mut writer };
     // There is no limit that it could reach.
     let _ = simd::run(level, work);
-    writer.0.finish();
 }
 
 /// An image, and where its stream goes.
@@ -117,10 +123,10 @@ impl Work for Encode<'_, '_> {
             anchors,
             next_anchor: 0,
             // The anchors of a large image are anchors of a small one too.
-            zeros: match image.pixels.len() {
+            zeros: match image.pixels().len() {
                 ..=SMALL => 1,
                 pixels if pixels <= MEDIUM => 3,
-                _ => 15,
+                _ => LARGE_ZEROS,
             },
             scanned: 0,
         };
@@ -134,7 +140,7 @@ impl Work for Encode<'_, '_> {
         }
         if image.format == PixelType::Rgba {
             bytes.clear();
-            bytes.extend(image.pixels.iter().map(|pixel| pixel[3]));
+            bytes.extend(image.pixels().iter().map(|pixel| pixel[3]));
             bytes::pass(bytes, image.width as usize, BYTES, places, writer)?;
         }
         Ok(())
@@ -168,7 +174,7 @@ struct Displacement {
 impl Displacement {
     #[inline(always)]
     fn place(&self, at: usize) -> Option<usize> {
-        at.checked_add_signed(self.by).filter(|place| *place < self.image.pixels.len())
+        at.checked_add_signed(self.by).filter(|place| *place < self.image.pixels().len())
     }
 }
 
@@ -205,21 +211,25 @@ impl<K: Kernel> Walk<'_, K> {
     #[inline(always)]
     fn pass<const BYTES: usize>(&mut self, sink: &mut Writer<'_>) -> Result<(), Full> {
         let image = Arc::clone(&self.ticket.image);
-        let (k, width, pixels) = (self.k, self.width, image.pixels.as_slice());
+        let (k, width, pixels) = (self.k, self.width, image.pixels());
         self.places.begin(pixels.len());
         // Literals from here on were not written yet.
         let mut pending = 0;
-        let (mut at, mut misses, mut row_end) = (0, 0, width);
+        // The first pixel may be like one of an earlier image, but one literal is cheap.
+        let (mut at, mut row_end) = (1, width);
+        let mut misses = Misses::default();
         // The hash reads two pixels.
         let last = pixels.len().saturating_sub(1);
         while at < last {
             if at >= row_end {
                 row_end = (at / width + 1) * width;
-                misses = misses.min(FRESH);
+                misses.new_row();
             }
-            self.scan(pixels, at, if misses < 8 { 8 } else { AHEAD });
-            let mut place = None;
-            if misses >= PATIENCE && at + 9 <= pixels.len() && at >= width {
+            if misses.pixels >= CALM {
+                self.scan(pixels, at);
+            }
+            let mut hashed = 0;
+            if misses.pixels >= PATIENCE && at + 9 <= pixels.len() && at >= width {
                 let here = eight(pixels, at);
                 let mut same = k.equal_eight(eight(pixels, at - 1), here)
                     | k.equal_eight(eight(pixels, at - width), here);
@@ -228,31 +238,17 @@ impl<K: Kernel> Walk<'_, K> {
                 }
                 let anchor = self.anchors.get(self.next_anchor).map_or(usize::MAX, |a| a.0);
                 if same & 1 == 0 && anchor != at {
-                    place = self.places.swap(hash(&pixels[at..]), at);
-                    let known = place.is_some_and(|place| {
-                        at - place <= NEAR
-                            && equal(pixels[place], pixels[at])
-                            && equal(pixels[place + 1], pixels[at + 1])
-                    });
-                    if !known {
-                        let step = if same != 0 {
-                            same.trailing_zeros() as usize
-                        } else if misses < BOREDOM {
-                            8
-                        } else {
-                            STEP
-                        };
+                    hashed = self.places.distance(hash(&pixels[at..]), at, self.worth.farthest);
+                    if hashed > NEAR || !same_pair(pixels, at, hashed) {
                         // Never beyond an anchor.
-                        let step = step.min(anchor - at);
-                        misses += step;
-                        at += step;
+                        at += misses.step(same).min(anchor - at);
                         pending = flush::<K, _, BYTES>(k, pixels, pending, at, sink)?;
                         continue;
                     }
                 }
             }
-            let Some((source, mut length)) = self.find(pixels, at, place, pending) else {
-                misses += 1;
+            let Some((source, mut length)) = self.find(pixels, at, hashed, pending) else {
+                misses.pixels += 1;
                 at += 1;
                 continue;
             };
@@ -285,8 +281,10 @@ impl<K: Kernel> Walk<'_, K> {
                 && let Some(Displacement { image, .. }) = &self.recent[0]
             {
                 let room = (at - pending).min(offset);
-                let back =
-                    k.common_backward(&image.pixels[offset - room..offset], &pixels[at - room..at]);
+                let back = k.common_backward(
+                    &image.pixels()[offset - room..offset],
+                    &pixels[at - room..at],
+                );
                 at -= back;
                 offset -= back;
                 length += back;
@@ -296,16 +294,11 @@ impl<K: Kernel> Walk<'_, K> {
             }
             sink.refer(length - self.worth.bias, images, offset)?;
             let end = at + length;
-            // Of what was skipped only the ends are remembered.
-            for at in [at + 1, end.saturating_sub(2)] {
-                if at < last {
-                    self.places.swap(hash(&pixels[at..]), at);
-                }
-            }
+            remember_ends(pixels, at, end, self.places);
             self.remember(pixels, at, end);
             at = end;
             pending = end;
-            misses = 0;
+            misses = Misses::default();
         }
         sink.pixels::<K, BYTES>(k, &pixels[pending..], pixels.len() - pending)
     }
@@ -325,7 +318,7 @@ impl<K: Kernel> Walk<'_, K> {
         &mut self,
         pixels: &[Pixel],
         at: usize,
-        place: Option<usize>,
+        hashed: usize,
         pending: usize,
     ) -> Option<(Source, usize)> {
         let k = self.k;
@@ -335,7 +328,7 @@ impl<K: Kernel> Walk<'_, K> {
         for (which, slot) in self.recent.iter_mut().enumerate() {
             let Some(recent) = slot else { continue };
             let Some(place) = recent.place(at) else { continue };
-            let there = &recent.image.pixels[place..];
+            let there = &recent.image.pixels()[place..];
             if !equal(there[0], pixels[at]) {
                 recent.failed += 1;
                 if recent.failed > TRIES {
@@ -351,28 +344,26 @@ impl<K: Kernel> Walk<'_, K> {
                 best = Some((Source::Recent(which), length));
                 longest = length;
             }
-            if length >= ENOUGH {
+            if length >= FAR_ENOUGH {
                 return best;
             }
         }
         let places = &mut *self.places;
-        let look_up = || match place {
-            Some(place) => Some(place),
-            None => places.swap(hash(&pixels[at..]), at),
-        };
-        let near = colors::find(k, pixels, at, self.width, look_up, self.worth, pending == at);
+        let adjacent = pending == at;
+        let near = colors::find(k, pixels, at, self.width, hashed, places, self.worth, adjacent);
         if let Some(near) = near
             && (best.is_none() || near.length >= longest)
         {
             best = Some((Source::Same(near.distance), near.length));
             longest = near.length;
         }
-        if let Some(&(anchor, hash)) = self.anchors.get(self.next_anchor)
-            && anchor == at
-            && longest < ENOUGH
+        if longest < FAR_ENOUGH
+            && let Some(four) = pixels[at..].first_chunk()
+            && let hash = simd::hash_four(four)
+            && hash & self.zeros == 0
+            && let Some(key) = self.key(pixels, at, hash)
         {
-            self.next_anchor += 1;
-            let entry = self.exchange(hash, at);
+            let entry = self.exchange(key, at);
             let far = entry.and_then(|entry| self.at_anchor(pixels, at, entry));
             if let Some((source, length)) = far
                 && length > longest.max(foreign)
@@ -414,22 +405,33 @@ impl<K: Kernel> Walk<'_, K> {
         }
         let id = self.ticket.image.id.checked_sub(images)?;
         let image = self.known.get(id, self.dictionary, self.ticket)?;
-        let there = image.pixels.get(place..)?;
+        let there = image.pixels().get(place..)?;
         let length = common(self.k, there, &pixels[at..]);
         Some((Source::Foreign(id, place), length))
     }
 
+    /// What an anchor is known by: in large images, where four pixels stand in many places, also
+    /// by pixels some way behind it.
+    #[inline(always)]
+    fn key(&self, pixels: &[Pixel], at: usize, hash: u32) -> Option<u32> {
+        if self.zeros != LARGE_ZEROS {
+            return Some(hash);
+        }
+        let behind = simd::hash_four(pixels.get(at + BEHIND..)?.first_chunk()?);
+        Some(hash ^ behind.rotate_left(11))
+    }
+
     /// Looks for anchors a little ahead, and fetches what the table has at them.
     #[inline(always)]
-    fn scan(&mut self, pixels: &[Pixel], at: usize, ahead: usize) {
-        while let Some(&(anchor, hash)) = self.anchors.get(self.next_anchor)
+    fn scan(&mut self, pixels: &[Pixel], at: usize) {
+        while let Some(&(anchor, key)) = self.anchors.get(self.next_anchor)
             && anchor < at
         {
             // A match went over it, or it was passed while looking at eight pixels.
-            self.note(hash, anchor);
+            self.note(key, anchor);
             self.next_anchor += 1;
         }
-        if at < self.scanned && at + ahead / 2 <= self.scanned {
+        if at < self.scanned && at + AHEAD / 2 <= self.scanned {
             return;
         }
         if self.next_anchor == self.anchors.len() {
@@ -437,20 +439,20 @@ impl<K: Kernel> Walk<'_, K> {
             self.next_anchor = 0;
         }
         self.scanned = self.scanned.max(at);
-        let end = at + ahead;
+        let end = at + AHEAD;
         while self.scanned < end {
             let Some(block) = pixels.get(self.scanned..).and_then(|rest| rest.first_chunk()) else {
                 // The last pixels have no anchors.
                 self.scanned = usize::MAX - AHEAD;
                 return;
             };
-            self.anchors_of(block, self.scanned);
+            self.anchors_of(pixels, block, self.scanned);
             self.scanned += 8;
         }
     }
 
     #[inline(always)]
-    fn anchors_of(&mut self, block: &[Pixel; 11], at: usize) {
+    fn anchors_of(&mut self, pixels: &[Pixel], block: &[Pixel; 11], at: usize) {
         let (hashes, mut chosen) = self.k.hash_eight(block, self.zeros);
         if chosen == 0xff {
             // Equal pixels: the first of them is enough.
@@ -458,8 +460,10 @@ impl<K: Kernel> Walk<'_, K> {
         }
         while chosen != 0 {
             let i = chosen.trailing_zeros() as usize & 7;
-            self.k.prefetch(self.dictionary.slot(hashes[i]));
-            self.anchors.push((at + i, hashes[i]));
+            if let Some(key) = self.key(pixels, at + i, hashes[i]) {
+                self.k.prefetch(self.dictionary.slot(key));
+                self.anchors.push((at + i, key));
+            }
             chosen &= chosen - 1;
         }
     }
@@ -473,15 +477,16 @@ impl<K: Kernel> Walk<'_, K> {
         let mut at = from.max(self.scanned);
         while at + AHEAD <= end && at < pixels.len() {
             for block_at in 0..2 {
-                let Some(block) =
-                    pixels.get(at + block_at * 8..).and_then(|rest| rest.first_chunk())
-                else {
+                let at = at + block_at * 8;
+                let Some(block) = pixels.get(at..).and_then(|rest| rest.first_chunk()) else {
                     return;
                 };
                 let (hashes, mut chosen) = self.k.hash_eight(block, self.zeros);
                 while chosen != 0 {
                     let i = chosen.trailing_zeros() as usize & 7;
-                    self.note(hashes[i], at + block_at * 8 + i);
+                    if let Some(key) = self.key(pixels, at + i, hashes[i]) {
+                        self.note(key, at + i);
+                    }
                     chosen &= chosen - 1;
                 }
             }
@@ -495,7 +500,7 @@ impl<K: Kernel> Walk<'_, K> {
 fn tried<K: Kernel>(k: K, slot: &mut Option<Displacement>, at: usize, here: &[Pixel; 8]) -> u32 {
     let Some(recent) = slot else { return 0 };
     let place = recent.place(at);
-    let there = place.and_then(|place| recent.image.pixels[place..].first_chunk());
+    let there = place.and_then(|place| recent.image.pixels()[place..].first_chunk());
     let same = there.map_or(0, |there| k.equal_eight(there, here));
     if same == 0 {
         recent.failed += 1;

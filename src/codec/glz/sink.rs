@@ -1,6 +1,5 @@
 //! The stream of GLZ.
 
-use super::LONG;
 use crate::codec::lz::sink::{Full, Output, Sink, low_byte};
 use crate::codec::simd::Kernel;
 
@@ -16,27 +15,18 @@ impl Writer<'_> {
     /// this one, less one, of the same image.
     #[inline(always)]
     pub fn refer(&mut self, length: usize, images: usize, offset: usize) -> Result<(), Full> {
-        let out = &mut self.0;
         let short = offset < SHORT_OFFSETS;
         let form = if short { 0 } else { 16 };
-        if short && length < LONG && images < 64 {
-            let control = low_byte(length << 5 | offset & 15);
-            return out.push([control, low_byte(offset >> 4), low_byte(images)]);
-        }
-        out.push([low_byte(length.min(LONG) << 5) | form | low_byte(offset & 15)])?;
-        out.long_length(length)?;
         let (in_last, beyond) = if short { (images & 63, images >> 6) } else { (0, images) };
         let more = (usize::BITS - beyond.leading_zeros()).div_ceil(8) as usize;
-        let long = !short && offset >= FAR;
+        let long = offset >= FAR;
         let last = if short { in_last } else { usize::from(long) << 5 | offset >> 12 & 31 };
-        out.push([low_byte(offset >> 4), low_byte(more << 6 | last)])?;
-        for at in 0..more {
-            out.push([low_byte(beyond >> (at * 8))])?;
-        }
-        if long {
-            out.push([low_byte(offset >> 17)])?;
-        }
-        Ok(())
+        let rest = (offset >> 4 & 0xff) as u64
+            | ((more << 6 | last) as u64) << 8
+            | (beyond as u64) << 16
+            | ((offset >> 17) as u64) << (16 + more * 8);
+        let size = 2 + more + usize::from(long);
+        self.0.control(form | low_byte(offset & 15), length, rest, size)
     }
 }
 

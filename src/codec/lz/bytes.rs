@@ -67,8 +67,8 @@ pub(in crate::codec) fn pass<S: Sink>(
     // The hash reads so many bytes.
     let last = bytes.len().saturating_sub(HASHED - 1);
     while at < last {
-        let place = places.swap(hash(&bytes[at..]), at);
-        let Some(mut found) = find(bytes, at, width, place, worth, pending == at) else {
+        let hashed = places.distance(hash(&bytes[at..]), at, worth.farthest);
+        let Some(mut found) = find(bytes, at, width, hashed, worth, pending == at) else {
             misses += 1;
             at += 1 + (misses / PATIENCE).min(STRIDE);
             if at >= row_end {
@@ -79,8 +79,8 @@ pub(in crate::codec) fn pass<S: Sink>(
         };
         // A longer one may begin at the next byte.
         while found.length < 64 && at + 1 < last {
-            let place = places.swap(hash(&bytes[at + 1..]), at + 1);
-            let next = find(bytes, at + 1, width, place, worth, false);
+            let hashed = places.distance(hash(&bytes[at + 1..]), at + 1, worth.farthest);
+            let next = find(bytes, at + 1, width, hashed, worth, false);
             match next.filter(|next| next.length > found.length + 1) {
                 Some(next) => (found, at) = (next, at + 1),
                 None => break,
@@ -98,7 +98,7 @@ pub(in crate::codec) fn pass<S: Sink>(
         // Of what was skipped only some are remembered.
         for at in (at + 1..end.min(at + 16)).chain(end.saturating_sub(2)..end) {
             if at < last {
-                places.swap(hash(&bytes[at..]), at);
+                places.put(hash(&bytes[at..]), at);
             }
         }
         at = end;
@@ -114,12 +114,11 @@ fn find(
     bytes: &[u8],
     at: usize,
     width: usize,
-    place: Option<usize>,
+    hashed: usize,
     worth: Worth,
     adjacent: bool,
 ) -> Option<Match> {
     let mut best: Option<Match> = None;
-    let hashed = place.map_or(0, |place| at.saturating_sub(place));
     for distance in [1, width, hashed] {
         if distance == 0 || distance > at || distance > worth.farthest {
             continue;

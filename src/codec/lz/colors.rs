@@ -21,6 +21,8 @@ pub(in crate::codec) const BOREDOM: usize = 512;
 pub(in crate::codec) const FRESH: usize = 256;
 /// From the beginning of eight to that of the next ones, when some are skipped.
 pub(in crate::codec) const STEP: usize = 32;
+/// Rows with no match behind which the next ones are expected to have none either.
+const DULL: usize = 8;
 /// Literals are written when there are so many: behind so many of them nothing is found any more.
 const FLUSH: usize = 512;
 /// So many remain.
@@ -89,116 +91,169 @@ pub(super) fn pass<K: Kernel, S: Sink, const BYTES: usize>(
     places.begin(pixels.len());
     // Literals from here on were not written yet.
     let mut pending = 0;
-    let (mut at, mut misses, mut row_end) = (0, 0, width);
+    // The first pixel has none before it.
+    let (mut at, mut row_end) = (1, width);
+    let mut misses = Misses::default();
     // The hash reads two pixels.
     let last = pixels.len().saturating_sub(1);
     while at < last {
         if at >= row_end {
             row_end = (at / width + 1) * width;
-            misses = misses.min(FRESH);
+            misses.new_row();
         }
-        let mut place = None;
-        if misses >= PATIENCE && at + 9 <= pixels.len() && at >= width {
+        let mut hashed = 0;
+        if misses.pixels >= PATIENCE && at + 9 <= pixels.len() && at >= width {
             let here = eight(pixels, at);
             let same = k.equal_eight(eight(pixels, at - 1), here)
                 | k.equal_eight(eight(pixels, at - width), here);
             if same & 1 == 0 {
-                place = places.swap(hash(&pixels[at..]), at);
-                let known = place.is_some_and(|place| {
-                    // Farther ones are in no cache.
-                    at - place <= worth.farthest
-                        && equal(pixels[place], pixels[at])
-                        && equal(pixels[place + 1], pixels[at + 1])
-                });
-                if !known {
-                    let step = if same != 0 {
-                        same.trailing_zeros() as usize
-                    } else if misses < BOREDOM {
-                        8
-                    } else {
-                        STEP
-                    };
-                    misses += step;
-                    at += step;
+                hashed = places.distance(hash(&pixels[at..]), at, worth.farthest);
+                if !same_pair(pixels, at, hashed) {
+                    at += misses.step(same);
                     pending = flush::<K, S, BYTES>(k, pixels, pending, at, sink)?;
                     continue;
                 }
             }
         }
-        let looked_up = |places: &mut Places| match place {
-            Some(place) => Some(place),
-            None => places.swap(hash(&pixels[at..]), at),
-        };
-        let places = &mut *places;
-        let found = find(k, pixels, at, width, || looked_up(places), worth, pending == at);
+        let found = find(k, pixels, at, width, hashed, places, worth, pending == at);
         let Some(found) = found else {
-            misses += 1;
+            misses.pixels += 1;
             at += 1;
             continue;
         };
         let Match { mut length, distance } = found;
-        // Steps may have led into the middle of what matches.
-        while at > pending && at > distance && equal(pixels[at - 1], pixels[at - 1 - distance]) {
-            at -= 1;
-            length += 1;
-        }
         if pending < at {
+            // Steps may have led into the middle of what matches.
+            while at > pending && at > distance && equal(pixels[at - 1], pixels[at - 1 - distance])
+            {
+                at -= 1;
+                length += 1;
+            }
             sink.pixels::<K, BYTES>(k, &pixels[pending..], at - pending)?;
         }
         sink.copy(length - worth.bias, distance)?;
         let end = at + length;
-        // Of what was skipped only the ends are remembered.
-        for at in [at + 1, end.saturating_sub(2)] {
-            if at < last {
-                places.swap(hash(&pixels[at..]), at);
-            }
-        }
+        remember_ends(pixels, at, end, places);
         at = end;
         pending = end;
-        misses = 0;
+        misses = Misses::default();
     }
     sink.pixels::<K, BYTES>(k, &pixels[pending..], pixels.len() - pending)
 }
 
-/// The best match at a place, if one pays.
+/// How long nothing has matched.
+#[derive(Clone, Copy, Default)]
+pub(in crate::codec) struct Misses {
+    /// In pixels; less at the beginning of a row.
+    pub pixels: usize,
+    /// In rows.
+    rows: usize,
+}
+
+impl Misses {
+    /// A row begins.
+    #[inline(always)]
+    pub fn new_row(&mut self) {
+        self.rows += 1;
+        if self.rows < DULL {
+            self.pixels = self.pixels.min(FRESH);
+        }
+    }
+
+    /// How far to go on, if these ones of eight pixels may match, and the first one does not.
+    #[inline(always)]
+    pub fn step(&mut self, same: u32) -> usize {
+        let step = if same != 0 {
+            same.trailing_zeros() as usize
+        } else if self.pixels < BOREDOM {
+            8
+        } else if self.rows < DULL {
+            STEP
+        } else {
+            2 * STEP
+        };
+        self.pixels += step;
+        step
+    }
+}
+
+/// Two pixels equal those so far before; there are so many. Nothing is branched on.
 #[inline(always)]
+pub(in crate::codec) fn same_pair(pixels: &[Pixel], at: usize, distance: usize) -> bool {
+    let from = at - distance;
+    equal(pixels[from], pixels[at]) & equal(pixels[from + 1], pixels[at + 1])
+}
+
+/// Of what a match skipped only the ends are remembered.
+#[inline(always)]
+pub(in crate::codec) fn remember_ends(
+    pixels: &[Pixel],
+    at: usize,
+    end: usize,
+    places: &mut Places,
+) {
+    if end >= pixels.len() {
+        return;
+    }
+    // Not `end`, which is looked up next.
+    for at in [(at + 1).min(end - 1), at.max(end.saturating_sub(2))] {
+        places.put(hash(&pixels[at..]), at);
+    }
+}
+
+/// The best match at a place, if one pays. There is a pixel before it, and as many as `hashed`
+/// says.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "an inlined part of two walks, made of their state")]
 pub(in crate::codec) fn find<K: Kernel>(
     k: K,
     pixels: &[Pixel],
     at: usize,
     width: usize,
-    look_up: impl FnOnce() -> Option<usize>,
+    hashed: usize,
+    places: &mut Places,
     worth: Worth,
     adjacent: bool,
 ) -> Option<Match> {
+    let above = if width <= at.min(worth.farthest) { width } else { 1 };
     let Some(here) = pixels[at..].first_chunk() else {
-        let hashed = look_up().map_or(0, |place| at.saturating_sub(place));
-        return find_at_end(k, pixels, at, [width, 1, hashed], worth, adjacent);
+        return find_at_end(k, pixels, at, [above, 1, hashed.max(1)], worth, adjacent);
     };
-    let above = length_at(k, pixels, at, here, width, worth);
-    let mut best = Match { length: above, distance: width };
-    if best.length >= ENOUGH {
+    // Most matches are shorter than sixteen pixels, and which candidate is the best one cannot be
+    // predicted: so candidates are looked at together, up to there, before anything is decided.
+    let length_above = length_at(k, pixels, at, here, above);
+    let length_left = length_at(k, pixels, at, here, 1);
+    let mut best = Match { length: length_above, distance: above };
+    if length_left > best.length {
+        best = Match { length: length_left, distance: 1 };
+    }
+    if best.length == 16 {
+        best.length += longer(k, pixels, at, best.distance);
+        if best.length < ENOUGH && best.distance != 1 && length_left == 16 {
+            let length = 16 + longer(k, pixels, at, 1);
+            if length > best.length {
+                best = Match { length, distance: 1 };
+            }
+        }
+        if hashed == 0 {
+            places.put(hash(&pixels[at..]), at);
+        }
         return Some(best);
     }
-    let length = length_at(k, pixels, at, here, 1, worth);
-    if length > best.length {
-        best = Match { length, distance: 1 };
-        if length >= ENOUGH {
-            return Some(best);
-        }
-    }
     // Only now, because the table is farther away than the pixels.
-    let hashed = look_up().map_or(0, |place| at.saturating_sub(place));
-    if hashed > 0 {
-        let length = length_at(k, pixels, at, here, hashed, worth);
-        if length > best.length {
-            best = Match { length, distance: hashed };
+    let hashed =
+        if hashed == 0 { places.distance(hash(&pixels[at..]), at, worth.farthest) } else { hashed };
+    let length = length_at(k, pixels, at, here, hashed);
+    if length > best.length {
+        best = Match { length, distance: hashed };
+        if length == 16 {
+            best.length += longer(k, pixels, at, hashed);
         }
     }
     (best.length >= worth.least(best.distance, adjacent)).then_some(best)
 }
 
-/// How many pixels equal those so far before; 0 if there are none, or too far away.
+/// How many of sixteen pixels equal those so far before.
 ///
 /// Not a closure: what uses vectors has to be inlined where the compiler may.
 #[inline(always)]
@@ -206,23 +261,22 @@ fn length_at<K: Kernel>(
     k: K,
     pixels: &[Pixel],
     at: usize,
-    here: &[Pixel; 8],
+    here: &[Pixel; 16],
     distance: usize,
-    worth: Worth,
 ) -> usize {
-    if distance > at || distance > worth.farthest {
-        return 0;
-    }
-    let from = at - distance;
-    let equal = k.equal_eight(eight(pixels, from), here);
-    if equal == 0xff {
-        8 + k.common(&pixels[from + 8..], &pixels[at + 8..])
-    } else {
-        equal.trailing_ones() as usize
-    }
+    let Some(there) = pixels[at - distance..].first_chunk() else { return 0 };
+    // Seventeen bits at least are not set where all are equal.
+    (!k.equal_sixteen(there, here)).trailing_zeros() as usize
 }
 
-/// [`find`] where fewer than eight pixels are left.
+/// How many pixels behind sixteen equal those so far before.
+#[inline(always)]
+fn longer<K: Kernel>(k: K, pixels: &[Pixel], at: usize, distance: usize) -> usize {
+    let at = at + 16;
+    k.common(&pixels[at - distance..], &pixels[at..])
+}
+
+/// [`find`] where fewer than sixteen pixels are left.
 #[cold]
 #[inline(never)]
 fn find_at_end<K: Kernel>(
@@ -235,9 +289,6 @@ fn find_at_end<K: Kernel>(
 ) -> Option<Match> {
     let mut best = Match { length: 0, distance: 1 };
     for distance in distances {
-        if distance == 0 || distance > at || distance > worth.farthest {
-            continue;
-        }
         let length = k.common(&pixels[at - distance..], &pixels[at..]);
         if length > best.length {
             best = Match { length, distance };

@@ -100,7 +100,6 @@ pub fn encode_at(
     let mut writer = Writer(Output::new(out, start.saturating_add(limit)));
     let work = Encode { picture, format, scratch, writer: &mut writer };
     let done = simd::run(level, work);
-    writer.0.finish();
     done.map_err(|Full| {
         out.truncate(start);
         EncodeError::Larger(limit)

@@ -32,14 +32,26 @@ impl Places {
         self.units = units;
     }
 
-    /// The last place with this hash, which is replaced by `at`.
+    /// How far before `at`, at most `most`, this hash was last; 1 if it was not. Now it is at `at`.
+    ///
+    /// Most answers cannot be predicted, so there is nothing to branch on.
     #[inline(always)]
-    pub fn swap(&mut self, hash: u64, at: usize) -> Option<usize> {
+    pub fn distance(&mut self, hash: u64, at: usize, most: usize) -> usize {
         // The highest bits are the best ones.
-        let slot = self.table.get_mut((hash >> (64 - HASH_BITS)) as usize)?;
-        let last = slot.checked_sub(self.base);
+        let Some(slot) = self.table.get_mut((hash >> (64 - HASH_BITS)) as usize) else { return 1 };
         // `begin` checked that a place plus the base is no overflow.
-        *slot = self.base + u32::try_from(at).unwrap_or(0);
-        last.map(|last| last as usize)
+        let own = self.base + u32::try_from(at).unwrap_or(0);
+        let distance = own.wrapping_sub(*slot) as usize;
+        *slot = own;
+        // What is of an earlier picture is farther away than the beginning of this one.
+        if distance.wrapping_sub(1) < most.min(at) { distance } else { 1 }
+    }
+
+    /// Remembers that this hash is at `at`.
+    #[inline(always)]
+    pub fn put(&mut self, hash: u64, at: usize) {
+        if let Some(slot) = self.table.get_mut((hash >> (64 - HASH_BITS)) as usize) {
+            *slot = self.base + u32::try_from(at).unwrap_or(0);
+        }
     }
 }

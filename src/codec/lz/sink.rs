@@ -1,7 +1,7 @@
 //! Where literals and matches go.
 
 use super::{FAR, LITERALS, LONG};
-use crate::codec::simd::Kernel;
+use crate::codec::simd::{self, Kernel};
 
 /// The stream became too long.
 pub(in crate::codec) struct Full;
@@ -26,64 +26,50 @@ pub(in crate::codec) trait Sink {
 
 /// Bytes that are appended, up to a limit.
 pub(in crate::codec) struct Output<'a> {
-    /// Longer than what was written.
     out: &'a mut Vec<u8>,
-    at: usize,
     /// Most bytes that `out` may have.
     end: usize,
 }
 
 impl<'a> Output<'a> {
     pub fn new(out: &'a mut Vec<u8>, end: usize) -> Self {
-        let at = out.len();
-        Self { out, at, end }
+        Self { out, end }
     }
 
-    /// Bytes in the vector if the stream ended here.
-    pub fn finish(self) {
-        self.out.truncate(self.at);
-    }
-
-    /// The next `size` bytes, and some more that may be written and do not count.
     #[inline(always)]
-    pub fn next(&mut self, size: usize) -> Result<&mut [u8], Full> {
-        /// Bytes that may be written beyond what counts.
-        const SPARE: usize = 32;
-        let at = self.at;
-        if size > self.end.saturating_sub(at) {
-            return Err(Full);
-        }
-        if at + size + SPARE > self.out.len() {
-            self.grow(at + size + SPARE);
-        }
-        self.at = at + size;
-        Ok(&mut self.out[at..])
+    fn need(&self, size: usize) -> Result<(), Full> {
+        if size > self.end.saturating_sub(self.out.len()) { Err(Full) } else { Ok(()) }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn grow(&mut self, need: usize) {
-        // What is added stays in the cache until it is written.
-        self.out.resize(need + (32 << 10), 0);
-    }
-
-    /// Appends `N` bytes.
+    /// Appends a control byte, what a long length has besides, and `size` bytes, at most six, of
+    /// `rest`, the lowest one first.
     #[inline(always)]
-    pub fn push<const N: usize>(&mut self, bytes: [u8; N]) -> Result<(), Full> {
-        self.next(N)?[..N].copy_from_slice(&bytes);
+    pub fn control(
+        &mut self,
+        control: u8,
+        length: usize,
+        rest: u64,
+        size: usize,
+    ) -> Result<(), Full> {
+        let control = u64::from(control) | (length.min(LONG) as u64) << 5;
+        let more = length.saturating_sub(LONG);
+        if more >= 255 {
+            return self.very_long(control, more, rest, size);
+        }
+        // Nothing to predict: a short length moves the rest by one byte, a long one by two.
+        let long = usize::from(length >= LONG);
+        self.need(1 + long + size)?;
+        let word = control | (more as u64) << 8 | rest << (8 + 8 * long);
+        simd::append(self.out, word, 1 + long + size);
         Ok(())
     }
 
-    /// What is left of a long length after the control byte.
-    #[inline(always)]
-    pub fn long_length(&mut self, length: usize) -> Result<(), Full> {
-        if let Some(mut more) = length.checked_sub(LONG) {
-            while more >= 255 {
-                self.push([255])?;
-                more -= 255;
-            }
-            self.push([low_byte(more)])?;
-        }
+    #[inline(never)]
+    fn very_long(&mut self, control: u64, more: usize, rest: u64, size: usize) -> Result<(), Full> {
+        self.need(1 + more / 255 + 1 + size)?;
+        simd::append(self.out, control, 1);
+        self.out.resize(self.out.len() + more / 255, 255);
+        simd::append(self.out, (more % 255) as u64 | rest << 8, 1 + size);
         Ok(())
     }
 
@@ -95,21 +81,15 @@ impl<'a> Output<'a> {
         pixels: &[[u8; 4]],
         count: usize,
     ) -> Result<(), Full> {
-        let mut at = 0;
-        while at < count {
-            let run = (count - at).min(LITERALS);
-            let out = self.next(1 + run * BYTES)?;
+        self.need(count * BYTES + count.div_ceil(LITERALS))?;
+        if BYTES == 3 {
+            k.literals(pixels, count, self.out);
+            return Ok(());
+        }
+        for run in pixels[..count].chunks(LITERALS) {
             // 1 to 32 units are coded as 0 to 31.
-            out[0] = low_byte(run - 1);
-            if BYTES == 3 {
-                k.pack(&pixels[at..], run, &mut out[1..]);
-            } else {
-                let run = &pixels[at..at + run];
-                for (to, [low, high, ..]) in out[1..].as_chunks_mut().0.iter_mut().zip(run) {
-                    *to = [*high, *low];
-                }
-            }
-            at += run;
+            self.out.push(low_byte(run.len() - 1));
+            self.out.extend(run.iter().flat_map(|&[low, high, ..]| [high, low]));
         }
         Ok(())
     }
@@ -117,10 +97,10 @@ impl<'a> Output<'a> {
     /// Bytes in runs of literals.
     #[inline(always)]
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        self.need(bytes.len() + bytes.len().div_ceil(LITERALS))?;
         for run in bytes.chunks(LITERALS) {
-            let out = self.next(1 + run.len())?;
-            out[0] = low_byte(run.len() - 1);
-            out[1..=run.len()].copy_from_slice(run);
+            self.out.push(low_byte(run.len() - 1));
+            self.out.extend_from_slice(run);
         }
         Ok(())
     }
@@ -147,20 +127,14 @@ impl Sink for Writer<'_> {
 
     #[inline(always)]
     fn copy(&mut self, length: usize, distance: usize) -> Result<(), Full> {
+        // Which form it takes cannot be predicted.
         let far = distance >= FAR;
-        if !far && length < LONG {
-            let offset = distance - 1;
-            return self.0.push([low_byte(length << 5) | low_byte(offset >> 8), low_byte(offset)]);
-        }
         let offset = if far { FAR - 1 } else { distance - 1 };
-        self.0.push([low_byte(length.min(LONG) << 5) | low_byte(offset >> 8)])?;
-        self.0.long_length(length)?;
-        self.0.push([low_byte(offset)])?;
-        if far {
-            let beyond = distance - FAR;
-            self.0.push([low_byte(beyond >> 8), low_byte(beyond)])?;
-        }
-        Ok(())
+        // All ones say that two bytes follow, the high one first.
+        let beyond = distance.wrapping_sub(FAR);
+        let rest = offset & 0xff | (beyond >> 8 & 0xff) << 8 | (beyond & 0xff) << 16;
+        let size = 1 + 2 * usize::from(far);
+        self.0.control(low_byte(offset >> 8), length, rest as u64, size)
     }
 }
 

@@ -1,8 +1,9 @@
 //! AVX2, and the bit manipulation of the same processors.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
-use super::{COLORS, FACTORS, Kernel, LEAD, Work};
+use super::{COLORS, FACTORS, Kernel, LEAD, RUN, Work, append};
 use crate::codec::quic::{Entries, Family};
 
 /// Proof that the processor has AVX2, BMI 1 and 2, LZCNT and POPCNT: made by [`Avx2::detect`] only.
@@ -65,9 +66,21 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
+    fn equal_sixteen(self, a: &[[u8; 4]; 16], b: &[[u8; 4]; 16]) -> u32 {
+        // SAFETY: `self` proves that the processor has what it needs.
+        unsafe { equal_sixteen(a, b) }
+    }
+
+    #[inline(always)]
     fn pack(self, pixels: &[[u8; 4]], count: usize, out: &mut [u8]) {
         // SAFETY: `self` proves that the processor has what it needs.
         unsafe { pack(pixels, count, out) }
+    }
+
+    #[inline(always)]
+    fn literals(self, pixels: &[[u8; 4]], count: usize, out: &mut Vec<u8>) {
+        // SAFETY: `self` proves that the processor has what it needs.
+        unsafe { literals(pixels, count, out) }
     }
 
     #[inline(always)]
@@ -289,6 +302,21 @@ fn cheapest(costs: &mut [u16; 8], lengths: &[u16; 8]) -> (u16, u8) {
 
 #[inline]
 #[target_feature(enable = "avx2")]
+fn equal_sixteen(a: &[[u8; 4]; 16], b: &[[u8; 4]; 16]) -> u32 {
+    let ([a_low, a_high], [b_low, b_high]) = (halves(a), halves(b));
+    equal_eight(a_low, b_low) | equal_eight(a_high, b_high) << 8
+}
+
+#[inline]
+fn halves(pixels: &[[u8; 4]; 16]) -> [&[[u8; 4]; 8]; 2] {
+    match pixels.as_chunks().0 {
+        [low, high] => [low, high],
+        _ => unreachable!("sixteen are twice eight"),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
 fn equal_eight(a: &[[u8; 4]; 8], b: &[[u8; 4]; 8]) -> u32 {
     let colors = _mm256_set1_epi32(COLORS.cast_signed());
     let differ = _mm256_and_si256(_mm256_xor_si256(load(a), load(b)), colors);
@@ -296,20 +324,26 @@ fn equal_eight(a: &[[u8; 4]; 8], b: &[[u8; 4]; 8]) -> u32 {
     _mm256_movemask_ps(_mm256_castsi256_ps(equal)).cast_unsigned()
 }
 
+/// The first three bytes of each of eight pixels, and eight bytes of any content.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn pack(pixels: &[[u8; 4]], count: usize, out: &mut [u8]) {
+fn squeezed(pixels: &[[u8; 4]; 8]) -> __m256i {
     let squeeze = _mm256_setr_epi8(
         0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13,
         14, -1, -1, -1, -1,
     );
     let join = _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 7);
+    _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(load(pixels), squeeze), join)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pack(pixels: &[[u8; 4]], count: usize, out: &mut [u8]) {
     let mut at = 0;
     while at < count {
         let Some(block) = pixels[at..].first_chunk() else { break };
         let Some(to) = out.get_mut(at * 3..).and_then(|out| out.first_chunk_mut()) else { return };
-        let three = _mm256_shuffle_epi8(load(block), squeeze);
-        store(as_pixels(to), _mm256_permutevar8x32_epi32(three, join));
+        store(as_pixels(to), squeezed(block));
         at += 8;
     }
     if at < count
@@ -317,6 +351,52 @@ fn pack(pixels: &[[u8; 4]], count: usize, out: &mut [u8]) {
     {
         super::Scalar.pack(&pixels[at..], count - at, out);
     }
+}
+
+/// Bytes of a whole run of literals.
+const WHOLE: usize = 1 + RUN * 3;
+/// So many bytes are written behind a run.
+const BEHIND: usize = 8;
+
+/// Appends a run of literals. The pixels behind it are read, too, up to eight times four.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn run_of_literals(pixels: &[[u8; 4]; RUN], count: usize, room: &mut [MaybeUninit<u8>]) {
+    let Some(room) = room.first_chunk_mut::<{ WHOLE + BEHIND }>() else {
+        unreachable!("the caller made room")
+    };
+    room[0].write((count - 1).to_le_bytes()[0]);
+    let blocks = pixels.as_chunks::<8>().0;
+    for (at, block) in blocks.iter().enumerate().take(count.div_ceil(8)) {
+        let to: *mut MaybeUninit<u8> = &raw mut room[1 + at * 24];
+        let three = squeezed(block);
+        // SAFETY: four blocks at most, so that 32 bytes from here on lie in the array.
+        unsafe { _mm256_storeu_si256(to.cast(), three) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn literals(pixels: &[[u8; 4]], count: usize, out: &mut Vec<u8>) {
+    let size = count * 3 + count.div_ceil(RUN);
+    let room = append::room(out, size + WHOLE + BEHIND);
+    let mut at = 0;
+    while at < count {
+        let run = (count - at).min(RUN);
+        let room = &mut room[at / RUN * WHOLE..];
+        if let Some(pixels) = pixels[at..].first_chunk() {
+            run_of_literals(pixels, run, room);
+        } else {
+            // The last ones of a picture.
+            let mut last = [[0; 4]; RUN];
+            last[..run].copy_from_slice(&pixels[at..at + run]);
+            run_of_literals(&last, run, room);
+        }
+        at += RUN;
+    }
+    let end = out.len() + size;
+    // SAFETY: all runs were written, one behind the other.
+    unsafe { out.set_len(end) }
 }
 
 #[inline]

@@ -7,17 +7,16 @@
 //! A codec's own walk over a picture is ordinary code that is generic over [`Kernel`] and marked
 //! `inline(always)`. [`run`] calls it from a function for which the compiler may use the
 //! processor's instructions, so that the walk profits too, and small kernels cost no call.
-#![cfg_attr(
-    target_arch = "x86_64",
-    expect(unsafe_code, reason = "instructions that not every processor has, vectors in memory")
-)]
+#![expect(unsafe_code, reason = "instructions that not every processor has, vectors in memory")]
 
+mod append;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod scalar;
 
 use std::sync::OnceLock;
 
+pub use append::word as append;
 pub use scalar::Scalar;
 
 use super::quic::{Entries, Family};
@@ -122,9 +121,29 @@ pub trait Kernel: Copy {
     /// Bit i: the colours of `a[i]` and `b[i]` are equal; fourth bytes do not count.
     fn equal_eight(self, a: &[[u8; 4]; 8], b: &[[u8; 4]; 8]) -> u32;
 
+    /// [`Self::equal_eight`] of sixteen.
+    #[inline(always)]
+    fn equal_sixteen(self, a: &[[u8; 4]; 16], b: &[[u8; 4]; 16]) -> u32 {
+        let (a, b) = (a.as_chunks().0, b.as_chunks().0);
+        self.equal_eight(&a[0], &b[0]) | self.equal_eight(&a[1], &b[1]) << 8
+    }
+
     /// Writes the first three bytes of `count` pixels; `out` is at least 32 bytes longer than what
     /// they need, and has any content there afterwards.
     fn pack(self, pixels: &[[u8; 4]], count: usize, out: &mut [u8]);
+
+    /// Appends `count` pixels as LZ has them: runs of 32 and what is left, each one a byte with
+    /// its number less one and the first three bytes of its pixels.
+    #[inline(always)]
+    fn literals(self, pixels: &[[u8; 4]], count: usize, out: &mut Vec<u8>) {
+        let mut run = [0; 1 + RUN * 3 + 32];
+        for at in (0..count).step_by(RUN) {
+            let size = RUN.min(count - at);
+            run[0] = (size - 1).to_le_bytes()[0];
+            self.pack(&pixels[at..], size, &mut run[1..]);
+            out.extend_from_slice(&run[..=size * 3]);
+        }
+    }
 
     /// For every i below 8, a hash of the colours of the four pixels from `pixels[i]` on, and as
     /// bit i, whether all bits of `zeros` are 0 in it.
@@ -163,6 +182,18 @@ pub trait Kernel: Copy {
     }
 }
 
+/// The hash of four pixels that [`Kernel::hash_eight`] makes eight of.
+#[must_use]
+#[inline(always)]
+pub fn hash_four(pixels: &[[u8; 4]; 4]) -> u32 {
+    let colors = pixels.iter().map(|pixel| u32::from_le_bytes(*pixel) & COLORS);
+    let products = colors.zip(FACTORS).map(|(color, by)| color.wrapping_mul(by));
+    let sum = products.fold(0, u32::wrapping_add);
+    sum ^ sum >> 15
+}
+
+/// Most pixels of a run of literals.
+const RUN: usize = 32;
 /// Factors of the hash of four pixels.
 const FACTORS: [u32; 4] = [0x9e37_79b1, 0x85eb_ca77, 0xc2b2_ae3d, 0x27d4_eb2f];
 /// Colours of a pixel that was read as a little-endian number.
@@ -217,10 +248,15 @@ mod tests {
                         let (hashes, anchors) = k.hash_eight(block, 3);
                         results.extend(hashes.map(u64::from));
                         results.push(anchors.into());
+                        let four = pixels[7..].first_chunk().map(hash_four);
+                        assert_eq!(four, Some(hashes[7]));
                     }
                     let mut out = vec![0; count * 3 + 32];
                     k.pack(&pixels, count, &mut out);
                     results.extend(out[..count * 3].iter().map(|byte| u64::from(*byte)));
+                    let mut out = vec![7];
+                    k.literals(&pixels, count, &mut out);
+                    results.extend(out.iter().map(|byte| u64::from(*byte)));
                     let (mut costs, lengths) = ([7, 3, 9, 2, 8, 2, 5, 6], [1, 2, 3, 4, 5, 4, 2, 1]);
                     let (least, at) = k.cheapest::<8>(&mut costs, &lengths);
                     results.extend([u64::from(least), at.into()]);

@@ -1,6 +1,6 @@
 //! Plain loops.
 
-use super::{COLORS, FACTORS, Kernel, LEAD};
+use super::{COLORS, Kernel, LEAD, hash_four};
 use crate::codec::quic::{Entries, Family};
 
 /// No instructions but the architecture's common ones.
@@ -73,12 +73,9 @@ impl Kernel for Scalar {
 
     #[inline(always)]
     fn hash_eight(self, pixels: &[[u8; 4]; 11], zeros: u32) -> ([u32; 8], u32) {
-        let colors = pixels.map(|pixel| u32::from_le_bytes(pixel) & COLORS);
-        let hashes: [u32; 8] = std::array::from_fn(|at| {
-            let four = colors[at..at + 4].iter().zip(FACTORS);
-            let sum = four.fold(0u32, |sum, (color, by)| sum.wrapping_add(color.wrapping_mul(by)));
-            sum ^ sum >> 15
-        });
+        let fours = pixels.array_windows().map(hash_four);
+        let mut hashes = [0; 8];
+        hashes.iter_mut().zip(fours).for_each(|(to, hash)| *to = hash);
         let anchors = (0..).zip(hashes).map(|(at, hash)| u32::from(hash & zeros == 0) << at);
         (hashes, anchors.sum())
     }
