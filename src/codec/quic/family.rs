@@ -100,10 +100,10 @@ impl Family {
         }
         let mut plain = 1;
         while plain < 8 {
-            let mut n = 0;
+            let mut n = 0u16;
             while n < 1 << plain {
-                let at = as_it_is(plain) as usize;
-                made.codes[at << 8 | n] = (plain as u16) << 8 | n as u16;
+                let at = (as_it_is(plain) as usize) << 8 | n as usize;
+                made.codes[at] = (plain as u16) << 8 | n;
                 n += 1;
             }
             plain += 1;

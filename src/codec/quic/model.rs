@@ -124,8 +124,8 @@ const fn short_runs() -> [[ShortRun; SHORT_RUNS]; 32] {
     let mut runs = [[none; SHORT_RUNS]; 32];
     let mut state = 0u8;
     while state < 32 {
-        let mut run = 0;
-        while run < SHORT_RUNS {
+        let mut run = 0u32;
+        while (run as usize) < SHORT_RUNS {
             let (mut left, mut at) = (run, state);
             let mut ones = 0;
             while left >= 1 << RUN_STEPS[at as usize] {
@@ -135,9 +135,10 @@ const fn short_runs() -> [[ShortRun; SHORT_RUNS]; 32] {
             }
             // Ones, a zero, and what is left: no more than 21 bits, since small steps are few.
             let step = RUN_STEPS[at as usize];
-            let bits = ((1u32 << ones) - 1) << (1 + step) | (left & 0xffff) as u32;
+            let bits = ((1u32 << ones) - 1) << (1 + step) | left;
             let (symbol, parameter) = raw(bits, ones + 1 + step);
-            runs[state as usize][run] = ShortRun { symbol, parameter, next: at.saturating_sub(1) };
+            runs[state as usize][run as usize] =
+                ShortRun { symbol, parameter, next: at.saturating_sub(1) };
             run += 1;
         }
         state += 1;
@@ -207,7 +208,7 @@ impl RunState {
         let step = RUN_STEPS[usize::from(self.0 & 31)];
         if step > 0 {
             // Below 1 << step.
-            put((length & 0xffff) as u32, step);
+            put(u32::try_from(length).unwrap_or(0), step);
         }
         self.shorter();
     }

@@ -258,7 +258,8 @@ fn code_eight(tables: &Tables, n: __m256i, l: __m256i) -> (__m256i, __m256i) {
     (code, length)
 }
 
-/// The codes of pixels of which none has more than 32 bits, and their lengths; the lengths of others are right.
+/// The codes of pixels of which none has more than 32 bits, and their lengths; the lengths of others
+/// are right.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn join_three(code: __m256i, length: __m256i) -> (__m256i, __m256i) {
@@ -271,7 +272,6 @@ fn join_three(code: __m256i, length: __m256i) -> (__m256i, __m256i) {
     let b = _mm256_and_si256(code, low_byte);
     let g = _mm256_and_si256(_mm256_srli_epi32::<8>(code), low_byte);
     let r = _mm256_srli_epi32::<16>(code);
-    // No shift is by 64 or more: say it, else the compiler guards them.
     let r = _mm256_sllv_epi32(r, length_gb);
     (_mm256_or_si256(_mm256_or_si256(r, _mm256_sllv_epi32(g, length_b)), b), total)
 }
@@ -429,8 +429,9 @@ fn cheapest(costs: &mut [u16; 8], lengths: &[u16; 8], trigger: u16) -> u8 {
     let least = _mm_cvtsi128_si32(_mm_minpos_epu16(sums)).cast_unsigned();
     // Without a branch: nothing can foretell it.
     let halve = _mm_cvtsi32_si128((least & 0xffff > trigger.into()).into());
+    let halved = _mm_srl_epi16(sums, halve);
     // SAFETY: sixteen bytes that may be written; any alignment will do.
-    unsafe { _mm_storeu_si128(costs.as_mut_ptr().cast(), _mm_srl_epi16(sums, halve)) };
+    unsafe { _mm_storeu_si128(costs.as_mut_ptr().cast(), halved) };
     (least >> 16 & 7) as u8
 }
 

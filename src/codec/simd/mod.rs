@@ -8,7 +8,7 @@
 //! `inline(always)`. [`run`] calls it from a function for which the compiler may use the
 //! processor's instructions, so that the walk profits too, and small kernels cost no call.
 #![cfg_attr(
-    target_arch = "x86_64",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
     expect(unsafe_code, reason = "instructions that not every processor has, vectors in memory")
 )]
 
@@ -16,6 +16,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use std::sync::OnceLock;
@@ -30,6 +32,8 @@ pub enum Level {
     /// What the compiler makes of plain loops for the least processor of this architecture: on
     /// x86-64 that includes SSE2, on aarch64 NEON.
     Scalar,
+    /// 128-bit vectors of aarch64.
+    Neon,
     /// 256-bit vectors and the bit manipulation that came with them.
     Avx2,
     /// The same with the masks and instructions of AVX-512, among them those of VBMI. Vectors stay
@@ -52,6 +56,7 @@ fn named(name: &str) -> Option<Level> {
     match name {
         // Plain loops are compiled for SSE2 anyway.
         "scalar" | "sse2" => Some(Level::Scalar),
+        "neon" if cfg!(target_arch = "aarch64") => Some(Level::Neon),
         "avx2" => Some(Level::Avx2),
         "avx512" => Some(Level::Avx512),
         _ => None,
@@ -70,13 +75,17 @@ pub fn best() -> Level {
             return Level::Avx2;
         }
     }
-    Level::Scalar
+    if cfg!(target_arch = "aarch64") { Level::Neon } else { Level::Scalar }
 }
 
 /// All levels of this processor, the lowest first: for tests and benches.
 pub fn levels() -> impl Iterator<Item = Level> {
-    let all = [Level::Scalar, Level::Avx2, Level::Avx512];
-    all.into_iter().filter(|level| *level <= best())
+    let all: &[Level] = if cfg!(target_arch = "aarch64") {
+        &[Level::Scalar, Level::Neon]
+    } else {
+        &[Level::Scalar, Level::Avx2, Level::Avx512]
+    };
+    all.iter().copied().filter(|level| *level <= best())
 }
 
 /// What can be done with any kernel.
@@ -101,6 +110,10 @@ pub fn run<W: Work>(level: Level, work: W) -> W::Output {
         && let Some(kernel) = avx2::Avx2::detect()
     {
         return kernel.run(work);
+    }
+    #[cfg(target_arch = "aarch64")]
+    if level >= Level::Neon {
+        return neon::Neon.run(work);
     }
     let _ = level;
     work.with(Scalar)
@@ -289,6 +302,10 @@ mod tests {
         levels().for_each(|level| assert!(run(level, Results) == scalar, "{level:?}"));
     }
 
+    fn byte(n: usize) -> u8 {
+        n.to_le_bytes()[0]
+    }
+
     /// All values as symbols and as contexts, and stretches of all lengths.
     #[test]
     fn parameters_are_chosen_as_their_twins_do() {
@@ -304,7 +321,7 @@ mod tests {
                 k.slots(self.0, &symbols, &mut slots);
                 let mut results = slots.clone();
                 let mut best = [8; 32];
-                (0..24).for_each(|at| best[at] = (at % 7) as u8);
+                (0u8..24).for_each(|at| best[usize::from(at)] = at % 7);
                 for count in 1..=LOOK {
                     let (mut to, mut parameters) = ([[0; 4]; LOOK], [[0; 4]; LOOK]);
                     let [Some(before), Some(these)] =
@@ -316,7 +333,7 @@ mod tests {
                     k.choose(&best, context, before, these, count, &mut to, &mut parameters);
                     results.extend(&to[..count]);
                     results.extend(&parameters[..count]);
-                    k.replace(&mut best, slots[count * 3], [(count % 8) as u8, 3, 0, 8]);
+                    k.replace(&mut best, slots[count * 3], [byte(count % 8), 3, 0, 8]);
                     results.extend(best.as_chunks().0);
                 }
                 results
@@ -351,12 +368,12 @@ mod tests {
                         let l = l % params;
                         let n =
                             if first & 1 == 0 { n.min((3 << l) + 2).min(self.1 - 1) } else { n };
-                        symbols[pixel][channel] = n as u8;
-                        parameters[pixel][channel] = l as u8;
+                        symbols[pixel][channel] = byte(n);
+                        parameters[pixel][channel] = byte(l);
                         if at % 11 == 5 {
                             let few = 1 + first % 7;
-                            symbols[pixel][channel] = (n & ((1 << few) - 1)) as u8;
-                            parameters[pixel][channel] = 8 + few as u8;
+                            symbols[pixel][channel] = byte(n & ((1 << few) - 1));
+                            parameters[pixel][channel] = 8 + byte(few);
                         }
                     }
                     let kind = k.code(self.0, &symbols, &parameters, &mut codes);
