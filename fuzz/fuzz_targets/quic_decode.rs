@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use spice_server::codec::quic::{Scratch, decode, decode_at, encode, peek};
-use spice_server::codec::simd::Level;
+use spice_server::codec::simd::levels;
 use spice_server::codec::{Limits, Rows};
 
 /// Small, so that runs are many.
@@ -12,7 +12,9 @@ const LIMITS: Limits = Limits { pixels: 1 << 16 };
 
 fuzz_target!(|stream: &[u8]| {
     let decoded = decode(stream, &LIMITS);
-    assert!(decode_at(Level::Scalar, stream, &LIMITS) == decoded);
+    for level in levels() {
+        assert!(decode_at(level, stream, &LIMITS) == decoded, "{level:?}");
+    }
     let Ok(image) = decoded else { return };
     let header = peek(stream).unwrap();
     assert_eq!((image.format, image.width, image.height), (header.pixels, header.width, header.height));

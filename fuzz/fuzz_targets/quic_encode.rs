@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use spice_server::codec::quic::{
     EncodeError, PixelType, Scratch, decode, decode_at, encode, encode_at,
 };
-use spice_server::codec::simd::Level;
+use spice_server::codec::simd::levels;
 use spice_server::codec::{Limits, Rows};
 
 fuzz_target!(|input: &[u8]| {
@@ -41,12 +41,13 @@ fuzz_target!(|input: &[u8]| {
     let (mut scratch, mut stream) = (Scratch::default(), vec![1, 2, 3]);
     encode(&rows, format, usize::MAX, &mut scratch, &mut stream).unwrap();
 
-    let mut scalar = Vec::new();
-    encode_at(Level::Scalar, &rows, format, usize::MAX, &mut scratch, &mut scalar).unwrap();
-    assert!(scalar == stream[3..]);
-
     let image = decode(&stream[3..], &Limits::default()).unwrap();
-    assert_eq!(decode_at(Level::Scalar, &scalar, &Limits::default()).as_ref(), Ok(&image));
+    for level in levels() {
+        let mut other = Vec::new();
+        encode_at(level, &rows, format, usize::MAX, &mut scratch, &mut other).unwrap();
+        assert!(other == stream[3..], "{level:?}");
+        assert!(decode_at(level, &other, &Limits::default()).as_ref() == Ok(&image), "{level:?}");
+    }
     assert_eq!((image.format, image.width, image.height), (format, w, h));
     let (step, mask) = match format {
         PixelType::Rgb16 => (2, 0x7f),

@@ -5,6 +5,12 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+/// The repository. tests/neon builds these tests from another place and says where it is.
+const ROOT: &str = match option_env!("REPOSITORY") {
+    Some(root) => root,
+    None => env!("CARGO_MANIFEST_DIR"),
+};
+
 /// A value of the index.
 #[derive(Debug, Clone)]
 pub enum Json {
@@ -24,7 +30,7 @@ pub struct Vector {
 
 /// The vectors of a codec in the committed set and, if it is there, in the whole one.
 pub fn vectors(codec: &str) -> Vec<Vector> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = Path::new(ROOT);
     let mut found = read(&here.join("tests/vectors").join(codec), codec);
     assert!(!found.is_empty(), "no committed vectors of {codec}");
     let all = here.join("../shared/vectors");
@@ -38,7 +44,7 @@ pub fn vectors(codec: &str) -> Vec<Vector> {
 
 /// The vectors of a codec of which nothing is committed.
 pub fn outside_vectors(codec: &str) -> Vec<Vector> {
-    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors");
+    let all = Path::new(ROOT).join("../shared/vectors");
     if all.join("index.json").exists() {
         return read(&all, codec);
     }

@@ -3,7 +3,7 @@
 use spice_server::codec::quic::{
     EncodeError, PixelType, QuicError, Scratch, decode, decode_at, encode, encode_at, peek,
 };
-use spice_server::codec::simd::{Level, best};
+use spice_server::codec::simd::{Level, levels};
 use spice_server::codec::{Limits, Rows};
 
 use crate::index::{Vector, vectors};
@@ -67,6 +67,12 @@ fn every_picture_gets_the_bytes_of_its_vector() {
         let rows = rows(vector, &raw);
         encode(&rows, pixel_type(vector), stream.len(), &mut scratch, &mut out).unwrap();
         assert!(out[1..] == stream, "{}", vector.text("name"));
+        for level in levels() {
+            let mut other = Vec::new();
+            encode_at(level, &rows, pixel_type(vector), usize::MAX, &mut scratch, &mut other)
+                .unwrap();
+            assert!(other == stream, "{level:?} {}", vector.text("name"));
+        }
         // One byte less is too little, and what was there before is there again.
         let limit = stream.len() - 1;
         let refused = encode(&rows, pixel_type(vector), limit, &mut scratch, &mut out);
@@ -132,12 +138,15 @@ fn pictures_of_any_shape_come_back() {
             let (w, h) = (u32::try_from(width).unwrap(), u32::try_from(height).unwrap());
             let rows = Rows::new(&data, w, h, bits(format), stride, seed % 3 != 0).unwrap();
             let mut stream = Vec::new();
-            encode_at(best(), &rows, format, usize::MAX, &mut scratch, &mut stream).unwrap();
-            let mut scalar = Vec::new();
-            encode_at(Level::Scalar, &rows, format, usize::MAX, &mut scratch, &mut scalar).unwrap();
-            assert!(scalar == stream, "{format:?} {width}x{height}");
-            let image = decode_at(best(), &stream, &Limits::default()).unwrap();
-            assert_eq!(decode_at(Level::Scalar, &stream, &Limits::default()).as_ref(), Ok(&image));
+            encode_at(Level::Scalar, &rows, format, usize::MAX, &mut scratch, &mut stream).unwrap();
+            let image = decode_at(Level::Scalar, &stream, &Limits::default()).unwrap();
+            for level in levels().skip(1) {
+                let mut other = Vec::new();
+                encode_at(level, &rows, format, usize::MAX, &mut scratch, &mut other).unwrap();
+                assert!(other == stream, "{level:?} {format:?} {width}x{height}");
+                let decoded = decode_at(level, &stream, &Limits::default());
+                assert_eq!(decoded.as_ref(), Ok(&image), "{level:?}");
+            }
             assert_eq!((image.format, image.width, image.height), (format, w, h));
             assert!(image.pixels == kept(&rows, format), "{format:?} {width}x{height}");
         }

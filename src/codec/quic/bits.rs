@@ -25,16 +25,25 @@ impl<'a> BitWriter<'a> {
         self.at + usize::from(self.count > 0) * 4 + usize::from(self.count > 32) * 4
     }
 
-    /// Appends codes of 0 to 64 bits each. The highest bit of a `top` is a code's first one; what
-    /// is below its last one is zero.
+    /// Makes room for codes of `words` times 64 bits.
     #[inline(always)]
-    pub fn append(&mut self, tops: &[u64], lengths: &[u64]) {
+    pub fn reserve(&mut self, words: usize) {
         // Eight bytes are stored at once, and up to 63 bits wait.
-        let need = self.at + (tops.len() + 2) * 8;
+        let need = self.at + (words + 2) * 8;
         if need > self.out.len() {
             self.grow(need);
         }
-        let out = self.out[self.at..].as_chunks_mut::<8>().0;
+    }
+
+    /// Appends codes of 0 to 64 bits each, for which [`Self::reserve`] made room. The highest bit
+    /// of a `top` is a code's first one; what is below its last one is zero.
+    #[inline(always)]
+    pub fn append<const N: usize>(&mut self, tops: &[u64; N], lengths: &[u64; N]) {
+        let Some(out) = self.out.get_mut(self.at..self.at + (N + 1) * 8) else {
+            debug_assert!(false, "no room for codes");
+            return;
+        };
+        let out = out.as_chunks_mut::<8>().0;
         let (mut at, mut pending, mut bits) = (0, self.pending, self.count);
         for (&top, &length) in tops.iter().zip(lengths) {
             let joined = pending | top >> (bits & 63);
@@ -56,14 +65,15 @@ impl<'a> BitWriter<'a> {
     #[cold]
     #[inline(never)]
     fn grow(&mut self, need: usize) {
-        // In large steps: each one is a call, and may move what is there.
-        self.out.resize(need + (64 << 10).max(need / 4), 0);
+        // By shares: each step may move what is there, and writes zeros that small pictures never
+        // need.
+        self.out.resize(need + (need / 2).max(1 << 10), 0);
     }
 
     /// Pads the last word and appends the closing one; the length of all.
     #[inline(always)]
     pub fn finish(mut self) -> usize {
-        self.append(&[], &[]);
+        self.reserve(0);
         let end = self.position();
         self.out[self.at..self.at + 8].copy_from_slice(&self.pending.rotate_left(32).to_le_bytes());
         self.out[end..end + 4].fill(0);
@@ -136,6 +146,7 @@ mod tests {
         let mut bytes = vec![7];
         let mut writer = BitWriter::new(&mut bytes);
         for &(bits, length) in &pieces {
+            writer.reserve(1);
             writer.append(&[bits << (64 - length)], &[length.into()]);
         }
         writer.finish();
@@ -157,6 +168,7 @@ mod tests {
             let mut bytes = Vec::new();
             let mut writer = BitWriter::new(&mut bytes);
             for _ in 0..bits {
+                writer.reserve(1);
                 writer.append(&[1 << 63], &[1]);
             }
             writer.finish();

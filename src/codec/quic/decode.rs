@@ -223,7 +223,7 @@ impl<K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<K, CHANNELS, BIT
     /// Takes over what the model of a channel chose.
     #[inline(always)]
     fn make_ready(&mut self, channel: usize, bucket: usize) {
-        let best = self.models.best[channel * 8 + bucket] & 7;
+        let best = self.models.best[channel << 3 & 24 | bucket & 7] & 7;
         let param = &family::<BITS>().params[usize::from(best)];
         self.ready[channel][bucket] = Ready {
             zeros: param.zeros,
@@ -376,11 +376,10 @@ impl<K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<K, CHANNELS, BIT
     #[inline(always)]
     fn learn(&mut self, context: u32, symbol: u32) {
         let trigger = self.pace.trigger();
-        let context = context.to_le_bytes();
-        self.models.learn(self.k, context, symbol.to_le_bytes(), trigger);
-        for (channel, context) in context.iter().enumerate().take(CHANNELS) {
-            let bucket = family::<BITS>().buckets[usize::from(*context)] & 7;
-            self.make_ready(channel, bucket.into());
+        let slots = family::<BITS>().slots(context.to_le_bytes());
+        self.models.learn(self.k, slots, symbol.to_le_bytes(), trigger);
+        for (channel, slot) in slots.iter().enumerate().take(CHANNELS) {
+            self.make_ready(channel, (slot & 7).into());
         }
     }
 

@@ -2,16 +2,17 @@
 //!
 //! Whatever does not depend on what was coded before is made ahead for a whole row: symbols of
 //! all pixels, and bits that tell where runs may begin and how far they go.
-//! What lies between two runs and two updates of the statistics is a stretch whose codes are made
-//! many at once. Codes are collected, and moved to the stream at the end of the row.
+//! What lies between two runs and two updates of the statistics is a stretch whose parameters are
+//! chosen many at once. Pixels and runs are collected, and become codes many at once later
+//! (`entries`).
 
 use super::bits::BitWriter;
-use super::entries::Entries;
+use super::entries::{Items, Pixel};
 use super::family::family;
 use super::model::{Models, Pace, RunState};
 use super::{MAGIC, MAX_PIXELS, PixelType, VERSION};
 use crate::codec::Rows;
-use crate::codec::simd::{self, Kernel, LEAD, Level, Work, padded};
+use crate::codec::simd::{self, Kernel, LEAD, LOOK, Level, Work, padded};
 
 /// Why a picture has no stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,15 +33,12 @@ pub enum EncodeError {
     Larger(usize),
 }
 
-/// Four bytes, of which the first one or three are channels and the others 0.
-type Pixel = [u8; 4];
-
 /// Memory that an encoder needs while it works; to be kept from picture to picture.
 #[derive(Debug, Default)]
 pub struct Scratch {
     colors: Lines,
     plane: Lines,
-    entries: Entries,
+    items: Items,
 }
 
 /// Row buffers of one group of channels; column 0 is at [`LEAD`].
@@ -50,7 +48,9 @@ struct Lines {
     current: Vec<Pixel>,
     /// Symbols of the current row, as if it had no runs.
     fresh: Vec<Pixel>,
-    /// Symbols of the last literal at each column, in the rows above: runs leave them alone.
+    /// Their slots as contexts.
+    slots: Vec<Pixel>,
+    /// Slots of the last literal at each column, in the rows above: runs leave them alone.
     old: Vec<Pixel>,
     /// Bit i: pixel i of the row above equals its left neighbour.
     equal_above: Vec<u64>,
@@ -63,7 +63,7 @@ struct Lines {
 }
 
 impl Scratch {
-    /// Bytes that it keeps in row buffers; the codes of a row are about as many again.
+    /// Bytes that it keeps in row buffers.
     #[must_use]
     pub fn capacity(&self) -> usize {
         [&self.colors, &self.plane].map(Lines::capacity).iter().sum()
@@ -72,8 +72,8 @@ impl Scratch {
 
 impl Lines {
     fn capacity(&self) -> usize {
-        let Self { above, current, fresh, old, equal_above, equal, starts, runs } = self;
-        let pixels = [above, current, fresh, old].map(Vec::capacity);
+        let Self { above, current, fresh, slots, old, equal_above, equal, starts, runs } = self;
+        let pixels = [above, current, fresh, slots, old].map(Vec::capacity);
         let words = [equal_above, equal, starts, runs].map(Vec::capacity);
         pixels.iter().sum::<usize>() * size_of::<Pixel>() + words.iter().sum::<usize>() * 8
     }
@@ -163,17 +163,23 @@ impl Encode<'_> {
         load: impl Fn(&[u8], &mut [Pixel]),
     ) -> Result<(), Full> {
         let Self { picture, end, out, .. } = self;
-        let Scratch { colors, entries, .. } = self.scratch;
+        let Scratch { colors, items, .. } = self.scratch;
+        items.clear();
         let mut bits = BitWriter::new(out);
         let mut plane = Plane::<K, CHANNELS, BITS>::new(k, colors, picture.width() as usize);
-        for (y, row) in picture.from_top().enumerate() {
+        let mut rows = picture.from_top().enumerate().peekable();
+        while let Some((y, row)) = rows.next() {
             load(row, plane.next_row());
-            plane.row(y == 0, entries, &mut bits);
-            entries.drain(&mut bits);
+            if let Some((_, next)) = rows.peek() {
+                fetch(k, next);
+            }
+            plane.row(y == 0, items, &mut bits);
+            // What waits is not counted, which only means that it is noticed later.
             if bits.position() > end {
                 return Err(Full);
             }
         }
+        items.drain(k, family::<BITS>(), &mut bits);
         finish(bits, end)
     }
 
@@ -181,24 +187,38 @@ impl Encode<'_> {
     #[inline(always)]
     fn rgba<K: Kernel>(self, k: K) -> Result<(), Full> {
         let Self { picture, end, out, .. } = self;
-        let Scratch { colors, plane, entries } = self.scratch;
+        let Scratch { colors, plane, items } = self.scratch;
+        items.clear();
         let mut bits = BitWriter::new(out);
         let width = picture.width() as usize;
         let mut colors = Plane::<K, 3, 8>::new(k, colors, width);
         let mut alpha = Plane::<K, 1, 8>::new(k, plane, width);
-        for (y, row) in picture.from_top().enumerate() {
+        let mut rows = picture.from_top().enumerate().peekable();
+        while let Some((y, row)) = rows.next() {
+            if let Some((_, next)) = rows.peek() {
+                fetch(k, next);
+            }
             rgb32(row, colors.next_row());
-            colors.row(y == 0, entries, &mut bits);
+            colors.row(y == 0, items, &mut bits);
             for (to, from) in alpha.next_row().iter_mut().zip(row.as_chunks::<4>().0) {
                 *to = [from[3], 0, 0, 0];
             }
-            alpha.row(y == 0, entries, &mut bits);
-            entries.drain(&mut bits);
+            alpha.row(y == 0, items, &mut bits);
             if bits.position() > end {
                 return Err(Full);
             }
         }
+        items.drain(k, family::<8>(), &mut bits);
         finish(bits, end)
+    }
+}
+
+/// Fetches a row that is read later: rows are read one by one with much work in between, and the
+/// processor does not look so far ahead by itself.
+#[inline(always)]
+fn fetch<K: Kernel>(k: K, row: &[u8]) {
+    for line in row.as_chunks::<64>().0 {
+        k.prefetch(line);
     }
 }
 
@@ -251,7 +271,8 @@ impl<'s, K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<'s, K, CHANN
     #[inline(always)]
     fn new(k: K, lines: &'s mut Lines, width: usize) -> Self {
         // What earlier pictures left needs no clearing: the first row writes before it reads.
-        for row in [&mut lines.above, &mut lines.current, &mut lines.fresh, &mut lines.old] {
+        let Lines { above, current, fresh, slots, old, .. } = lines;
+        for row in [above, current, fresh, slots, old] {
             row.resize(padded(width), [0; 4]);
         }
         for row in [&mut lines.above, &mut lines.current] {
@@ -275,10 +296,14 @@ impl<'s, K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<'s, K, CHANN
 
     /// Codes the row that was written.
     #[inline(always)]
-    fn row(&mut self, first: bool, entries: &mut Entries, bits: &mut BitWriter<'_>) {
+    fn row(&mut self, first: bool, items: &mut Items, bits: &mut BitWriter<'_>) {
         let lines = &mut *self.lines;
         self.k.mark_equal(&lines.current, &mut lines.equal);
-        symbols_of::<BITS>(first, &lines.above, &lines.current, &mut lines.fresh);
+        // What is behind the last column is of no use, but whole vectors are.
+        let all = LEAD + self.width.next_multiple_of(16);
+        let fresh = &mut lines.fresh[..all];
+        symbols_of::<BITS>(first, &lines.above[..all], &lines.current[..all], fresh);
+        self.k.slots(family::<BITS>(), fresh, &mut lines.slots[..all]);
         if first {
             lines.starts.fill(0);
         } else {
@@ -288,7 +313,7 @@ impl<'s, K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<'s, K, CHANN
         let mut start = 0;
         while start < self.width {
             let end = self.pace.segment_end(start, self.width);
-            in_run = self.segment(first, start, end, in_run, entries, bits);
+            in_run = self.segment(first, start, end, in_run, items, bits);
             self.pace.end_segment(end - start);
             start = end;
         }
@@ -304,17 +329,17 @@ impl<'s, K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<'s, K, CHANN
         start: usize,
         end: usize,
         mut in_run: bool,
-        entries: &mut Entries,
+        items: &mut Items,
         bits: &mut BitWriter<'_>,
     ) -> bool {
         let k = self.k;
         let family = family::<BITS>();
         let trigger = self.pace.trigger();
         if start == 0 {
-            self.first_column(first, entries, bits);
+            self.first_column(first, items, bits);
         }
-        let Lines { fresh, old, equal, starts, runs, .. } = &mut *self.lines;
-        let (fresh, old) = (fresh.as_slice(), old.as_slice());
+        let Lines { fresh, slots, old, equal, starts, runs, .. } = &mut *self.lines;
+        let (fresh, slots, old) = (fresh.as_slice(), slots.as_slice(), old.as_slice());
         let (equal, starts, runs) = (equal.as_slice(), starts.as_slice(), runs.as_mut_slice());
         let mut i = start;
         if start == 0 {
@@ -327,19 +352,25 @@ impl<'s, K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<'s, K, CHANN
             let run = next_run(starts, i + usize::from(i == last_run), end);
             // Literals up to the run, in stretches that end with an update.
             while i < run {
+                // No longer than what is looked up at once: no wait is.
                 let next = run.min(stop + 1);
                 let before = LEAD + i - 1;
-                let mut context = if in_run { old[before] } else { fresh[before] };
+                let mut context = if in_run { old[before] } else { slots[before] };
                 in_run = false;
-                // At most two entries per pixel, of at most 64.
-                if !entries.has_room(128) {
-                    entries.drain(bits);
+                if !items.has_room(LOOK) {
+                    items.drain(k, family, bits);
                 }
-                let symbols = &fresh[before..];
-                k.code(family, &self.models.best, context, symbols, next - i, entries);
+                let best = &self.models.best;
+                if let (Some(slots), Some(symbols)) =
+                    (slots[before..].first_chunk(), fresh[before + 1..].first_chunk())
+                {
+                    let (to, parameters) = items.next();
+                    k.choose(best, context, slots, symbols, next - i, to, parameters);
+                    items.advance(next - i);
+                }
                 if next == stop + 1 {
                     if stop != i {
-                        context = fresh[LEAD + stop - 1];
+                        context = slots[LEAD + stop - 1];
                     }
                     self.models.learn(k, context, fresh[LEAD + stop], trigger);
                     stop = next + self.pace.random();
@@ -352,10 +383,10 @@ impl<'s, K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<'s, K, CHANN
             last_run = i;
             let wait = stop - i;
             let length = run_length(equal, i, end);
-            if !entries.has_room(RunState::most_entries(length)) {
-                entries.drain(bits);
+            if !items.has_room(RunState::most_items(length)) {
+                items.drain(k, family, bits);
             }
-            self.run.put(length, entries);
+            self.run.put(length, items);
             note_run(runs, i, length);
             in_run |= length > 0;
             i += length;
@@ -367,13 +398,14 @@ impl<'s, K: Kernel, const CHANNELS: usize, const BITS: usize> Plane<'s, K, CHANN
 
     /// Column 0, which has its own rule for updates.
     #[inline(always)]
-    fn first_column(&mut self, first: bool, entries: &mut Entries, bits: &mut BitWriter<'_>) {
-        let context = if first { [0; 4] } else { self.lines.old[LEAD] };
+    fn first_column(&mut self, first: bool, items: &mut Items, bits: &mut BitWriter<'_>) {
+        let family = family::<BITS>();
+        let context = if first { family.slots([0; 4]) } else { self.lines.old[LEAD] };
         let symbol = self.lines.fresh[LEAD];
-        if !entries.has_room(2) {
-            entries.drain(bits);
+        if !items.has_room(1) {
+            items.drain(self.k, family, bits);
         }
-        entries.pixel(family::<BITS>(), &self.models.best, context, symbol);
+        items.push(symbol, context.map(|slot| self.models.best[usize::from(slot & 31)]));
         if self.pace.wait > 0 {
             self.pace.wait -= 1;
         } else {
@@ -403,9 +435,9 @@ impl Lines {
     #[inline(always)]
     fn settle<K: Kernel>(&mut self, k: K) {
         if self.runs.iter().all(|word| *word == 0) {
-            std::mem::swap(&mut self.fresh, &mut self.old);
+            std::mem::swap(&mut self.slots, &mut self.old);
         } else {
-            k.settle(&self.fresh, &mut self.old, &self.runs);
+            k.settle(&self.slots, &mut self.old, &self.runs);
             self.runs.fill(0);
         }
     }

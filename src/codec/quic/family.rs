@@ -7,7 +7,7 @@ const LIMIT: u32 = 26;
 #[derive(Debug)]
 pub struct Family {
     /// `length << 8 | bits` of symbol n under parameter l at `l << 8 | n`. The bits proper always
-    /// fit into eight: what comes before them are zeros. From [`NO_CHANNEL`] on there is nothing.
+    /// fit into eight: what comes before them are zeros. [`NO_CHANNEL`] has no bits.
     pub codes: [u16; 16 << 8],
     /// Lengths of a symbol under all parameters, the largest parameter first.
     pub lengths: [[u16; 8]; 256],
@@ -22,8 +22,8 @@ pub struct Family {
 /// What makes codes without the large tables, in tables of sixteen bytes.
 ///
 /// The index of the first two is half of a context plus one, that of the others a parameter.
-/// Parameter 8 is that of bytes which are no channel: their symbol, which is 0, has a code of no
-/// bits.
+/// [`NO_CHANNEL`] is that of bytes which are no channel: their symbol, which is 0, has a code of no
+/// bits. Larger ones are those of [`as_it_is`].
 #[derive(Debug)]
 pub struct Shuffles {
     /// The bucket if the high half is 0.
@@ -44,6 +44,12 @@ pub struct Shuffles {
 
 /// The parameter of bytes that are no channel.
 pub const NO_CHANNEL: u8 = 8;
+
+/// The parameter under which the low `bits` bits of a symbol, 1 to 7, are its code. The bits above
+/// them are 0.
+pub const fn as_it_is(bits: u8) -> u8 {
+    NO_CHANNEL + bits
+}
 
 /// One code of the family, as a reader needs it.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +98,16 @@ impl Family {
             }
             l += 1;
         }
+        let mut plain = 1;
+        while plain < 8 {
+            let mut n = 0u16;
+            while n < 1 << plain {
+                let at = (as_it_is(plain) as usize) << 8 | n as usize;
+                made.codes[at] = (plain as u16) << 8 | n;
+                n += 1;
+            }
+            plain += 1;
+        }
         let mut value = 0u32;
         while value < 256 {
             let log = (value + 1).ilog2();
@@ -100,6 +116,22 @@ impl Family {
             value += 1;
         }
         made
+    }
+}
+
+impl Family {
+    /// The bits of a symbol's code, and how many they are.
+    #[inline(always)]
+    pub fn code(&self, parameter: u8, symbol: u8) -> (u64, u64) {
+        let entry = self.codes[usize::from(parameter & 15) << 8 | usize::from(symbol)];
+        ((entry & 0xff).into(), (entry >> 8).into())
+    }
+
+    /// The slots of a pixel's bytes as contexts of the next one: which bucket of which channel.
+    #[inline(always)]
+    pub fn slots(&self, symbol: [u8; 4]) -> [u8; 4] {
+        let bucket = |channel: usize| self.buckets[usize::from(symbol[channel])];
+        [bucket(0), bucket(1) | 8, bucket(2) | 16, bucket(3) | 24]
     }
 }
 
@@ -136,6 +168,12 @@ impl Shuffles {
         // What is added to the low bits becomes 0 in a byte, and no symbol is escaped.
         made.mask[NO_CHANNEL as usize] = 0xff;
         made.first[NO_CHANNEL as usize] = 0xff;
+        // Everything is escaped.
+        let mut plain = 1;
+        while plain < 8 {
+            made.escape[as_it_is(plain) as usize] = plain;
+            plain += 1;
+        }
         made
     }
 }
@@ -209,6 +247,18 @@ mod tests {
                 let bucket = starts.iter().rposition(|&start| start <= value).unwrap();
                 assert_eq!(usize::from(family.buckets[value]), bucket);
             }
+        }
+    }
+
+    #[test]
+    fn bits_can_be_written_as_they_are() {
+        for family in [&EIGHT, &FIVE] {
+            for bits in 1..8 {
+                for n in 0..1 << bits {
+                    assert_eq!(family.code(as_it_is(bits), n), (n.into(), bits.into()));
+                }
+            }
+            assert_eq!(family.code(NO_CHANNEL, 0), (0, 0));
         }
     }
 }

@@ -17,8 +17,11 @@ mod model;
 
 pub use decode::{DecodedImage, decode, decode_at, peek};
 pub use encode::{EncodeError, Scratch, encode, encode_at};
-pub(in crate::codec) use entries::Entries;
+pub(in crate::codec) use entries::{BLOCK, Codes, Made};
 pub(in crate::codec) use family::Family;
+#[cfg(test)]
+pub(in crate::codec) use family::family;
+pub(in crate::codec) use model::Best;
 
 /// What pixels a stream has (the type word of its header).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

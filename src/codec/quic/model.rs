@@ -1,21 +1,24 @@
 //! What both ends keep while a plane is coded: statistics, the pace of their updates, run lengths.
 
-use super::entries::Entries;
-use super::family::{Family, NO_CHANNEL, family};
+use super::entries::{Items, Pixel};
+use super::family::{NO_CHANNEL, as_it_is, family};
 use crate::codec::simd::Kernel;
 
 /// Statistics of the channels of a group: which code each context uses.
 ///
-/// Pixels are four bytes, of which the first `CHANNELS` are channels: B, G and R, or one.
-#[derive(Clone)]
+/// Contexts are slots, as [`Family::slots`] makes them: eight buckets for each byte of a pixel, of
+/// which the first `CHANNELS` bytes are channels: B, G and R, or one.
 pub(super) struct Models<const CHANNELS: usize, const BITS: usize> {
-    /// Per channel and bucket, the bits that all symbols so far would have cost under each
-    /// parameter, the largest parameter first. At most 26 are added per update and no bucket goes
-    /// for 900 updates without being halved, so they stay below 46 800.
-    costs: [[[u16; 8]; 8]; CHANNELS],
-    /// The parameter in use, eight buckets for each byte of a pixel.
-    pub best: [u8; 32],
+    /// Per slot, the bits that all symbols so far would have cost under each parameter, the largest
+    /// parameter first. At most 26 are added per update and no bucket goes for 900 updates without
+    /// being halved, so they stay below 46 800.
+    costs: [[u16; 8]; 32],
+    /// The parameter in use of each slot.
+    pub best: Best,
 }
+
+/// The parameter of each slot.
+pub type Best = [u8; 32];
 
 impl<const CHANNELS: usize, const BITS: usize> Models<CHANNELS, BITS> {
     /// The largest parameter.
@@ -24,34 +27,22 @@ impl<const CHANNELS: usize, const BITS: usize> Models<CHANNELS, BITS> {
     pub fn new() -> Self {
         let mut best = [NO_CHANNEL; 32];
         best[..CHANNELS * 8].fill(Self::LARGEST);
-        Self { costs: [[[0; 8]; 8]; CHANNELS], best }
+        Self { costs: [[0; 8]; 32], best }
     }
 
-    /// Learns that `symbol` followed `context`.
+    /// Learns that `symbol` followed `context`. The costs of a bucket are halved above `trigger`.
     #[inline(always)]
     pub fn learn<K: Kernel>(&mut self, k: K, context: [u8; 4], symbol: [u8; 4], trigger: u16) {
         let family = family::<BITS>();
-        for (channel, costs) in self.costs.iter_mut().enumerate() {
-            let bucket = usize::from(family.buckets[usize::from(context[channel])] & 7);
+        let mut parameters = [NO_CHANNEL; 4];
+        for channel in 0..CHANNELS {
+            let costs = &mut self.costs[usize::from(context[channel] & 31)];
             let lengths = &family.lengths[usize::from(symbol[channel])];
-            let costs = &mut costs[bucket];
             // Of equal costs the first one wins, which is the one of the largest parameter.
-            let (least, at) = k.cheapest::<BITS>(costs, lengths);
-            self.best[channel * 8 + bucket] = Self::LARGEST - at;
-            if least > trigger {
-                for cost in costs {
-                    *cost >>= 1;
-                }
-            }
+            parameters[channel] = Self::LARGEST - k.cheapest::<BITS>(costs, lengths, trigger);
         }
+        k.replace(&mut self.best, context, parameters);
     }
-}
-
-/// The parameter for a symbol of a channel that follows `context`.
-#[inline(always)]
-pub(super) fn parameter(family: &Family, best: &[u8; 32], channel: usize, context: u8) -> u8 {
-    let bucket = family.buckets[usize::from(context)] & 7;
-    best[channel << 3 & 24 | usize::from(bucket)]
 }
 
 /// Columns for which the wait mask keeps its size.
@@ -118,23 +109,23 @@ pub(super) struct RunState(u8);
 /// Runs that are looked up.
 const SHORT_RUNS: usize = 64;
 
-/// The code of a short run and the state after it.
+/// The code of a short run, as an item, and the state after it.
 #[derive(Clone, Copy)]
 struct ShortRun {
-    /// The highest bit is the first one.
-    top: u32,
-    length: u8,
+    symbol: Pixel,
+    parameter: Pixel,
     next: u8,
 }
 
 static SHORT: [[ShortRun; SHORT_RUNS]; 32] = short_runs();
 
 const fn short_runs() -> [[ShortRun; SHORT_RUNS]; 32] {
-    let mut runs = [[ShortRun { top: 0, length: 0, next: 0 }; SHORT_RUNS]; 32];
+    let none = ShortRun { symbol: [0; 4], parameter: [NO_CHANNEL; 4], next: 0 };
+    let mut runs = [[none; SHORT_RUNS]; 32];
     let mut state = 0u8;
     while state < 32 {
-        let mut run = 0;
-        while run < SHORT_RUNS {
+        let mut run = 0u32;
+        while (run as usize) < SHORT_RUNS {
             let (mut left, mut at) = (run, state);
             let mut ones = 0;
             while left >= 1 << RUN_STEPS[at as usize] {
@@ -142,15 +133,12 @@ const fn short_runs() -> [[ShortRun; SHORT_RUNS]; 32] {
                 ones += 1;
                 at = if at < 31 { at + 1 } else { 31 };
             }
-            // Ones, a zero, and what is left: no more than 32 bits, since small steps are few.
-            let step = RUN_STEPS[at as usize] as u32;
-            let length = ones + 1 + step;
-            let bits = ((1u64 << ones) - 1) << (1 + step) | left as u64;
-            runs[state as usize][run] = ShortRun {
-                top: (bits << (32 - length) & 0xffff_ffff) as u32,
-                length: (length & 63) as u8,
-                next: at.saturating_sub(1),
-            };
+            // Ones, a zero, and what is left: no more than 21 bits, since small steps are few.
+            let step = RUN_STEPS[at as usize];
+            let bits = ((1u32 << ones) - 1) << (1 + step) | left;
+            let (symbol, parameter) = raw(bits, ones + 1 + step);
+            runs[state as usize][run as usize] =
+                ShortRun { symbol, parameter, next: at.saturating_sub(1) };
             run += 1;
         }
         state += 1;
@@ -158,41 +146,70 @@ const fn short_runs() -> [[ShortRun; SHORT_RUNS]; 32] {
     runs
 }
 
+/// Most bits of an item that are written as they are.
+const MOST_BITS: u8 = 21;
+
+/// An item that writes the low `length` bits of `bits`, 1..=[`MOST_BITS`].
+const fn raw(bits: u32, length: u8) -> (Pixel, Pixel) {
+    assert!(length > 0 && length <= MOST_BITS);
+    let (mut symbol, mut parameter) = ([0; 4], [NO_CHANNEL; 4]);
+    let (mut channel, mut done) = (0, 0);
+    // The byte with the highest number is written first, so the lowest bits go to the first one.
+    while done < length {
+        let some = if length - done < 7 { length - done } else { 7 };
+        symbol[channel] = (bits >> done & 0x7f) as u8 & ((1 << some) - 1);
+        parameter[channel] = as_it_is(some);
+        done += some;
+        channel += 1;
+    }
+    (symbol, parameter)
+}
+
 impl RunState {
     pub fn new() -> Self {
         Self(0)
     }
 
-    /// Writes the code of a run to `entries`, which has room for [`Self::most_entries`].
+    /// Writes the code of a run to `items`, which has room for [`Self::most_items`].
     #[inline(always)]
-    pub fn put(&mut self, length: usize, entries: &mut Entries) {
+    pub fn put(&mut self, length: usize, items: &mut Items) {
         if let Some(run) = SHORT[usize::from(self.0 & 31)].get(length) {
-            entries.push_top(u64::from(run.top) << 32, run.length.into());
+            items.push(run.symbol, run.parameter);
             self.0 = run.next;
         } else {
-            self.put_long(length, entries);
+            self.put_long(length, items);
         }
     }
 
-    /// Entries that a run in a segment of so many columns may need.
-    pub fn most_entries(columns: usize) -> usize {
-        // A bit per full step, of which 32 are in an entry; the last entry has what is left.
-        columns / (32 << 15) + 3
+    /// Items that a run in a segment of so many columns may need.
+    pub fn most_items(columns: usize) -> usize {
+        // At most 31 full steps before the largest one, then a bit for each of these: 21 are in an
+        // item. Then what is left.
+        columns / (21 << 15) + 5
     }
 
-    fn put_long(&mut self, mut length: usize, entries: &mut Entries) {
+    #[inline(never)]
+    fn put_long(&mut self, mut length: usize, items: &mut Items) {
+        let mut put = |bits: u32, length: u8| {
+            let (symbol, parameter) = raw(bits, length);
+            items.push(symbol, parameter);
+        };
         let mut ones = 0;
         while length >= 1 << self.step() {
             length -= 1 << self.step();
             self.longer();
             ones += 1;
-            if ones == 32 {
-                entries.push(u64::from(u32::MAX), 32);
+            if ones == MOST_BITS {
+                put((1 << MOST_BITS) - 1, MOST_BITS);
                 ones = 0;
             }
         }
-        let bits = ((1u64 << ones) - 1) << (1 + self.step()) | length as u64;
-        entries.push(bits, ones + 1 + self.step());
+        put(((1 << ones) - 1) << 1, ones + 1);
+        let step = RUN_STEPS[usize::from(self.0 & 31)];
+        if step > 0 {
+            // Below 1 << step.
+            put(u32::try_from(length).unwrap_or(0), step);
+        }
         self.shorter();
     }
 

@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::{COLORS, FACTORS, Kernel, LEAD, RUN, Work, append};
-use crate::codec::quic::{Entries, Family};
+use super::{COLORS, FACTORS, Kernel, LEAD, LOOK, RUN, Work, append};
+use crate::codec::quic::{BLOCK, Best, Codes, Family, Made};
 
 /// Proof that the processor has AVX2, BMI 1 and 2, LZCNT and POPCNT: made by [`Avx2::detect`] only.
 #[derive(Debug, Clone, Copy)]
@@ -34,17 +34,36 @@ fn run<W: Work>(kernel: Avx2, work: W) -> W::Output {
 
 impl Kernel for Avx2 {
     #[inline(always)]
+    fn slots(self, family: &Family, symbols: &[[u8; 4]], slots: &mut [[u8; 4]]) {
+        // SAFETY: `self` proves that the processor has what it needs.
+        unsafe { slots_of(family, symbols, slots) }
+    }
+
+    #[inline(always)]
+    fn choose(
+        self,
+        best: &Best,
+        context: [u8; 4],
+        slots: &[[u8; 4]; LOOK],
+        symbols: &[[u8; 4]; LOOK],
+        count: usize,
+        to: &mut [[u8; 4]; LOOK],
+        parameters: &mut [[u8; 4]; LOOK],
+    ) {
+        // SAFETY: `self` proves that the processor has what it needs.
+        unsafe { choose(best, context, slots, symbols, count, to, parameters) }
+    }
+
+    #[inline(always)]
     fn code(
         self,
         family: &Family,
-        parameters: &[u8; 32],
-        context: [u8; 4],
-        symbols: &[[u8; 4]],
-        count: usize,
-        entries: &mut Entries,
-    ) {
+        symbols: &[[u8; 4]; BLOCK],
+        parameters: &[[u8; 4]; BLOCK],
+        codes: &mut Codes,
+    ) -> Made {
         // SAFETY: `self` proves that the processor has what it needs.
-        unsafe { code(family, parameters, context, symbols, count, entries) }
+        unsafe { code(family, symbols, parameters, codes) }
     }
 
     #[inline(always)]
@@ -96,25 +115,36 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
-    fn cheapest<const N: usize>(self, costs: &mut [u16; 8], lengths: &[u16; 8]) -> (u16, u8) {
+    fn cheapest<const N: usize>(
+        self,
+        costs: &mut [u16; 8],
+        lengths: &[u16; 8],
+        trigger: u16,
+    ) -> u8 {
         if N < 8 {
-            return super::Scalar.cheapest::<N>(costs, lengths);
+            return super::Scalar.cheapest::<N>(costs, lengths, trigger);
         }
         // SAFETY: `self` proves that the processor has what it needs.
-        unsafe { cheapest(costs, lengths) }
+        unsafe { cheapest(costs, lengths, trigger) }
+    }
+
+    #[inline(always)]
+    fn replace(self, best: &mut Best, slots: [u8; 4], parameters: [u8; 4]) {
+        // SAFETY: `self` proves that the processor has what it needs.
+        unsafe { replace(best, slots, parameters) }
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(pixels: &[[u8; 4]; 8]) -> __m256i {
+pub(super) fn load(pixels: &[[u8; 4]; 8]) -> __m256i {
     // SAFETY: eight times four bytes that may be read; any alignment will do.
     unsafe { _mm256_loadu_si256(pixels.as_ptr().cast()) }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store(pixels: &mut [[u8; 4]; 8], vector: __m256i) {
+pub(super) fn store(pixels: &mut [[u8; 4]; 8], vector: __m256i) {
     // SAFETY: eight times four bytes that may be written; any alignment will do.
     unsafe { _mm256_storeu_si256(pixels.as_mut_ptr().cast(), vector) }
 }
@@ -129,123 +159,238 @@ fn store_quad(words: &mut [u64; 4], vector: __m256i) {
 /// Sixteen bytes, in both halves.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn both(bytes: &[u8; 16]) -> __m256i {
+pub(super) fn both(bytes: &[u8; 16]) -> __m256i {
     // SAFETY: sixteen bytes that may be read; any alignment will do.
     _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
 }
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+#[target_feature(enable = "avx2")]
+fn slots_of(family: &Family, symbols: &[[u8; 4]], slots: &mut [[u8; 4]]) {
+    let (log_low, log_high) = (both(&family.shuffles.log_low), both(&family.shuffles.log_high));
+    let (one, nibble) = (_mm256_set1_epi8(1), _mm256_set1_epi8(15));
+    let channels = _mm256_set1_epi32(0x1810_0800);
+    let blocks = symbols.as_chunks::<8>().0.iter().zip(slots.as_chunks_mut::<8>().0);
+    for (symbols, slots) in blocks {
+        // Bucket: logarithm of the symbol plus one.
+        let n = _mm256_adds_epu8(load(symbols), one);
+        let log = _mm256_max_epu8(
+            _mm256_shuffle_epi8(log_low, _mm256_and_si256(n, nibble)),
+            _mm256_shuffle_epi8(log_high, _mm256_and_si256(_mm256_srli_epi16::<4>(n), nibble)),
+        );
+        store(slots, _mm256_or_si256(log, channels));
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn choose(
+    best: &Best,
+    context: [u8; 4],
+    slots: &[[u8; 4]; LOOK],
+    symbols: &[[u8; 4]; LOOK],
+    count: usize,
+    to: &mut [[u8; 4]; LOOK],
+    parameters: &mut [[u8; 4]; LOOK],
+) {
+    // Parameters of B and G, then of R and of what is no channel.
+    let low = both(best.first_chunk().unwrap_or(&[0; 16]));
+    let high = both(best.last_chunk().unwrap_or(&[0; 16]));
+    let first = _mm256_castsi128_si256(_mm_cvtsi32_si128(i32::from_le_bytes(context)));
+    // Every second half is of the one kind.
+    let look = |slots| {
+        let (low, high) = (_mm256_shuffle_epi8(low, slots), _mm256_shuffle_epi8(high, slots));
+        _mm256_blend_epi16::<0b1010_1010>(low, high)
+    };
+    let slots = slots.as_chunks::<8>().0.iter();
+    let symbols = symbols.as_chunks::<8>().0.iter();
+    let to = to.as_chunks_mut::<8>().0.iter_mut();
+    let parameters = parameters.as_chunks_mut::<8>().0.iter_mut();
+    let mut blocks = slots.zip(symbols).zip(to.zip(parameters));
+    if let Some(((slots, symbols), (to, parameters))) = blocks.next() {
+        store(to, load(symbols));
+        store(parameters, look(_mm256_blend_epi32::<1>(load(slots), first)));
+    }
+    if let Some(((slots, symbols), (to, parameters))) = blocks.next() {
+        store(to, load(symbols));
+        store(parameters, look(load(slots)));
+    }
+    if count <= 16 {
+        return;
+    }
+    // All of the rest: nothing could foretell how much of it is needed.
+    for ((slots, symbols), (to, parameters)) in blocks {
+        store(to, load(symbols));
+        store(parameters, look(load(slots)));
+    }
+}
+
+/// What makes codes.
+struct Tables {
+    scale: __m256i,
+    mask: __m256i,
+    plain: __m256i,
+    first: __m256i,
+    escape: __m256i,
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn tables(family: &Family) -> Tables {
+    let shuffles = &family.shuffles;
+    Tables {
+        scale: both(&shuffles.scale),
+        mask: both(&shuffles.mask),
+        plain: both(&shuffles.plain),
+        first: both(&shuffles.first),
+        escape: both(&shuffles.escape),
+    }
+}
+
+/// The codes of eight pixels' bytes, without the zeros before them, and their lengths.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn code_eight(tables: &Tables, n: __m256i, l: __m256i) -> (__m256i, __m256i) {
+    let low_bytes = _mm256_set1_epi16(0xff);
+    // n >> l, by multiplication with 1 << (7 - l).
+    let s = _mm256_shuffle_epi8(tables.scale, l);
+    let even = _mm256_mullo_epi16(_mm256_and_si256(n, low_bytes), _mm256_and_si256(s, low_bytes));
+    let odd = _mm256_mullo_epi16(_mm256_srli_epi16::<8>(n), _mm256_srli_epi16::<8>(s));
+    let quotient = _mm256_or_si256(
+        _mm256_srli_epi16::<7>(even),
+        _mm256_andnot_si256(low_bytes, _mm256_slli_epi16::<1>(odd)),
+    );
+    let m = _mm256_shuffle_epi8(tables.mask, l);
+    let above = _mm256_sub_epi8(m, _mm256_set1_epi8(-1));
+    let plain_code = _mm256_or_si256(_mm256_and_si256(n, m), above);
+    let plain_length = _mm256_add_epi8(quotient, _mm256_shuffle_epi8(tables.plain, l));
+    let limit = _mm256_shuffle_epi8(tables.first, l);
+    let escaped = _mm256_cmpeq_epi8(_mm256_max_epu8(n, limit), n);
+    let code = _mm256_blendv_epi8(plain_code, _mm256_sub_epi8(n, limit), escaped);
+    let length = _mm256_blendv_epi8(plain_length, _mm256_shuffle_epi8(tables.escape, l), escaped);
+    (code, length)
+}
+
+/// The codes of pixels of which none has more than 32 bits, and their lengths; the lengths of others
+/// are right.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn join_three(code: __m256i, length: __m256i) -> (__m256i, __m256i) {
+    let low_byte = _mm256_set1_epi32(0xff);
+    // R first, which is the highest one.
+    let length_b = _mm256_and_si256(length, low_byte);
+    let length_g = _mm256_and_si256(_mm256_srli_epi32::<8>(length), low_byte);
+    let length_gb = _mm256_add_epi32(length_g, length_b);
+    let total = _mm256_add_epi32(length_gb, _mm256_srli_epi32::<16>(length));
+    let b = _mm256_and_si256(code, low_byte);
+    let g = _mm256_and_si256(_mm256_srli_epi32::<8>(code), low_byte);
+    let r = _mm256_srli_epi32::<16>(code);
+    let r = _mm256_sllv_epi32(r, length_gb);
+    (_mm256_or_si256(_mm256_or_si256(r, _mm256_sllv_epi32(g, length_b)), b), total)
+}
+
+/// Pairs of pixels, their highest bit at the top.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn join_pairs(joined: __m256i, total: __m256i) -> (__m256i, __m256i) {
+    let low_half = _mm256_set1_epi64x(0xffff_ffff);
+    // Both shifts are below 64, and the second one is 0 for no bits: say it, else the compiler
+    // guards them.
+    let below = _mm256_set1_epi64x(63);
+    let odd_length = _mm256_and_si256(_mm256_srli_epi64::<32>(total), below);
+    let value = _mm256_or_si256(
+        _mm256_sllv_epi64(_mm256_and_si256(joined, low_half), odd_length),
+        _mm256_srli_epi64::<32>(joined),
+    );
+    let lengths = _mm256_add_epi64(_mm256_and_si256(total, low_half), odd_length);
+    let up = _mm256_sub_epi64(_mm256_setzero_si256(), lengths);
+    (_mm256_sllv_epi64(value, _mm256_and_si256(up, below)), lengths)
+}
+
+/// Four pixels of up to 64 bits, their highest bit at the top.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn join_wide(code: __m128i, length: __m128i) -> (__m256i, __m256i) {
+    let low_byte = _mm256_set1_epi64x(0xff);
+    let below = _mm256_set1_epi64x(63);
+    let (code, length) = (_mm256_cvtepu32_epi64(code), _mm256_cvtepu32_epi64(length));
+    let length_b = _mm256_and_si256(length, low_byte);
+    let length_g = _mm256_and_si256(_mm256_srli_epi64::<8>(length), low_byte);
+    let length_gb = _mm256_add_epi64(length_g, length_b);
+    let total = _mm256_add_epi64(length_gb, _mm256_srli_epi64::<16>(length));
+    let b = _mm256_and_si256(code, low_byte);
+    let g = _mm256_and_si256(_mm256_srli_epi64::<8>(code), low_byte);
+    let r = _mm256_srli_epi64::<16>(code);
+    let r = _mm256_sllv_epi64(r, _mm256_and_si256(length_gb, below));
+    let g = _mm256_sllv_epi64(g, _mm256_and_si256(length_b, below));
+    let joined = _mm256_or_si256(_mm256_or_si256(r, g), b);
+    let up = _mm256_sub_epi64(_mm256_setzero_si256(), total);
+    (_mm256_sllv_epi64(joined, _mm256_and_si256(up, below)), total)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
 fn code(
     family: &Family,
-    parameters: &[u8; 32],
-    context: [u8; 4],
-    symbols: &[[u8; 4]],
-    count: usize,
-    entries: &mut Entries,
-) {
-    let (best_low, best_high) = parameters.split_at(16);
-    // Parameters of B and G, then of R and of what is no channel.
-    let best_low = both(best_low.first_chunk().unwrap_or(&[0; 16]));
-    let best_high = both(best_high.first_chunk().unwrap_or(&[0; 16]));
-    let (log_low, log_high) = (both(&family.shuffles.log_low), both(&family.shuffles.log_high));
-    let (scale, mask) = (both(&family.shuffles.scale), both(&family.shuffles.mask));
-    let (plain, first_escape) = (both(&family.shuffles.plain), both(&family.shuffles.first));
-    let escape = both(&family.shuffles.escape);
-    let ones = _mm256_set1_epi8(-1);
-    let nibble = _mm256_set1_epi8(15);
-    let low_bytes = _mm256_set1_epi16(0xff);
-    let low_byte = _mm256_set1_epi32(0xff);
-    let low_half = _mm256_set1_epi64x(0xffff_ffff);
-    // A byte with its highest bit set selects nothing.
-    let pick_low = _mm256_set1_epi32(0x8080_0800u32.cast_signed());
-    let pick_high = _mm256_set1_epi32(0x0800_8080);
-    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-
-    let mut at = 0;
-    let mut contexts = {
-        let first = _mm256_castsi128_si256(_mm_cvtsi32_si128(i32::from_le_bytes(context)));
-        let Some(before) = symbols.first_chunk::<8>() else { return };
-        _mm256_blend_epi32::<1>(load(before), first)
+    symbols: &[[u8; 4]; BLOCK],
+    parameters: &[[u8; 4]; BLOCK],
+    codes: &mut Codes,
+) -> Made {
+    let tables = tables(family);
+    let ([n, n_high], [l, l_high]) = (symbols.as_chunks().0, parameters.as_chunks().0) else {
+        return Made::Nothing;
     };
-    while let Some(block) = symbols[at + 1..].first_chunk::<8>() {
-        let n = load(block);
-        // Bucket: logarithm of the context plus one.
-        let c = _mm256_adds_epu8(contexts, _mm256_set1_epi8(1));
-        let log = _mm256_max_epu8(
-            _mm256_shuffle_epi8(log_low, _mm256_and_si256(c, nibble)),
-            _mm256_shuffle_epi8(log_high, _mm256_and_si256(_mm256_srli_epi16::<4>(c), nibble)),
-        );
-        let l = _mm256_or_si256(
-            _mm256_shuffle_epi8(best_low, _mm256_or_si256(log, pick_low)),
-            _mm256_shuffle_epi8(best_high, _mm256_or_si256(log, pick_high)),
-        );
-        // n >> l, by multiplication with 1 << (7 - l).
-        let s = _mm256_shuffle_epi8(scale, l);
-        let even =
-            _mm256_mullo_epi16(_mm256_and_si256(n, low_bytes), _mm256_and_si256(s, low_bytes));
-        let odd = _mm256_mullo_epi16(_mm256_srli_epi16::<8>(n), _mm256_srli_epi16::<8>(s));
-        let quotient = _mm256_or_si256(
-            _mm256_srli_epi16::<7>(even),
-            _mm256_andnot_si256(low_bytes, _mm256_slli_epi16::<1>(odd)),
-        );
-        let m = _mm256_shuffle_epi8(mask, l);
-        let plain_code = _mm256_or_si256(_mm256_and_si256(n, m), _mm256_sub_epi8(m, ones));
-        let plain_length = _mm256_add_epi8(quotient, _mm256_shuffle_epi8(plain, l));
-        let limit = _mm256_shuffle_epi8(first_escape, l);
-        let escaped = _mm256_cmpeq_epi8(_mm256_max_epu8(n, limit), n);
-        let code = _mm256_blendv_epi8(plain_code, _mm256_sub_epi8(n, limit), escaped);
-        let length = _mm256_blendv_epi8(plain_length, _mm256_shuffle_epi8(escape, l), escaped);
+    let low = code_eight(&tables, load(n), load(l));
+    let high = code_eight(&tables, load(n_high), load(l_high));
+    join(low, high, codes)
+}
 
-        // The three of a pixel: R first, which is the highest one.
-        let length_b = _mm256_and_si256(length, low_byte);
-        let length_g = _mm256_and_si256(_mm256_srli_epi32::<8>(length), low_byte);
-        let length_gb = _mm256_add_epi32(length_g, length_b);
-        let total = _mm256_add_epi32(length_gb, _mm256_srli_epi32::<16>(length));
-        let b = _mm256_and_si256(code, low_byte);
-        let g = _mm256_and_si256(_mm256_srli_epi32::<8>(code), low_byte);
-        let r = _mm256_srli_epi32::<16>(code);
-        let joined = _mm256_or_si256(
-            _mm256_or_si256(_mm256_sllv_epi32(r, length_gb), _mm256_sllv_epi32(g, length_b)),
-            b,
-        );
-        let left = count - at;
-        let valid =
-            _mm256_cmpgt_epi32(_mm256_set1_epi32(i32::try_from(left).unwrap_or(i32::MAX)), lanes);
-        let (joined, total) = (_mm256_and_si256(joined, valid), _mm256_and_si256(total, valid));
-        let long = _mm256_cmpgt_epi32(total, _mm256_set1_epi32(32));
-        if _mm256_testz_si256(long, long) != 0 {
-            // Pairs of pixels, their highest bit at the top.
-            // Both shifts are below 64, and the second one is 0 for no bits: say it, else the
-            // compiler guards them.
-            let below = _mm256_set1_epi64x(63);
-            let odd_length = _mm256_and_si256(_mm256_srli_epi64::<32>(total), below);
-            let value = _mm256_or_si256(
-                _mm256_sllv_epi64(_mm256_and_si256(joined, low_half), odd_length),
-                _mm256_srli_epi64::<32>(joined),
-            );
-            let lengths = _mm256_add_epi64(_mm256_and_si256(total, low_half), odd_length);
-            let up = _mm256_sub_epi64(_mm256_setzero_si256(), lengths);
-            let top = _mm256_sllv_epi64(value, _mm256_and_si256(up, below));
-            let (to, to_lengths) = entries.next_four();
+/// Codes of pixels, from those of their bytes and the lengths of these: eight, and eight more.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn join(
+    (code, length): (__m256i, __m256i),
+    (code_high, length_high): (__m256i, __m256i),
+    codes: &mut Codes,
+) -> Made {
+    let tops = codes.tops.as_chunks_mut::<4>().0;
+    let lengths = codes.lengths.as_chunks_mut::<4>().0;
+    let ([tops_a, tops_b, tops_c, tops_d], [lengths_a, lengths_b, lengths_c, lengths_d]) =
+        (tops, lengths)
+    else {
+        return Made::Nothing;
+    };
+    let (joined, total) = join_three(code, length);
+    let (joined_high, total_high) = join_three(code_high, length_high);
+    let most = _mm256_max_epi32(total, total_high);
+    let long = _mm256_cmpgt_epi32(most, _mm256_set1_epi32(32));
+    if _mm256_testz_si256(long, long) != 0 {
+        for (to, to_lengths, joined, total) in
+            [(tops_a, lengths_a, joined, total), (tops_b, lengths_b, joined_high, total_high)]
+        {
+            let (top, length) = join_pairs(joined, total);
             store_quad(to, top);
-            store_quad(to_lengths, lengths);
-            entries.advance(left.min(8).div_ceil(2));
-        } else {
-            let (mut codes, mut lengths) = ([[0; 4]; 8], [[0; 4]; 8]);
-            store(&mut codes, code);
-            store(&mut lengths, length);
-            for (codes, lengths) in codes.iter().zip(&lengths).take(left) {
-                entries.three(codes.map(u64::from), lengths.map(u32::from));
-            }
+            store_quad(to_lengths, length);
         }
-        if left <= 8 {
-            return;
-        }
-        let Some(before) = symbols[at + 8..].first_chunk::<8>() else { return };
-        contexts = load(before);
-        at += 8;
+        return Made::Pairs;
     }
+    let too_long = _mm256_cmpgt_epi32(most, _mm256_set1_epi32(64));
+    if _mm256_testz_si256(too_long, too_long) == 0 {
+        return Made::Nothing;
+    }
+    let low = |v| _mm256_castsi256_si128(v);
+    let high = |v| _mm256_extracti128_si256::<1>(v);
+    for (to, to_lengths, code, length) in [
+        (tops_a, lengths_a, low(code), low(length)),
+        (tops_b, lengths_b, high(code), high(length)),
+        (tops_c, lengths_c, low(code_high), low(length_high)),
+        (tops_d, lengths_d, high(code_high), high(length_high)),
+    ] {
+        let (top, length) = join_wide(code, length);
+        store_quad(to, top);
+        store_quad(to_lengths, length);
+    }
+    Made::Singles
 }
 
 #[inline]
@@ -287,17 +432,38 @@ fn settle(new: &[[u8; 4]], old: &mut [[u8; 4]], keep: &[u64]) {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn cheapest(costs: &mut [u16; 8], lengths: &[u16; 8]) -> (u16, u8) {
+fn cheapest(costs: &mut [u16; 8], lengths: &[u16; 8], trigger: u16) -> u8 {
     // SAFETY: sixteen bytes that may be read; any alignment will do.
     let lengths = unsafe { _mm_loadu_si128(lengths.as_ptr().cast()) };
     // SAFETY: as before.
     let before = unsafe { _mm_loadu_si128(costs.as_ptr().cast()) };
     let sums = _mm_add_epi16(before, lengths);
-    // SAFETY: sixteen bytes that may be written; any alignment will do.
-    unsafe { _mm_storeu_si128(costs.as_mut_ptr().cast(), sums) };
     // The least in the low half, where it stands first in the next three bits.
     let least = _mm_cvtsi128_si32(_mm_minpos_epu16(sums)).cast_unsigned();
-    ((least & 0xffff) as u16, (least >> 16 & 7) as u8)
+    // Without a branch: nothing can foretell it.
+    let halve = _mm_cvtsi32_si128((least & 0xffff > trigger.into()).into());
+    let halved = _mm_srl_epi16(sums, halve);
+    // SAFETY: sixteen bytes that may be written; any alignment will do.
+    unsafe { _mm_storeu_si128(costs.as_mut_ptr().cast(), halved) };
+    (least >> 16 & 7) as u8
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn replace(best: &mut Best, slots: [u8; 4], parameters: [u8; 4]) {
+    let Some(best) = best.as_chunks_mut::<4>().0.first_chunk_mut::<8>() else { return };
+    // Eight times each byte of four.
+    let spread =
+        _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+    let all = |bytes| _mm256_shuffle_epi8(_mm256_set1_epi32(i32::from_le_bytes(bytes)), spread);
+    let places = _mm256_setr_epi64x(
+        0x0706_0504_0302_0100,
+        0x0f0e_0d0c_0b0a_0908,
+        0x1716_1514_1312_1110,
+        0x1f1e_1d1c_1b1a_1918,
+    );
+    let these = _mm256_cmpeq_epi8(all(slots), places);
+    store(best, _mm256_blendv_epi8(load(best), all(parameters), these));
 }
 
 #[inline]

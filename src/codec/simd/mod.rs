@@ -12,6 +12,10 @@
 mod append;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use std::sync::OnceLock;
@@ -19,7 +23,7 @@ use std::sync::OnceLock;
 pub use append::word as append;
 pub use scalar::Scalar;
 
-use super::quic::{Entries, Family};
+use super::quic::{BLOCK, Best, Codes, Family, Made};
 
 /// What the inner loops may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,8 +31,13 @@ pub enum Level {
     /// What the compiler makes of plain loops for the least processor of this architecture: on
     /// x86-64 that includes SSE2, on aarch64 NEON.
     Scalar,
+    /// 128-bit vectors of aarch64.
+    Neon,
     /// 256-bit vectors and the bit manipulation that came with them.
     Avx2,
+    /// The same with the masks and instructions of AVX-512, among them those of VBMI. Vectors stay
+    /// at 256 bits, which was faster where it was measured (Zen 4).
+    Avx512,
 }
 
 /// The level that this process uses.
@@ -37,7 +46,7 @@ pub fn level() -> Level {
     static CHOSEN: OnceLock<Level> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
         let wish = std::env::var("SPICE_CPU").ok();
-        best().min(wish.as_deref().and_then(named).unwrap_or(Level::Avx2))
+        best().min(wish.as_deref().and_then(named).unwrap_or(Level::Avx512))
     })
 }
 
@@ -46,8 +55,9 @@ fn named(name: &str) -> Option<Level> {
     match name {
         // Plain loops are compiled for SSE2 anyway.
         "scalar" | "sse2" => Some(Level::Scalar),
-        // There is no kernel of its own for AVX-512.
-        "avx2" | "avx512" => Some(Level::Avx2),
+        "neon" if cfg!(target_arch = "aarch64") => Some(Level::Neon),
+        "avx2" => Some(Level::Avx2),
+        "avx512" => Some(Level::Avx512),
         _ => None,
     }
 }
@@ -56,10 +66,25 @@ fn named(name: &str) -> Option<Level> {
 #[must_use]
 pub fn best() -> Level {
     #[cfg(target_arch = "x86_64")]
-    if avx2::Avx2::detect().is_some() {
-        return Level::Avx2;
+    {
+        if avx512::Avx512::detect().is_some() {
+            return Level::Avx512;
+        }
+        if avx2::Avx2::detect().is_some() {
+            return Level::Avx2;
+        }
     }
-    Level::Scalar
+    if cfg!(target_arch = "aarch64") { Level::Neon } else { Level::Scalar }
+}
+
+/// All levels of this processor, the lowest first: for tests and benches.
+pub fn levels() -> impl Iterator<Item = Level> {
+    let all: &[Level] = if cfg!(target_arch = "aarch64") {
+        &[Level::Scalar, Level::Neon]
+    } else {
+        &[Level::Scalar, Level::Avx2, Level::Avx512]
+    };
+    all.iter().copied().filter(|level| *level <= best())
 }
 
 /// What can be done with any kernel.
@@ -71,13 +96,23 @@ pub trait Work {
     fn with<K: Kernel>(self, kernel: K) -> Self::Output;
 }
 
-/// Does `work` with the kernels of a level, or of the scalar one if the processor lacks them.
+/// Does `work` with the kernels of a level, or of the next lower one that the processor has.
 pub fn run<W: Work>(level: Level, work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    if level >= Level::Avx512
+        && let Some(kernel) = avx512::Avx512::detect()
+    {
+        return kernel.run(work);
+    }
     #[cfg(target_arch = "x86_64")]
     if level >= Level::Avx2
         && let Some(kernel) = avx2::Avx2::detect()
     {
         return kernel.run(work);
+    }
+    #[cfg(target_arch = "aarch64")]
+    if level >= Level::Neon {
+        return neon::Neon.run(work);
     }
     let _ = level;
     work.with(Scalar)
@@ -90,25 +125,42 @@ pub const LEAD: usize = 8;
 /// column, and what wide loads touch behind the last one.
 #[must_use]
 pub fn padded(width: usize) -> usize {
-    LEAD + width.next_multiple_of(64) + 8
+    LEAD + width.next_multiple_of(64) + LOOK
 }
+
+/// Pixels whose parameters are chosen at once, at most.
+pub const LOOK: usize = 64;
 
 /// Inner loops. All results are the same for all implementations.
 pub trait Kernel: Copy {
-    /// Writes the codes of `count` pixels, 1 to 64, to `entries`, which has room for two per
-    /// pixel and [`Entries::SPARE`] more.
-    ///
-    /// `symbols[0]` is before the first of them, but `context` stands for it. Eight elements
-    /// follow the last one.
+    /// The slots of all pixels' bytes as contexts, see [`Family::slots`]. Both are as long as
+    /// [`padded`] says.
+    fn slots(self, family: &Family, symbols: &[[u8; 4]], slots: &mut [[u8; 4]]);
+
+    /// Takes the first `count` symbols, 1 to [`LOOK`], over to `to`, and the parameters of the
+    /// slots before them to `parameters`. `slots[0]` is before the first one, but `context` stands
+    /// for it. What is behind the last one has any value then.
+    #[expect(clippy::too_many_arguments, reason = "what would be joined changes in each call")]
+    fn choose(
+        self,
+        best: &Best,
+        context: [u8; 4],
+        slots: &[[u8; 4]; LOOK],
+        symbols: &[[u8; 4]; LOOK],
+        count: usize,
+        to: &mut [[u8; 4]; LOOK],
+        parameters: &mut [[u8; 4]; LOOK],
+    );
+
+    /// Makes codes of symbols and parameters. Which of [`Made`] it is may differ between
+    /// implementations; the bits do not.
     fn code(
         self,
         family: &Family,
-        parameters: &[u8; 32],
-        context: [u8; 4],
-        symbols: &[[u8; 4]],
-        count: usize,
-        entries: &mut Entries,
-    );
+        symbols: &[[u8; 4]; BLOCK],
+        parameters: &[[u8; 4]; BLOCK],
+        codes: &mut Codes,
+    ) -> Made;
 
     /// Bit i of `words`: `pixels[LEAD + i]` equals the one before. `pixels` is as long as
     /// [`padded`] says for the words' bits.
@@ -152,8 +204,21 @@ pub trait Kernel: Copy {
     /// Fetches what will be needed soon.
     fn prefetch<T>(self, place: &T);
 
-    /// Adds, and finds the least of the first `N` sums and where it stands first.
-    fn cheapest<const N: usize>(self, costs: &mut [u16; 8], lengths: &[u16; 8]) -> (u16, u8);
+    /// Adds, and finds where the least of the first `N` sums stands first. If it is more than
+    /// `trigger`, all are halved.
+    fn cheapest<const N: usize>(self, costs: &mut [u16; 8], lengths: &[u16; 8], trigger: u16)
+    -> u8;
+
+    /// The parameters of four slots become others. Of each byte of a pixel there is one, in order.
+    ///
+    /// What was stored byte by byte cannot be loaded as a vector before all of it is in the cache,
+    /// and [`Self::choose`] comes next.
+    #[inline(always)]
+    fn replace(self, best: &mut Best, slots: [u8; 4], parameters: [u8; 4]) {
+        for (slot, parameter) in slots.into_iter().zip(parameters) {
+            best[usize::from(slot & 31)] = parameter;
+        }
+    }
 
     /// How many pixels have equal colours, from the beginning on; no more than `later` has.
     #[inline(always)]
@@ -202,13 +267,14 @@ const COLORS: u32 = 0x00ff_ffff;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::quic::family;
 
     #[test]
     fn a_name_is_a_wish_for_less() {
         assert_eq!(named("scalar"), Some(Level::Scalar));
         assert_eq!(named("sse2"), Some(Level::Scalar));
         assert_eq!(named("avx2"), Some(Level::Avx2));
-        assert_eq!(named("avx512"), Some(Level::Avx2));
+        assert_eq!(named("avx512"), Some(Level::Avx512));
         assert_eq!(named("fastest"), None);
         assert!(level() <= best());
     }
@@ -258,12 +324,126 @@ mod tests {
                     k.literals(&pixels, count, &mut out);
                     results.extend(out.iter().map(|byte| u64::from(*byte)));
                     let (mut costs, lengths) = ([7, 3, 9, 2, 8, 2, 5, 6], [1, 2, 3, 4, 5, 4, 2, 1]);
-                    let (least, at) = k.cheapest::<8>(&mut costs, &lengths);
-                    results.extend([u64::from(least), at.into()]);
+                    for trigger in [5, 6, 60000] {
+                        let at = k.cheapest::<8>(&mut costs, &lengths, trigger);
+                        let five = k.cheapest::<5>(&mut costs, &lengths, trigger);
+                        results.extend(costs.map(u64::from));
+                        results.extend([u64::from(at), five.into()]);
+                    }
                 }
                 results
             }
         }
-        assert_eq!(run(Level::Scalar, Results), run(best(), Results));
+        let scalar = run(Level::Scalar, Results);
+        levels().for_each(|level| assert!(run(level, Results) == scalar, "{level:?}"));
+    }
+
+    fn byte(n: usize) -> u8 {
+        n.to_le_bytes()[0]
+    }
+
+    /// All values as symbols and as contexts, and stretches of all lengths.
+    #[test]
+    fn parameters_are_chosen_as_their_twins_do() {
+        struct Results(&'static Family);
+        impl Work for Results {
+            type Output = Vec<[u8; 4]>;
+
+            #[inline(always)]
+            fn with<K: Kernel>(self, k: K) -> Self::Output {
+                let symbols: Vec<[u8; 4]> =
+                    (0..=255u8).map(|n| [n, n.wrapping_mul(7), n.wrapping_add(99), 0]).collect();
+                let mut slots = vec![[0; 4]; 256];
+                k.slots(self.0, &symbols, &mut slots);
+                let mut results = slots.clone();
+                let mut best = [8; 32];
+                (0u8..24).for_each(|at| best[usize::from(at)] = at % 7);
+                for count in 1..=LOOK {
+                    let (mut to, mut parameters) = ([[0; 4]; LOOK], [[0; 4]; LOOK]);
+                    let [Some(before), Some(these)] =
+                        [&slots[count..], &symbols[count + 1..]].map(<[_]>::first_chunk)
+                    else {
+                        unreachable!("256 are enough")
+                    };
+                    let context = slots[255 - count];
+                    k.choose(&best, context, before, these, count, &mut to, &mut parameters);
+                    results.extend(&to[..count]);
+                    results.extend(&parameters[..count]);
+                    k.replace(&mut best, slots[count * 3], [byte(count % 8), 3, 0, 8]);
+                    results.extend(best.as_chunks().0);
+                }
+                results
+            }
+        }
+        for family in [family::<8>(), family::<5>()] {
+            let scalar = run(Level::Scalar, Results(family));
+            levels().for_each(|level| assert!(run(level, Results(family)) == scalar, "{level:?}"));
+        }
+    }
+
+    /// All symbols under all parameters, short codes and long ones together.
+    #[test]
+    fn codes_are_those_of_the_twins() {
+        struct Results(&'static Family, usize);
+        impl Work for Results {
+            /// The bits of each block, one by one, and what it was made.
+            type Output = (Vec<Vec<bool>>, Vec<Made>);
+
+            #[inline(always)]
+            fn with<K: Kernel>(self, k: K) -> Self::Output {
+                let (mut bits, mut made) = (Vec::new(), Vec::new());
+                let mut codes = Codes { tops: [0; BLOCK], lengths: [0; BLOCK] };
+                for (first, l) in (0..256usize).flat_map(|n| (0..16u8).map(move |l| (n, l))) {
+                    let (mut symbols, mut parameters) = ([[0; 4]; BLOCK], [[8; 4]; BLOCK]);
+                    for at in 0..BLOCK * 3 {
+                        let (pixel, channel) = (at / 3, at % 3);
+                        let l = usize::from(l) + if first % 3 == 0 { at } else { 0 };
+                        let n = (first + at * 5) & (self.1 - 1);
+                        let params = if self.1 == 256 { 8 } else { 5 };
+                        // Small symbols, so that pairs come too; all of them under large ones.
+                        let l = l % params;
+                        let n =
+                            if first & 1 == 0 { n.min((3 << l) + 2).min(self.1 - 1) } else { n };
+                        symbols[pixel][channel] = byte(n);
+                        parameters[pixel][channel] = byte(l);
+                        if at % 11 == 5 {
+                            let few = 1 + first % 7;
+                            symbols[pixel][channel] = byte(n & ((1 << few) - 1));
+                            parameters[pixel][channel] = 8 + byte(few);
+                        }
+                    }
+                    let kind = k.code(self.0, &symbols, &parameters, &mut codes);
+                    made.push(kind);
+                    let used = match kind {
+                        Made::Pairs => BLOCK / 2,
+                        Made::Singles => BLOCK,
+                        Made::Nothing => 0,
+                    };
+                    let all = codes.tops.iter().zip(codes.lengths).take(used);
+                    bits.push(
+                        all.flat_map(|(top, length)| {
+                            assert!(length <= 64);
+                            assert!(length == 64 || top << length == 0);
+                            (0..length).map(move |bit| top << bit >> 63 == 1)
+                        })
+                        .collect(),
+                    );
+                }
+                (bits, made)
+            }
+        }
+        for (family, values) in [(family::<8>(), 256), (family::<5>(), 32)] {
+            let (scalar, kinds) = run(Level::Scalar, Results(family, values));
+            assert!(kinds.contains(&Made::Singles));
+            for level in levels() {
+                let (bits, made) = run(level, Results(family, values));
+                assert!(bits == scalar, "{level:?}");
+                let refused = |made: &[Made]| -> Vec<bool> {
+                    made.iter().map(|made| *made == Made::Nothing).collect()
+                };
+                assert_eq!(refused(&made), refused(&kinds), "{level:?}");
+                assert_eq!(made.contains(&Made::Pairs), level != Level::Scalar, "{level:?}");
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Plain loops.
 
-use super::{COLORS, Kernel, LEAD, hash_four};
-use crate::codec::quic::{Entries, Family};
+use super::{COLORS, Kernel, LEAD, LOOK, hash_four};
+use crate::codec::quic::{BLOCK, Best, Codes, Family, Made};
 
 /// No instructions but the architecture's common ones.
 #[derive(Debug, Clone, Copy)]
@@ -9,20 +9,62 @@ pub struct Scalar;
 
 impl Kernel for Scalar {
     #[inline(always)]
+    fn slots(self, family: &Family, symbols: &[[u8; 4]], slots: &mut [[u8; 4]]) {
+        // Comparisons, which the compiler can make many of at once.
+        let last = family.buckets[255];
+        for (to, n) in slots.as_flattened_mut().iter_mut().zip(symbols.as_flattened()) {
+            let mut bucket = 0;
+            for below in [0, 2, 6, 14, 30, 62, 126] {
+                bucket += u8::from(*n > below);
+            }
+            *to = bucket.min(last);
+        }
+        for slots in slots {
+            *slots = (u32::from_le_bytes(*slots) | 0x1810_0800).to_le_bytes();
+        }
+    }
+
+    #[inline(always)]
+    fn choose(
+        self,
+        best: &Best,
+        context: [u8; 4],
+        slots: &[[u8; 4]; LOOK],
+        symbols: &[[u8; 4]; LOOK],
+        count: usize,
+        to: &mut [[u8; 4]; LOOK],
+        parameters: &mut [[u8; 4]; LOOK],
+    ) {
+        let look = |slots: [u8; 4]| slots.map(|slot| best[usize::from(slot & 31)]);
+        let pairs = symbols.iter().zip(slots).zip(to.iter_mut().zip(parameters.iter_mut()));
+        for ((symbol, slots), (to, parameter)) in pairs.take(count) {
+            *to = *symbol;
+            *parameter = look(*slots);
+        }
+        parameters[0] = look(context);
+    }
+
+    #[inline(always)]
     fn code(
         self,
         family: &Family,
-        parameters: &[u8; 32],
-        context: [u8; 4],
-        symbols: &[[u8; 4]],
-        count: usize,
-        entries: &mut Entries,
-    ) {
-        let mut context = context;
-        for symbol in &symbols[1..=count] {
-            entries.pixel(family, parameters, context, *symbol);
-            context = *symbol;
+        symbols: &[[u8; 4]; BLOCK],
+        parameters: &[[u8; 4]; BLOCK],
+        codes: &mut Codes,
+    ) -> Made {
+        let mut most = 0;
+        for (at, (symbol, parameter)) in symbols.iter().zip(parameters).enumerate() {
+            let code = |channel: usize| family.code(parameter[channel], symbol[channel]);
+            let ((b, b_length), (g, g_length), (r, r_length)) = (code(0), code(1), code(2));
+            // R comes first. No code has more than 26 bits.
+            let (low, length) = (g << b_length | b, g_length + b_length);
+            let code = r << length | low;
+            let length = r_length + length;
+            most = most.max(length);
+            codes.tops[at] = code << (length.wrapping_neg() & 63);
+            codes.lengths[at] = length;
         }
+        if most <= 64 { Made::Singles } else { Made::Nothing }
     }
 
     #[inline(always)]
@@ -84,12 +126,21 @@ impl Kernel for Scalar {
     fn prefetch<T>(self, _: &T) {}
 
     #[inline(always)]
-    fn cheapest<const N: usize>(self, costs: &mut [u16; 8], lengths: &[u16; 8]) -> (u16, u8) {
+    fn cheapest<const N: usize>(
+        self,
+        costs: &mut [u16; 8],
+        lengths: &[u16; 8],
+        trigger: u16,
+    ) -> u8 {
         let mut least = u32::MAX;
         for (at, (cost, length)) in (0..).zip(costs.iter_mut().zip(lengths)).take(N) {
             *cost = cost.wrapping_add(*length);
             least = least.min(u32::from(*cost) << 3 | at);
         }
-        ((least >> 3 & 0xffff) as u16, (least & 7) as u8)
+        let halve = u32::from(least >> 3 > trigger.into());
+        for cost in costs {
+            *cost >>= halve;
+        }
+        (least & 7) as u8
     }
 }

@@ -207,8 +207,8 @@ impl ClientImages {
     ) -> Result<Payload, EncodeError> {
         let compression = self.preferred.unwrap_or_else(|| self.share.compression.get());
         let skills = self.abilities.skills;
-        let coded = !matches!(compression, Compression::Off | Compression::Lz4)
-            && !(skills.local && purpose.of_command);
+        let whole = matches!(compression, Compression::Off | Compression::Lz4);
+        let coded = !whole && (!skills.local || !purpose.of_command);
         let plain = if coded { without_alpha(bitmap, purpose.alpha) } else { None };
         let bitmap = plain.as_ref().unwrap_or(bitmap);
         let mut coding = choose(bitmap, purpose, compression, self.abilities.skills);
