@@ -62,9 +62,19 @@ pub(super) struct Image {
     /// Rows as they lie in memory; the bits that no pixel keeps are 0.
     pub pixels: Vec<Pixel>,
     /// Who sends it.
-    channel: u32,
+    origin: Origin,
     /// It is on its way, so others may wait for it.
     sent: AtomicBool,
+}
+
+/// Where an image comes from, and what clients make of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The channel that sends it. It may refer to its own earlier images at once.
+    pub channel: u32,
+    /// Clients set the fourth byte of its pixels after they decoded it. They do so in the very copy
+    /// that later images refer to, so only images of this kind may.
+    pub high_bits: bool,
 }
 
 /// Why an image gets no number.
@@ -136,8 +146,7 @@ impl Dictionary {
         new
     }
 
-    /// Copies the pixels and gives them the next number. Tickets of one channel have to be sent
-    /// in the order in which they were made.
+    /// [`Self::ticket_of`] for an image that is decoded and left alone.
     ///
     /// # Errors
     /// [`TicketError`]; no number was used.
@@ -146,6 +155,20 @@ impl Dictionary {
         picture: &Rows<'_>,
         format: PixelType,
         channel: u32,
+    ) -> Result<Ticket, TicketError> {
+        self.ticket_of(picture, format, Origin { channel, high_bits: false })
+    }
+
+    /// Copies the pixels and gives them the next number. Tickets of one channel have to be sent
+    /// in the order in which they were made.
+    ///
+    /// # Errors
+    /// [`TicketError`]; no number was used.
+    pub fn ticket_of(
+        &self,
+        picture: &Rows<'_>,
+        format: PixelType,
+        origin: Origin,
     ) -> Result<Ticket, TicketError> {
         let (width, height) = (picture.width(), picture.height());
         if bias(format).is_none() {
@@ -188,12 +211,22 @@ impl Dictionary {
             height,
             top_down: picture.top_down(),
             pixels,
-            channel,
+            origin,
             sent: AtomicBool::new(false),
         });
         state.images.push_back(Arc::clone(&image));
         let oldest = state.images.front().map_or(id, |first| first.id);
         Ok(Ticket { image, oldest })
+    }
+
+    /// [`Ticket::sent`] for a ticket that is no longer there, if its image still is.
+    pub fn sent(&self, id: u64) {
+        let state = self.lock();
+        let first = state.images.front().map_or(0, |image| image.id);
+        let place = id.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+        if let Some(image) = place.and_then(|place| state.images.get(place)) {
+            image.sent.store(true, Ordering::Release);
+        }
     }
 
     /// An image that `ticket`'s one may refer to.
@@ -204,8 +237,11 @@ impl Dictionary {
         let state = self.lock();
         let first = state.images.front()?.id;
         let image = state.images.get(usize::try_from(id.checked_sub(first)?).ok()?)?;
-        let known = image.channel == ticket.image.channel || image.sent.load(Ordering::Acquire);
-        (known && image.format == ticket.image.format).then(|| Arc::clone(image))
+        let own = &ticket.image;
+        let known =
+            image.origin.channel == own.origin.channel || image.sent.load(Ordering::Acquire);
+        let alike = image.format == own.format && (!image.origin.high_bits || own.origin.high_bits);
+        (known && alike).then(|| Arc::clone(image))
     }
 
     /// The last image before `ticket`'s one with the same size.
