@@ -97,6 +97,9 @@ impl Peers {
             let (cache, pixels) = (init.pixmap_cache_id, init.pixmap_cache_size);
             let member = self.share.pixmaps.join(client.client, cache, pixels, self.channel);
             peer.images.keep_pixmaps(member);
+            let (dictionary, window) = (init.glz_dictionary_id, init.glz_window);
+            let member = self.share.dictionaries.join(client.client, dictionary, window);
+            peer.images.keep_dictionary(member);
         }
         let mut pipe = ClientPipe::new(Limits::default());
         pipe.set_abilities(peer.abilities);
@@ -136,7 +139,7 @@ impl Peers {
 
     /// A client has handled all messages up to this serial, by its own word.
     pub fn handled(&mut self, clients: &Clients, key: Key, serial: u64) {
-        if let (Some(peer), Some(client)) = (self.list.get(&key), clients.get(key)) {
+        if let (Some(peer), Some(client)) = (self.list.get_mut(&key), clients.get(key)) {
             peer.images.progress(serial.min(client.sent()));
         }
     }

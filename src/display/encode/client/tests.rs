@@ -240,3 +240,80 @@ fn sixteen_bits_whose_high_bits_are_to_be_set_go_as_they_are() {
     let mut kind = |flags| ask(&mut images, 1, &image(1, flags, pixels.clone()), Purpose::EXACT).0;
     assert_eq!((kind(0), kind(HIGH_BITS_SET)), (101, 0));
 }
+
+/// The number that an image of the next message has; `None` if it goes as LZ.
+fn number(images: &mut ClientImages, last: u64) -> Option<u64> {
+    images.begin(last);
+    let pixels = bitmap(BitmapFormat::Bit24, 50, 50, 1);
+    let got = images.image(&image(1, 0, pixels.clone()), &pixels, Purpose::SEEN).unwrap();
+    match got.image_type {
+        101 => None,
+        102 => Some(u64::from_be_bytes(got.data.unwrap().as_slice()[21..29].try_into().unwrap())),
+        other => panic!("image type {other}"),
+    }
+}
+
+#[test]
+fn glz_goes_to_one_client_with_a_dictionary() {
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 0);
+    share.compression.set(Compression::AutoGlz);
+    assert_eq!(number(&mut images, 1), None);
+    images.keep_dictionary(share.dictionaries.join(1, 1, 1 << 20));
+    assert_eq!(number(&mut images, 2), Some(0));
+    images.set_shared(true);
+    assert_eq!(number(&mut images, 3), None);
+    images.set_shared(false);
+    assert_eq!(number(&mut images, 4), Some(1), "nothing was lost");
+    images.prefer(Compression::Lz as u8);
+    assert_eq!(number(&mut images, 5), None);
+    // A pattern among others of one message; clients decode some first and some never.
+    images.prefer(Compression::Glz as u8);
+    let pixels = bitmap(BitmapFormat::Bit24, 50, 50, 1);
+    assert_eq!(ask(&mut images, 6, &image(1, 0, pixels), Purpose::PATTERN).0, 101);
+    assert_eq!(number(&mut images, 7), Some(2));
+}
+
+#[test]
+fn a_command_that_cannot_be_sent_takes_no_number() {
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 0);
+    share.compression.set(Compression::Glz);
+    images.keep_dictionary(share.dictionaries.join(1, 1, 1 << 20));
+    assert_eq!(number(&mut images, 1), Some(0));
+    let good = image(1, 0, bitmap(BitmapFormat::Bit24, 50, 50, 1));
+    let gone = Image { kind: ImageKind::Surface(9), ..good.clone() };
+    let pattern = Brush::Pattern { image: gone.clone(), pos: Point::default() };
+    let mask = Mask { image: Some(gone), ..Mask::default() };
+    let mut copies = [copy(good.clone()), copy(good.clone()), copy(good)];
+    if let DrawOp::Opaque { brush, .. } = &mut copies[0].op {
+        *brush = pattern.clone();
+    }
+    let DrawOp::Opaque { src: Some(src), src_area, .. } = copies[1].op.clone() else {
+        panic!("not opaque")
+    };
+    copies[1].op = DrawOp::Copy {
+        src: src.clone(),
+        src_area,
+        rop: 8,
+        nearest: false,
+        mask: mask.clone(),
+        blend: false,
+    };
+    copies[2].op = DrawOp::Rop3 {
+        src: Some(src),
+        src_area,
+        brush: pattern,
+        code: 0xe2,
+        nearest: false,
+        mask: Mask::default(),
+    };
+    for bad in &copies {
+        images.begin(2);
+        assert!(encode_drawable(bad, &|_| None, &mut images).is_err());
+    }
+    assert_eq!(number(&mut images, 3), Some(1));
+    // If one is lost all the same, there are no more.
+    images.discard();
+    assert_eq!(number(&mut images, 4), None);
+}
