@@ -9,6 +9,7 @@ pub mod choice;
 pub mod client;
 pub mod dictionary;
 pub mod image;
+mod repeats;
 mod traits;
 
 use std::borrow::Cow;

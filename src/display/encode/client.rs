@@ -223,6 +223,14 @@ impl ClientImages {
             compression = compression.without_dictionary();
         }
         let mut coding = choose(bitmap, purpose, compression, self.abilities.skills);
+        if compression == Compression::AutoGlz
+            && matches!(coding, Coding::Quic(..))
+            && purpose.may_be_numbered
+            && let Some(dictionary) = &mut self.dictionary
+            && dictionary.repeats(bitmap)
+        {
+            coding = choose(bitmap, purpose, Compression::Glz, self.abilities.skills);
+        }
         // Simple clients are not known to decode streams of every orientation and type.
         // Others may decode streams of 16 bits to 32, which the flag speaks of, and bitmaps not.
         let flagged = bitmap.format == BitmapFormat::Bit16 && image.flags & HIGH_BITS_SET != 0;

@@ -22,6 +22,7 @@ use crate::qxl::model::Bitmap;
 
 use super::choice::{Scratch, picture};
 use super::image::{HIGH_BITS_SET, ImagePayload};
+use super::repeats::Repeats;
 
 /// `SPICE_IMAGE_TYPE_GLZ_RGB`.
 pub(super) const TYPE_GLZ_RGB: u8 = 102;
@@ -73,7 +74,14 @@ impl Dictionaries {
         state.joined += 1;
         let channel = state.joined;
         drop(state);
-        Member { shared, channel, waiting: VecDeque::new(), last: 0, asked: 0 }
+        Member {
+            shared,
+            channel,
+            waiting: VecDeque::new(),
+            last: 0,
+            asked: 0,
+            repeats: Repeats::default(),
+        }
     }
 }
 
@@ -135,6 +143,8 @@ pub struct Member {
     last: u64,
     /// The last message that the client was asked about.
     asked: u64,
+    /// What photographs showed.
+    repeats: Repeats,
 }
 
 impl Member {
@@ -152,8 +162,7 @@ impl Member {
         stamp: u64,
     ) -> Option<GlzWork> {
         let picture: Picture<'_> = picture(bitmap);
-        let count = u64::from(bitmap.width) * u64::from(bitmap.height);
-        if usize::try_from(count).ok()? >= self.shared.window {
+        if !self.fits(bitmap) {
             return None;
         }
         let dictionary = self.shared.dictionary()?;
@@ -167,6 +176,17 @@ impl Member {
         self.last = stamp;
         let image = Some((dictionary, ticket));
         Some(GlzWork { image, shared: Arc::clone(&self.shared), flags, zlib })
+    }
+
+    /// True if an image that another codec is better at should go through the dictionary all the same: it shows what
+    /// this channel showed before, and most likely will again.
+    pub fn repeats(&mut self, bitmap: &Bitmap) -> bool {
+        self.fits(bitmap) && !self.shared.lock().broken && self.repeats.seen(bitmap)
+    }
+
+    fn fits(&self, bitmap: &Bitmap) -> bool {
+        let count = u64::from(bitmap.width) * u64::from(bitmap.height);
+        usize::try_from(count).is_ok_and(|count| count < self.shared.window)
     }
 
     /// The client has handled every message of this channel up to this one: other channels may refer to

@@ -317,3 +317,37 @@ fn a_command_that_cannot_be_sent_takes_no_number() {
     images.discard();
     assert_eq!(number(&mut images, 4), None);
 }
+
+#[test]
+fn photographs_that_come_again_go_through_the_dictionary() {
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 0);
+    share.compression.set(Compression::AutoGlz);
+    let photo = |left: u32| {
+        let spots = (0..200u32).flat_map(|y| (left..left + 300).map(move |x| (x, y)));
+        let pixels = spots.flat_map(|(x, y)| {
+            let rough = ((x * 31) ^ (y * 17)).wrapping_mul(0x9e37_79b1) >> 30;
+            let low = |v: u32| v.to_le_bytes()[0];
+            [low(x / 3 + rough), low(y + rough), low((x + y) / 4), 0]
+        });
+        let data = Arc::new(pixels.collect());
+        let bitmap = Bitmap { data, ..bitmap(BitmapFormat::Bit32, 300, 200, 0) };
+        image(1, 0, bitmap)
+    };
+    let kind = |images: &mut ClientImages, left| ask(images, 1, &photo(left), Purpose::SEEN).0;
+    for _ in 0..3 {
+        assert_eq!(kind(&mut images, 0), 1, "there is no dictionary");
+    }
+    images.keep_dictionary(share.dictionaries.join(1, 1, 60_000));
+    for _ in 0..3 {
+        assert_eq!(kind(&mut images, 0), 1, "the window cannot hold it");
+    }
+    images.keep_dictionary(share.dictionaries.join(2, 1, 1 << 20));
+    assert_eq!([0, 0, 21, 300, 300].map(|left| kind(&mut images, left)), [1, 102, 102, 1, 102]);
+    images.prefer(Compression::Quic as u8);
+    assert_eq!(kind(&mut images, 0), 1);
+    images.prefer(Compression::AutoGlz as u8);
+    assert_eq!(ask(&mut images, 1, &photo(0), Purpose::PATTERN).0, 1);
+    images.set_shared(true);
+    assert_eq!(kind(&mut images, 0), 1);
+}
