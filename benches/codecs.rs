@@ -97,7 +97,11 @@ fn sequence(frames: &[Frame], rounds: usize, kept: bool) {
                 let own = kept.then(|| Arc::new(frame.data.clone()));
                 let start = thread_time();
                 let ticket = match own {
-                    Some(pixels) => dictionary.ticket_owned(pixels, format, size, true, 0),
+                    Some(pixels) => {
+                        let block = 0..pixels.len();
+                        let origin = glz::Origin::default();
+                        dictionary.ticket_owned((pixels, block), format, size, true, origin)
+                    }
                     None => dictionary.ticket(&frame.rows(), format, 0),
                 };
                 let ticket = ticket.expect("a type that GLZ has, of a size that fits");

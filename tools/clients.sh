@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Stock clients (spice-glib) on C hosts that run on stage/lib (`make lib` first): pictures, keys and mouse, pointers,
-# several displays, and clients that are slow, late, replaced or many. About a minute.
-# and clients that are slow, late, replaced or many. About two minutes.
+# several displays, and clients that are slow, late, replaced or many. About three minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
@@ -15,13 +14,16 @@ RUNS=(
     "compare_draws random_draws --level 7 --seed 3 --count 1000 --compression 2"
     "compare_draws random_draws --level 7 --seed 6 --count 1000 --compression 4 --bottom-up"
     "compare_draws odd_draws --level 3 --seed 5 --count 1000 --compression 6"
+    "compare_draws odd_draws --seed 9 --count 1000 --compression 5"
     "check_caches cached_images --count 400"
+    "check_moves moving_photos --frames 24"
     "check_inputs serve_inputs"
     "check_cursor serve_cursors"
     "check_bad_commands bad_commands"
     "check_monitors serve_monitors --devices 4 --count 300 --seconds 1"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
     "check_traces replay_player --points 2 --stay 2 terminal"
+    "check_traces replay_player --points 2 --stay 2 --compression 5 terminal"
     "check_stalled replay_player --seconds 8"
     "check_capabilities replay_player --count 240 --html"
 )

@@ -7,6 +7,7 @@
 //! allocation.
 #![deny(unsafe_code)]
 
+pub mod deflate;
 pub mod glz;
 pub mod lz;
 pub mod lz4;

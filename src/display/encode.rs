@@ -7,8 +7,10 @@
 
 pub mod choice;
 pub mod client;
+pub mod dictionary;
 pub mod draft;
 pub mod image;
+mod repeats;
 pub mod shop;
 mod traits;
 
@@ -124,7 +126,23 @@ pub fn encode_onto(
     surface_size: SurfaceSize<'_>,
     images: &mut dyn ImageEncoder,
 ) -> Result<Draft, EncodeError> {
+    if fails_late(&drawable.op) {
+        // Before any image gets a number, which it could not give back.
+        body_of(drawable, dest, surface_size, &mut RawImages)?;
+    }
     body_of(drawable, dest, surface_size, images).inspect_err(|_| images.discard())
+}
+
+/// True if something of the command may turn out to be wrong after its source was coded.
+fn fails_late(op: &DrawOp) -> bool {
+    match op {
+        DrawOp::Opaque { brush, mask, .. } | DrawOp::Rop3 { brush, mask, .. } => {
+            matches!(brush, Brush::Pattern { .. }) || mask.image.is_some()
+        }
+        DrawOp::Copy { mask, .. } => mask.image.is_some(),
+        // Nothing follows the source, or it never has a number.
+        _ => false,
+    }
 }
 
 fn body_of(
@@ -250,7 +268,7 @@ pub fn encode_image_copy(
     body.image(&image, Purpose::SURFACE, images)?;
     body.bytes.put_rect(&Rect::from_size(0, 0, width, height)).put_u16(ROP_PUT).put_u8(0);
     body.mask(&Mask::default())?;
-    body.finish(DRAW_COPY)
+    body.finish(DRAW_COPY).inspect_err(|_| images.discard())
 }
 
 /// The purpose of a source that an operation copies: losses are seen, and nothing worse, unless it combines bits.
@@ -313,7 +331,7 @@ impl Body<'_> {
             }
             Brush::Pattern { image, pos } => {
                 self.bytes.put_u8(2);
-                self.image(image, Purpose::EXACT, images)?;
+                self.image(image, Purpose::PATTERN, images)?;
                 self.bytes.put_point(*pos);
             }
         }

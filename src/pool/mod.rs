@@ -6,9 +6,17 @@
 
 pub mod workers;
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use crate::codec::Rows;
 
 pub use crate::codec::Limits as DecodeLimits;
+#[cfg(test)]
+pub use crate::codec::glz::Window as GlzWindow;
+pub use crate::codec::glz::{
+    Dictionary as GlzDictionary, Origin as GlzOrigin, Scratch as GlzScratch, Ticket as GlzTicket,
+};
 pub use crate::codec::lz::{PixelType as LzPixels, Scratch as LzScratch};
 pub use crate::codec::lz4::Scratch as Lz4Scratch;
 pub use crate::codec::quic::{DecodedImage, PixelType, QuicError};
@@ -50,6 +58,8 @@ pub struct Scratch {
     pub lz4: Lz4Scratch,
     /// That of LZ.
     pub lz: LzScratch,
+    /// That of GLZ.
+    pub glz: GlzScratch,
     /// That of QUIC.
     pub quic: QuicScratch,
 }
@@ -65,6 +75,9 @@ impl Scratch {
         }
         if self.lz.capacity() > Self::KEPT {
             self.lz = LzScratch::default();
+        }
+        if self.glz.capacity() > Self::KEPT {
+            self.glz = GlzScratch::default();
         }
         if self.quic.capacity() > Self::KEPT {
             self.quic = QuicScratch::default();
@@ -125,6 +138,60 @@ pub fn encode_lz(
     let mut out = Vec::new();
     crate::codec::lz::encode(&rows(picture)?, pixels, limit, scratch, &mut out).ok()?;
     Some(fitted(out))
+}
+
+/// Gives an image the next number of a dictionary, and copies its pixels; `None` if it can have none.
+pub fn glz_ticket(
+    dictionary: &GlzDictionary,
+    picture: &Picture<'_>,
+    pixels: LzPixels,
+    origin: GlzOrigin,
+) -> Option<GlzTicket> {
+    dictionary.ticket_of(&rows(picture)?, pixels, origin).ok()
+}
+
+/// The next number for pixels that are kept as they are: that range of the block are tight rows of four bytes a pixel.
+/// `None` as with [`glz_ticket`].
+#[must_use]
+pub fn glz_ticket_owned(
+    dictionary: &GlzDictionary,
+    block: (Arc<Vec<u8>>, Range<usize>),
+    pixels: LzPixels,
+    size: (u32, u32),
+    top_down: bool,
+    origin: GlzOrigin,
+) -> Option<GlzTicket> {
+    dictionary.ticket_owned(block, pixels, size, top_down, origin).ok()
+}
+
+/// Encodes a GLZ image that has its number, at once. It may be longer than the pixels are.
+#[must_use]
+pub fn encode_glz(
+    dictionary: &GlzDictionary,
+    ticket: &GlzTicket,
+    scratch: &mut GlzScratch,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    crate::codec::glz::encode(dictionary, ticket, scratch, &mut out);
+    fitted(out)
+}
+
+/// The same bytes as a zlib stream, if that is shorter and looks as if it were worth its time.
+#[must_use]
+pub fn deflate(data: &[u8]) -> Option<Vec<u8>> {
+    crate::codec::deflate::shorter(data).map(fitted)
+}
+
+/// Decodes a GLZ stream, as clients do.
+///
+/// # Errors
+/// [`crate::codec::glz::GlzError`]
+#[cfg(test)]
+pub fn decode_glz(
+    window: &mut GlzWindow,
+    stream: &[u8],
+) -> Result<crate::codec::glz::DecodedImage, crate::codec::glz::GlzError> {
+    window.decode(stream, &DecodeLimits::default())
 }
 
 /// Without the room for more: an image may wait long for a slow client.

@@ -19,13 +19,15 @@ def free_port():
 class Client:
     """One glib_client.py process. The client never gets the server's LD_LIBRARY_PATH."""
 
-    def __init__(self, port=None, unix=None, password=None, display=None, verbose=False, beacon=None):
+    def __init__(self, port=None, unix=None, password=None, display=None, verbose=False, beacon=None, glz_window=0):
         command = ["/usr/bin/python3", os.path.join(HERE, "glib_client.py")]
         command += ["--unix", unix] if unix else ["--port", str(port)]
         if password is not None:
             command += ["--password", password]
         if verbose:
             command += ["--verbose"]
+        if glz_window:
+            command += ["--glz-window", str(glz_window)]
         if beacon:
             command += ["--beacon", str(beacon), str(beacon)]
         environment = dict(os.environ)

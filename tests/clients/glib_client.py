@@ -134,6 +134,8 @@ class Client:
         if options.password is not None:
             session.set_property("password", options.password)
         session.set_property("enable-audio", options.audio)
+        if options.glz_window:
+            session.set_property("glz-window-size", options.glz_window)
         for name in ("enable-usbredir", "enable-smartcard"):
             session.set_property(name, False)
         on(session, "channel-new", self.channel_new)
@@ -378,6 +380,7 @@ def main():
     parser.add_argument("--unix", help="path of a unix socket instead of host and port")
     parser.add_argument("--password")
     parser.add_argument("--audio", action="store_true")
+    parser.add_argument("--glz-window", type=int, help="bytes of the dictionary, 4 for a pixel; 0 is the client's own choice")
     parser.add_argument("--verbose", action="store_true", help="one line per changed rectangle")
     parser.add_argument("--beacon", type=int, nargs=2, help="reports changed rectangles of this size, with the time")
     options = parser.parse_args()

@@ -2,7 +2,7 @@
 //! a window that is kept as a client keeps it.
 
 use spice_server::codec::glz::{
-    Dictionary, GlzError, Scratch, Ticket, TicketError, Window, encode, encode_at, peek,
+    Dictionary, GlzError, Origin, Scratch, Ticket, TicketError, Window, encode, encode_at, peek,
 };
 use spice_server::codec::lz::PixelType;
 use spice_server::codec::simd::{Level, best};
@@ -210,8 +210,13 @@ fn pixels_that_are_kept_are_as_good_as_a_copy() {
             let noise = pictures::noise(seed, width * height);
             kept.chunks_exact_mut(4).zip(noise).for_each(|(pixel, byte)| pixel[3] = byte);
         }
-        let kept =
-            dictionaries[1].ticket_owned(std::sync::Arc::new(kept), format, size, true, 0).unwrap();
+        // A part of a block.
+        let end = 8 + kept.len();
+        kept.splice(0..0, [9; 8]);
+        kept.push(9);
+        let block = (std::sync::Arc::new(kept), 8..end);
+        let origin = Origin::default();
+        let kept = dictionaries[1].ticket_owned(block, format, size, true, origin).unwrap();
         let mut streams = [Vec::new(), Vec::new()];
         for (at, ticket) in [copied, kept].iter().enumerate() {
             encode(&dictionaries[at], ticket, &mut scratches[at], &mut streams[at]);
@@ -222,9 +227,8 @@ fn pixels_that_are_kept_are_as_good_as_a_copy() {
         assert!(window.pixels() <= WINDOW as u64);
     }
     let refused = |bytes: usize, format, size| {
-        dictionaries[1]
-            .ticket_owned(std::sync::Arc::new(vec![0; bytes]), format, size, true, 0)
-            .unwrap_err()
+        let block = (std::sync::Arc::new(vec![0; bytes]), 0..bytes);
+        dictionaries[1].ticket_owned(block, format, size, true, Origin::default()).unwrap_err()
     };
     let row = TicketError::Row { row: 19, need: 20 };
     assert_eq!(refused(39, PixelType::Rgb32, (5, 2)), row);

@@ -105,6 +105,9 @@ impl Peers {
             self.told += 1;
             self.coded |= !peer.local;
         }
+        // A dictionary is one client's: what several are to see is coded once without one instead.
+        let coded = self.list.values().filter(|p| p.pipe.is_some() && !p.local).count();
+        self.list.values_mut().for_each(|peer| peer.images.set_shared(coded > 1));
         self.shop.set_clients(self.told);
         self.snapshots.clear();
     }
@@ -134,6 +137,9 @@ impl Peers {
             let (cache, pixels) = (init.pixmap_cache_id, init.pixmap_cache_size);
             let member = self.share.pixmaps.join(client.client, cache, pixels, self.channel);
             peer.images.keep_pixmaps(member);
+            let (dictionary, window) = (init.glz_dictionary_id, init.glz_window);
+            let member = self.share.dictionaries.join(client.client, dictionary, window);
+            peer.images.keep_dictionary(member);
         }
         let mut pipe = ClientPipe::new(Limits::default());
         pipe.set_abilities(peer.abilities);
@@ -178,7 +184,7 @@ impl Peers {
 
     /// A client has handled all messages up to this serial, by its own word.
     pub fn handled(&mut self, clients: &Clients, key: Key, serial: u64) {
-        if let (Some(peer), Some(client)) = (self.list.get(&key), clients.get(key)) {
+        if let (Some(peer), Some(client)) = (self.list.get_mut(&key), clients.get(key)) {
             peer.images.progress(serial.min(client.sent()));
         }
     }

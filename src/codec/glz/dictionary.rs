@@ -7,6 +7,7 @@
 //! compared with the pixels themselves before it is used.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -61,9 +62,19 @@ pub(super) struct Image {
     pub top_down: bool,
     pixels: Pixels,
     /// Who sends it.
-    channel: u32,
+    origin: Origin,
     /// It is on its way, so others may wait for it.
     sent: AtomicBool,
+}
+
+/// Where an image comes from, and what clients make of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The channel that sends it. It may refer to its own earlier images at once.
+    pub channel: u32,
+    /// Clients set the fourth byte of its pixels after they decoded it. They do so in the very copy
+    /// that later images refer to, so only images of this kind may.
+    pub high_bits: bool,
 }
 
 /// Rows as they lie in memory, four bytes a pixel.
@@ -72,7 +83,7 @@ enum Pixels {
     /// A copy.
     Own(Vec<Pixel>),
     /// The caller's, whose fourth bytes mean nothing unless they are alpha.
-    Kept(Arc<Vec<u8>>),
+    Kept(Arc<Vec<u8>>, Range<usize>),
 }
 
 impl Image {
@@ -81,7 +92,9 @@ impl Image {
     pub fn pixels(&self) -> &[Pixel] {
         match &self.pixels {
             Pixels::Own(pixels) => pixels,
-            Pixels::Kept(bytes) => bytes.as_chunks().0,
+            Pixels::Kept(bytes, range) => {
+                bytes.get(range.clone()).unwrap_or_default().as_chunks().0
+            }
         }
     }
 }
@@ -155,8 +168,7 @@ impl Dictionary {
         new
     }
 
-    /// Copies the pixels and gives them the next number. Tickets of one channel have to be sent
-    /// in the order in which they were made.
+    /// [`Self::ticket_of`] for an image that is decoded and left alone.
     ///
     /// # Errors
     /// [`TicketError`]; no number was used.
@@ -165,6 +177,20 @@ impl Dictionary {
         picture: &Rows<'_>,
         format: PixelType,
         channel: u32,
+    ) -> Result<Ticket, TicketError> {
+        self.ticket_of(picture, format, Origin { channel, high_bits: false })
+    }
+
+    /// Copies the pixels and gives them the next number. Tickets of one channel have to be sent
+    /// in the order in which they were made.
+    ///
+    /// # Errors
+    /// [`TicketError`]; no number was used.
+    pub fn ticket_of(
+        &self,
+        picture: &Rows<'_>,
+        format: PixelType,
+        origin: Origin,
     ) -> Result<Ticket, TicketError> {
         let (width, height) = (picture.width(), picture.height());
         if bias(format).is_none() {
@@ -180,10 +206,10 @@ impl Dictionary {
         pixels.try_reserve_exact(more).map_err(|_| TicketError::Memory(count))?;
         simd::run(simd::level(), Copy { picture, format, pixels: &mut pixels });
         let top_down = picture.top_down();
-        Ok(self.number(Pixels::Own(pixels), format, (width, height), top_down, channel))
+        Ok(self.number(Pixels::Own(pixels), format, (width, height), top_down, origin))
     }
 
-    /// [`Self::ticket`] without a copy, for whoever has one already: `pixels` are rows as they lie
+    /// [`Self::ticket_of`] without a copy, for whoever has one already: that range of `pixels` are rows as they lie
     /// in memory, tight, of pixels of four bytes. They are kept as long as the window has the
     /// image.
     ///
@@ -191,22 +217,23 @@ impl Dictionary {
     /// [`TicketError`]; no number was used.
     pub fn ticket_owned(
         &self,
-        pixels: Arc<Vec<u8>>,
+        (pixels, range): (Arc<Vec<u8>>, Range<usize>),
         format: PixelType,
         (width, height): (u32, u32),
         top_down: bool,
-        channel: u32,
+        origin: Origin,
     ) -> Result<Ticket, TicketError> {
         if !matches!(format, PixelType::Rgb32 | PixelType::Rgba) {
             return Err(TicketError::PixelType(format));
         }
         let count = self.count(width, height)?;
+        let bytes = pixels.get(range.clone()).map_or(0, <[u8]>::len);
         // Below the capacity, so this is no overflow.
-        if count == 0 || pixels.len() != count * 4 {
-            let row = pixels.len() / (height as usize).max(1);
+        if count == 0 || bytes != count * 4 {
+            let row = bytes / (height as usize).max(1);
             return Err(TicketError::Row { row, need: width as usize * 4 });
         }
-        Ok(self.number(Pixels::Kept(pixels), format, (width, height), top_down, channel))
+        Ok(self.number(Pixels::Kept(pixels, range), format, (width, height), top_down, origin))
     }
 
     /// How many pixels there are, if the window can hold them.
@@ -226,14 +253,14 @@ impl Dictionary {
         format: PixelType,
         (width, height): (u32, u32),
         top_down: bool,
-        channel: u32,
+        origin: Origin,
     ) -> Ticket {
         // To be freed when nobody waits for the lock any more.
         let mut freed = Vec::new();
         let mut state = self.lock();
         let id = state.next;
         let sent = AtomicBool::new(false);
-        let image = Image { id, format, width, height, top_down, pixels, channel, sent };
+        let image = Image { id, format, width, height, top_down, pixels, origin, sent };
         state.next += 1;
         state.pixels += image.pixels().len();
         while state.pixels > self.capacity
@@ -257,6 +284,16 @@ impl Dictionary {
         Ticket { image, oldest }
     }
 
+    /// [`Ticket::sent`] for a ticket that is no longer there, if its image still is.
+    pub fn sent(&self, id: u64) {
+        let state = self.lock();
+        let first = state.images.front().map_or(0, |image| image.id);
+        let place = id.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+        if let Some(image) = place.and_then(|place| state.images.get(place)) {
+            image.sent.store(true, Ordering::Release);
+        }
+    }
+
     /// An image that `ticket`'s one may refer to.
     pub(super) fn image(&self, id: u64, ticket: &Ticket) -> Option<Arc<Image>> {
         if id >= ticket.image.id || id < ticket.oldest {
@@ -265,8 +302,11 @@ impl Dictionary {
         let state = self.lock();
         let first = state.images.front()?.id;
         let image = state.images.get(usize::try_from(id.checked_sub(first)?).ok()?)?;
-        let known = image.channel == ticket.image.channel || image.sent.load(Ordering::Acquire);
-        (known && image.format == ticket.image.format).then(|| Arc::clone(image))
+        let own = &ticket.image;
+        let known =
+            image.origin.channel == own.origin.channel || image.sent.load(Ordering::Acquire);
+        let alike = image.format == own.format && (!image.origin.high_bits || own.origin.high_bits);
+        (known && alike).then(|| Arc::clone(image))
     }
 
     /// The last image before `ticket`'s one with the same size.

@@ -29,6 +29,14 @@ pub struct Scratch {
     anchors: Vec<(usize, u32)>,
 }
 
+impl Scratch {
+    /// Bytes that it keeps, but for a small table.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.anchors.capacity() * size_of::<(usize, u32)>()
+    }
+}
+
 /// Pixels of three bytes, in the image itself.
 const COLORS: Worth =
     Worth { bias: 0, near: 2, adjacent: 2, far: 3, far_from: FAR, farthest: (1 << 25) - 1 };

@@ -12,7 +12,7 @@ mod encode;
 mod sink;
 
 pub use decode::{DecodedImage, GlzError, Header, Window, peek};
-pub use dictionary::{Dictionary, Ticket, TicketError};
+pub use dictionary::{Dictionary, Origin, Ticket, TicketError};
 pub use encode::{Scratch, encode, encode_at};
 
 use super::lz::PixelType;

@@ -2,8 +2,8 @@
 //!
 //! [`choose`] knows the setting, the client and the purpose, and looks at no pixel that it does
 //! not have to. [`code`] knows only the bitmap: two clients with the same choice can share the
-//! result. A codec that comes is a line in each. Codings that need a client's own state
-//! (dictionaries) take it beside the scratch memory and are not shared.
+//! result. A codec that comes is a line in each. What needs a client's own state is chosen here and coded
+//! elsewhere ([`super::dictionary`]).
 //!
 //! Every bitmap here is a private copy that nobody changes any more, so the guest's word on
 //! whether its data is stable plays no part.
@@ -69,6 +69,18 @@ impl Compression {
     }
 }
 
+impl Compression {
+    /// The same without a dictionary: for what several clients get.
+    #[must_use]
+    pub fn without_dictionary(self) -> Self {
+        match self {
+            Self::AutoGlz => Self::AutoLz,
+            Self::Glz => Self::Lz,
+            other => other,
+        }
+    }
+}
+
 /// The host's setting; every display reads it when it sends.
 #[derive(Debug)]
 pub struct CompressionSetting(AtomicU8);
@@ -115,11 +127,14 @@ pub enum Coding {
     Quic(QuicPixels, u8),
     /// An LZ stream of colours; the flags are those of the image.
     Lz(LzPixels, u8),
+    /// The same with matches in earlier images. It takes a client's dictionary; [`code`], which has none,
+    /// codes LZ.
+    Glz(LzPixels, u8),
     /// An LZ stream of indices, with the palette.
     LzPalette(LzPixels),
 }
 
-/// The form for this client. Until dictionaries come, LZ stands for GLZ.
+/// The form for this client.
 ///
 /// Whatever is chosen decodes to the same bits, those that nobody sees included: they become
 /// visible when a surface that has them is the source of a blend.
@@ -143,16 +158,18 @@ pub fn choose(
         Compression::Off => Coding::Raw,
         Compression::Lz4 if skills.lz4 && lz4_has => Coding::Lz4,
         Compression::Quic => quic(bitmap, purpose),
-        Compression::AutoLz | Compression::AutoGlz
-            if !skills.slow && has_quic(bitmap) && is_gradual(bitmap) =>
-        {
-            quic(bitmap, purpose)
+        Compression::AutoLz | Compression::AutoGlz if has_quic(bitmap) && is_gradual(bitmap) => {
+            if skills.slow {
+                lz(bitmap, purpose)
+            } else {
+                quic(bitmap, purpose)
+            }
         }
-        Compression::AutoLz
-        | Compression::AutoGlz
-        | Compression::Glz
-        | Compression::Lz
-        | Compression::Lz4 => lz(bitmap, purpose),
+        Compression::AutoGlz | Compression::Glz => match lz(bitmap, purpose) {
+            Coding::Lz(pixels, flags) if purpose.may_be_numbered => Coding::Glz(pixels, flags),
+            other => other,
+        },
+        Compression::AutoLz | Compression::Lz | Compression::Lz4 => lz(bitmap, purpose),
     }
 }
 
@@ -230,8 +247,10 @@ pub fn code(
         }
         Coding::Quic(pixels, flags) => encode_quic(&picture, pixels, limit, &mut scratch.quic)
             .map(|data| (data, TYPE_QUIC, flags)),
-        Coding::Lz(pixels, flags) => encode_lz(&picture, pixels, limit, &mut scratch.lz)
-            .map(|data| (data, TYPE_LZ_RGB, flags)),
+        Coding::Lz(pixels, flags) | Coding::Glz(pixels, flags) => {
+            encode_lz(&picture, pixels, limit, &mut scratch.lz)
+                .map(|data| (data, TYPE_LZ_RGB, flags))
+        }
         Coding::LzPalette(pixels) => {
             encode_lz(&picture, pixels, limit, &mut scratch.lz).map(|data| (data, TYPE_LZ_PLT, 0))
         }
@@ -260,7 +279,7 @@ pub fn code(
     })
 }
 
-fn picture(bitmap: &Bitmap) -> Picture<'_> {
+pub(super) fn picture(bitmap: &Bitmap) -> Picture<'_> {
     Picture {
         data: &bitmap.data,
         width: bitmap.width,

@@ -14,6 +14,7 @@ use crate::protocol::message::Message;
 use crate::qxl::model::{Bitmap, BitmapFormat, Image};
 
 use super::choice::{Coding, Compression, CompressionSetting, Skills, choose};
+use super::dictionary::{Dictionaries, Member as DictionaryMember};
 use super::image::{HIGH_BITS_SET, ImageEncoder, ImagePayload, Payload, Purpose};
 use super::shop::Shop;
 use super::traits::without_alpha;
@@ -38,6 +39,8 @@ pub struct ImageShare {
     pub compression: CompressionSetting,
     /// What clients keep.
     pub pixmaps: PixmapCaches,
+    /// What their images may refer to.
+    pub dictionaries: Dictionaries,
 }
 
 /// What a client is able to do with images.
@@ -58,6 +61,10 @@ pub struct ClientImages {
     preferred: Option<Compression>,
     /// Its part in its client's images; `None`: it keeps none.
     pixmaps: Option<Member>,
+    /// Its part in its client's dictionary; `None`: it has none.
+    dictionary: Option<DictionaryMember>,
+    /// Others get the same images.
+    shared: bool,
     palettes: PaletteCache,
     /// Stands for the message that is being made.
     stamp: u64,
@@ -81,6 +88,8 @@ impl ClientImages {
             share,
             preferred: None,
             pixmaps: None,
+            dictionary: None,
+            shared: false,
             palettes: PaletteCache::default(),
             stamp: 0,
             brings: Vec::new(),
@@ -112,6 +121,17 @@ impl ClientImages {
         self.pixmaps = Some(member);
     }
 
+    /// It has a dictionary, together with its client's other displays.
+    pub fn keep_dictionary(&mut self, member: DictionaryMember) {
+        self.dictionary = Some(member);
+    }
+
+    /// From the next image on: other clients get the same images, so none goes that only this one could
+    /// decode.
+    pub fn set_shared(&mut self, shared: bool) {
+        self.shared = shared;
+    }
+
     /// What the client wishes, as the protocol numbers it; wishes that do not exist are ignored.
     pub fn prefer(&mut self, number: u8) {
         match Compression::from_u8(number) {
@@ -121,15 +141,20 @@ impl ClientImages {
     }
 
     /// The client has handled all messages up to this serial.
-    pub fn progress(&self, serial: u64) {
+    pub fn progress(&mut self, serial: u64) {
         if let Some(pixmaps) = &self.pixmaps {
             pixmaps.progress(serial);
+        }
+        if let Some(dictionary) = &mut self.dictionary {
+            dictionary.progress(serial);
         }
     }
 
     /// True if the client should be asked how far it is, because its other displays wait for it.
     pub fn asks(&mut self) -> bool {
-        self.pixmaps.as_mut().is_some_and(Member::asks)
+        let pixmaps = self.pixmaps.as_mut().is_some_and(Member::asks);
+        let dictionary = self.dictionary.as_mut().is_some_and(DictionaryMember::asks);
+        pixmaps || dictionary
     }
 
     /// A message begins. `last`: serial of the last one that was sent.
@@ -205,20 +230,44 @@ impl ClientImages {
         bitmap: &Bitmap,
         purpose: Purpose,
     ) -> Result<Payload, EncodeError> {
-        let compression = self.preferred.unwrap_or_else(|| self.share.compression.get());
+        let mut compression = self.preferred.unwrap_or_else(|| self.share.compression.get());
+        if self.shared {
+            compression = compression.without_dictionary();
+        }
         let skills = self.abilities.skills;
         let whole = matches!(compression, Compression::Off | Compression::Lz4);
         let coded = !whole && (!skills.local || !purpose.of_command);
         let plain = if coded { without_alpha(bitmap, purpose.alpha) } else { None };
         let bitmap = plain.as_ref().unwrap_or(bitmap);
         let mut coding = choose(bitmap, purpose, compression, self.abilities.skills);
+        if compression == Compression::AutoGlz
+            && matches!(coding, Coding::Quic(..))
+            && purpose.may_be_numbered
+            && let Some(dictionary) = &mut self.dictionary
+            && dictionary.repeats(bitmap)
+        {
+            coding = choose(bitmap, purpose, Compression::Glz, self.abilities.skills);
+        }
         // Simple clients are not known to decode streams of every orientation and type.
         // Others may decode streams of 16 bits to 32, which the flag speaks of, and bitmaps not.
         let flagged = bitmap.format == BitmapFormat::Bit16 && image.flags & HIGH_BITS_SET != 0;
         if (self.abilities.only_xrgb || flagged) && coding != Coding::Lz4 {
             coding = Coding::Raw;
         }
-        self.shop.code(bitmap, coding)
+        let (zlib, stamp) = (self.zlib_wrap(), self.stamp);
+        let numbered = match (coding, &mut self.dictionary) {
+            (Coding::Glz(pixels, flags), Some(dictionary)) => {
+                dictionary.work(bitmap, pixels, flags, zlib, stamp)
+            }
+            _ => None,
+        };
+        let Some(work) = numbered else { return self.shop.code(bitmap, coding) };
+        self.shop.run(bitmap.data.len(), move |scratch| Ok(work.run(scratch)))
+    }
+
+    /// Whether GLZ images are deflated if that makes them shorter. The wan settings are to answer here.
+    fn zlib_wrap(&self) -> bool {
+        false
     }
 
     /// Sends the palette in the form that the client's record asks for.
@@ -270,6 +319,9 @@ impl ImageEncoder for ClientImages {
             self.brings.drain(..).for_each(|id| pixmaps.take_back(id));
         }
         self.brings_palettes.drain(..).for_each(|id| self.palettes.forget(id));
+        if let Some(dictionary) = &mut self.dictionary {
+            dictionary.discard(self.stamp);
+        }
     }
 }
 

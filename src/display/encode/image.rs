@@ -128,6 +128,10 @@ pub struct Purpose {
     pub may_be_kept: bool,
     /// Losses do no more harm than to be seen: nothing combines its bits with others.
     pub may_be_lossy: bool,
+    /// Clients decode it for certain, whatever comes of the command, and no other numbered image of the
+    /// same message before it: it may have a number in a dictionary. Brushes and compositions are not always
+    /// decoded, and not always in the order in which a message has them.
+    pub may_be_numbered: bool,
     /// What becomes of the fourth byte of its pixels.
     pub alpha: AlphaUse,
 }
@@ -144,23 +148,24 @@ pub enum AlphaUse {
 }
 
 impl Purpose {
-    /// A source or pattern that has to be exact.
-    pub const EXACT: Self =
-        Self { of_command: true, may_be_kept: true, may_be_lossy: false, alpha: AlphaUse::Used };
+    /// A source that has to be exact.
+    pub const EXACT: Self = Self {
+        of_command: true,
+        may_be_kept: true,
+        may_be_lossy: false,
+        may_be_numbered: true,
+        alpha: AlphaUse::Used,
+    };
+    /// The pattern of a brush.
+    pub const PATTERN: Self = Self { may_be_numbered: false, ..Self::EXACT };
     /// A source that is only copied or blended.
-    pub const SEEN: Self =
-        Self { of_command: true, may_be_kept: true, may_be_lossy: true, alpha: AlphaUse::Used };
+    pub const SEEN: Self = Self { may_be_lossy: true, ..Self::EXACT };
     /// Source or mask of a composition. Stock clients set transform, filter and repeat mode on the
     /// image that they keep and never take them back: what is drawn with it later is wrong.
-    pub const COMPOSED: Self =
-        Self { of_command: true, may_be_kept: false, may_be_lossy: false, alpha: AlphaUse::Used };
+    pub const COMPOSED: Self = Self { may_be_kept: false, ..Self::PATTERN };
     /// Pixels of a surface.
-    pub const SURFACE: Self = Self {
-        of_command: false,
-        may_be_kept: false,
-        may_be_lossy: false,
-        alpha: AlphaUse::Copied,
-    };
+    pub const SURFACE: Self =
+        Self { of_command: false, may_be_kept: false, alpha: AlphaUse::Copied, ..Self::EXACT };
 }
 
 /// One client's way to get images, at the moment of sending.

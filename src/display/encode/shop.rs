@@ -100,13 +100,17 @@ impl Shop {
         Ok(payload)
     }
 
-    /// Codes something that is one client's alone, now or later.
+    /// Codes an image of so many bytes that is one client's alone, now or later.
+    ///
+    /// # Errors
+    /// Those of `work`, if it is done now.
     pub fn run(
         &self,
         bytes: usize,
-        at_most: u64,
         work: impl FnOnce(&mut Scratch) -> Result<ImagePayload, EncodeError> + Send + 'static,
     ) -> Result<Payload, EncodeError> {
+        // Streams of a dictionary go whatever their size: a control byte for each 32 pixels is the worst.
+        let at_most = bytes as u64 + bytes as u64 / 8 + 4096;
         self.bench().run(bytes, at_most, work)
     }
 

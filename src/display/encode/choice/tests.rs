@@ -1,6 +1,7 @@
 //! What is chosen, and that what is coded decodes to the same bits.
 
 use super::*;
+use crate::display::encode::dictionary::TYPE_GLZ_RGB;
 use crate::pool::{DecodeLimits, decode_lz, decode_quic};
 use crate::qxl::model::Palette;
 
@@ -139,17 +140,40 @@ fn the_wish_decides_and_the_pixels_where_it_leaves_it_to_them() {
             Coding::Raw => 0,
             Coding::Quic(..) => TYPE_QUIC,
             Coding::Lz(..) => TYPE_LZ_RGB,
+            Coding::Glz(..) => TYPE_GLZ_RGB,
             Coding::LzPalette(_) => TYPE_LZ_PLT,
             Coding::Lz4 => TYPE_LZ4,
         }
     };
     let all = |bitmap: &Bitmap| [1, 2, 3, 4, 5, 6, 7].map(|n| chosen(bitmap, n));
     // Off, AUTO_GLZ, AUTO_LZ, QUIC, GLZ, LZ, LZ4 of a client that has none.
-    assert_eq!(all(&photo), [0, 1, 1, 1, 101, 101, 101]);
-    assert_eq!(all(&flat), [0, 101, 101, 1, 101, 101, 101]);
+    assert_eq!(all(&photo), [0, 1, 1, 1, 102, 101, 101]);
+    assert_eq!(all(&flat), [0, 102, 101, 1, 102, 101, 101]);
     assert_eq!(all(&slope(Bit8, 90, 60, 0, 0)), [0, 100, 100, 0, 100, 100, 100]);
-    assert_eq!(all(&slope(Rgba, 2, 60, 0, 0)), [0, 101, 101, 0, 101, 101, 101], "too narrow");
+    assert_eq!(all(&slope(Rgba, 2, 60, 0, 0)), [0, 102, 101, 0, 102, 101, 101], "too narrow");
     assert_eq!(all(&bitmap(Rgba, 13, 1)), [0; 7], "too small");
+}
+
+#[test]
+fn a_number_is_for_what_clients_decode_in_order() {
+    let chosen =
+        |bitmap: &Bitmap, purpose| choose(bitmap, purpose, Compression::Glz, Skills::default());
+    let flat = bitmap(Bit32, 64, 64);
+    assert_eq!(chosen(&flat, Purpose::SEEN), Coding::Raw, "its fourth bytes would be lost");
+    let flat = slope(Bit32, 64, 64, 3, 255);
+    for purpose in [Purpose::SEEN, Purpose::EXACT, Purpose::SURFACE] {
+        assert_eq!(chosen(&flat, purpose), Coding::Glz(LzPixels::Rgb32, HIGH_BITS_SET));
+    }
+    for purpose in [Purpose::PATTERN, Purpose::COMPOSED] {
+        assert_eq!(chosen(&flat, purpose), Coding::Lz(LzPixels::Rgb32, HIGH_BITS_SET));
+    }
+    let bits = chosen(&slope(Bit8, 64, 64, 0, 0), Purpose::SEEN);
+    assert_eq!(bits, Coding::LzPalette(LzPixels::Plt8));
+    // Where there is no dictionary the same pixels go as LZ.
+    let code = |coding| code(&flat, coding, &mut Scratch::default()).unwrap();
+    let (lz, glz) = (Coding::Lz(LzPixels::Rgb32, 2), Coding::Glz(LzPixels::Rgb32, 2));
+    assert_eq!(code(glz).image_type, TYPE_LZ_RGB);
+    assert_eq!(code(glz).data.unwrap().as_slice(), code(lz).data.unwrap().as_slice());
 }
 
 #[test]

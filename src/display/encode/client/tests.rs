@@ -293,3 +293,115 @@ fn alpha_that_makes_no_difference_is_left_out() {
     assert_eq!(ask(3, AlphaUse::Used), 1);
     assert_eq!(ask(4, AlphaUse::Used), TYPE_FROM_CACHE);
 }
+
+/// The number that an image of the next message has; `None` if it goes as LZ.
+fn number(images: &mut ClientImages, last: u64) -> Option<u64> {
+    images.begin(last);
+    let pixels = bitmap(BitmapFormat::Bit24, 50, 50, 1);
+    let got = images.image(&image(1, 0, pixels.clone()), &pixels, Purpose::SEEN);
+    let got = got.unwrap().here().unwrap();
+    match got.image_type {
+        101 => None,
+        102 => Some(u64::from_be_bytes(got.data.unwrap().as_slice()[21..29].try_into().unwrap())),
+        other => panic!("image type {other}"),
+    }
+}
+
+#[test]
+fn glz_goes_to_one_client_with_a_dictionary() {
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 0);
+    share.compression.set(Compression::AutoGlz);
+    assert_eq!(number(&mut images, 1), None);
+    images.keep_dictionary(share.dictionaries.join(1, 1, 1 << 20));
+    assert_eq!(number(&mut images, 2), Some(0));
+    images.set_shared(true);
+    assert_eq!(number(&mut images, 3), None);
+    images.set_shared(false);
+    assert_eq!(number(&mut images, 4), Some(1), "nothing was lost");
+    images.prefer(Compression::Lz as u8);
+    assert_eq!(number(&mut images, 5), None);
+    // A pattern among others of one message; clients decode some first and some never.
+    images.prefer(Compression::Glz as u8);
+    let pixels = bitmap(BitmapFormat::Bit24, 50, 50, 1);
+    assert_eq!(ask(&mut images, 6, &image(1, 0, pixels), Purpose::PATTERN).0, 101);
+    assert_eq!(number(&mut images, 7), Some(2));
+}
+
+#[test]
+fn a_command_that_cannot_be_sent_takes_no_number() {
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 0);
+    share.compression.set(Compression::Glz);
+    images.keep_dictionary(share.dictionaries.join(1, 1, 1 << 20));
+    assert_eq!(number(&mut images, 1), Some(0));
+    let good = image(1, 0, bitmap(BitmapFormat::Bit24, 50, 50, 1));
+    let gone = Image { kind: ImageKind::Surface(9), ..good.clone() };
+    let pattern = Brush::Pattern { image: gone.clone(), pos: Point::default() };
+    let mask = Mask { image: Some(gone), ..Mask::default() };
+    let mut copies = [copy(good.clone()), copy(good.clone()), copy(good)];
+    if let DrawOp::Opaque { brush, .. } = &mut copies[0].op {
+        *brush = pattern.clone();
+    }
+    let DrawOp::Opaque { src: Some(src), src_area, .. } = copies[1].op.clone() else {
+        panic!("not opaque")
+    };
+    copies[1].op = DrawOp::Copy {
+        src: src.clone(),
+        src_area,
+        rop: 8,
+        nearest: false,
+        mask: mask.clone(),
+        blend: false,
+    };
+    copies[2].op = DrawOp::Rop3 {
+        src: Some(src),
+        src_area,
+        brush: pattern,
+        code: 0xe2,
+        nearest: false,
+        mask: Mask::default(),
+    };
+    for bad in &copies {
+        images.begin(2);
+        assert!(encode_drawable(bad, &|_| None, &mut images).is_err());
+    }
+    assert_eq!(number(&mut images, 3), Some(1));
+    // If one is lost all the same, there are no more.
+    images.discard();
+    assert_eq!(number(&mut images, 4), None);
+}
+
+#[test]
+fn photographs_that_come_again_go_through_the_dictionary() {
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 0);
+    share.compression.set(Compression::AutoGlz);
+    let photo = |left: u32| {
+        let spots = (0..200u32).flat_map(|y| (left..left + 300).map(move |x| (x, y)));
+        let pixels = spots.flat_map(|(x, y)| {
+            let rough = ((x * 31) ^ (y * 17)).wrapping_mul(0x9e37_79b1) >> 30;
+            let low = |v: u32| v.to_le_bytes()[0];
+            [low(x / 3 + rough), low(y + rough), low((x + y) / 4), 0]
+        });
+        let data = pixels.collect::<Vec<u8>>().into();
+        let bitmap = Bitmap { data, ..bitmap(BitmapFormat::Bit32, 300, 200, 0) };
+        image(1, 0, bitmap)
+    };
+    let kind = |images: &mut ClientImages, left| ask(images, 1, &photo(left), Purpose::SEEN).0;
+    for _ in 0..3 {
+        assert_eq!(kind(&mut images, 0), 1, "there is no dictionary");
+    }
+    images.keep_dictionary(share.dictionaries.join(1, 1, 60_000));
+    for _ in 0..3 {
+        assert_eq!(kind(&mut images, 0), 1, "the window cannot hold it");
+    }
+    images.keep_dictionary(share.dictionaries.join(2, 1, 1 << 20));
+    assert_eq!([0, 0, 21, 300, 300].map(|left| kind(&mut images, left)), [1, 102, 102, 1, 102]);
+    images.prefer(Compression::Quic as u8);
+    assert_eq!(kind(&mut images, 0), 1);
+    images.prefer(Compression::AutoGlz as u8);
+    assert_eq!(ask(&mut images, 1, &photo(0), Purpose::PATTERN).0, 1);
+    images.set_shared(true);
+    assert_eq!(kind(&mut images, 0), 1);
+}
