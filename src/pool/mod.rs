@@ -6,6 +6,10 @@
 
 use crate::codec::Rows;
 
+mod jpeg;
+
+pub use jpeg::{JpegScratch, MAX_JPEG_SIDE, encode_jpeg, encode_jpeg_alpha};
+
 pub use crate::codec::Limits as DecodeLimits;
 pub use crate::codec::lz::{PixelType as LzPixels, Scratch as LzScratch};
 pub use crate::codec::lz4::Scratch as Lz4Scratch;

@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod pixman;
 pub mod thread;
+pub mod turbojpeg;
