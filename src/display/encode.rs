@@ -9,6 +9,7 @@ pub mod choice;
 pub mod client;
 pub mod image;
 mod traits;
+pub mod wan;
 
 use std::borrow::Cow;
 

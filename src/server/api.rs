@@ -16,6 +16,7 @@ use crate::channel::inputs::InputsOrder;
 use crate::channel::main::MainOrder;
 use crate::channel::{Upward, engine};
 use crate::display::encode::choice::Compression;
+use crate::display::encode::wan::Wan;
 use crate::link::ticket::SetTicketError;
 use crate::protocol::caps::ChannelType;
 use crate::qxl::command::QxlDevice;
@@ -286,6 +287,16 @@ impl Core {
         self.images.compression.set(compression);
         let value = i32::from(compression as u8);
         std::mem::replace(&mut self.session().settings.image_compression, value)
+    }
+
+    /// Says when photographs go as JPEG, also to clients that are here.
+    pub fn set_jpeg_compression(&self, wan: Wan) {
+        self.images.wan.set_jpeg(wan);
+    }
+
+    /// Says when GLZ images are deflated, also for clients that are here.
+    pub fn set_zlib_glz_compression(&self, wan: Wan) {
+        self.images.wan.set_zlib_glz(wan);
     }
 
     /// Lets several clients in at once, from the next login on, or only the newest.

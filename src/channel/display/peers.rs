@@ -52,11 +52,14 @@ impl Peers {
         let skills = Skills {
             lz4: client.caps.has(cap::LZ4_COMPRESSION),
             local: !client.connection.tcp && !client.connection.tls,
+            jpeg: false,
         };
         let abilities = ImageAbilities { skills, only_xrgb: false };
+        let mut images = ClientImages::new(abilities, Arc::clone(&self.share));
+        images.comes_by(Arc::clone(&client.speed));
         let peer = Peer {
             pipe: None,
-            images: ClientImages::new(abilities, Arc::clone(&self.share)),
+            images,
             monitors: client.caps.has(cap::MONITORS_CONFIG),
             abilities: Abilities {
                 composite: client.caps.has(cap::COMPOSITE),

@@ -15,10 +15,13 @@ use crate::qxl::model::{Bitmap, BitmapFormat, Image};
 
 use super::choice::{Coding, Compression, CompressionSetting, Scratch, Skills, choose, code};
 use super::image::{HIGH_BITS_SET, ImageEncoder, ImagePayload, Purpose};
+use super::wan::{LinkSpeed, WanSettings};
 use super::{EncodeError, GROUP_RED};
 
 /// `SPICE_IMAGE_TYPE_FROM_CACHE`.
 const TYPE_FROM_CACHE: u8 = 103;
+/// `SPICE_IMAGE_TYPE_FROM_CACHE_LOSSLESS`.
+const TYPE_FROM_CACHE_LOSSLESS: u8 = 106;
 /// `SPICE_IMAGE_FLAGS_CACHE_ME`, as the guest and as we say it.
 const CACHE_ME: u8 = 1;
 /// `SPICE_BITMAP_FLAGS_PAL_CACHE_ME`.
@@ -34,6 +37,8 @@ const GROUP_DONT_CACHE: u64 = 3;
 pub struct ImageShare {
     /// The host's wish.
     pub compression: CompressionSetting,
+    /// The host's wishes for slow links.
+    pub wan: WanSettings,
     /// What clients keep.
     pub pixmaps: PixmapCaches,
 }
@@ -54,6 +59,10 @@ pub struct ClientImages {
     share: Arc<ImageShare>,
     /// What the client wishes, against the host's setting.
     preferred: Option<Compression>,
+    /// How fast its link is.
+    link: Arc<LinkSpeed>,
+    /// An image was chosen to go with losses, or the client has it so, since somebody asked.
+    lossy: bool,
     /// Its part in its client's images; `None`: it keeps none.
     pixmaps: Option<Member>,
     palettes: PaletteCache,
@@ -77,6 +86,8 @@ impl ClientImages {
             abilities,
             share,
             preferred: None,
+            link: Arc::default(),
+            lossy: false,
             pixmaps: None,
             palettes: PaletteCache::default(),
             stamp: 0,
@@ -87,6 +98,17 @@ impl ClientImages {
             palettes_behind: Vec::new(),
             scratch: Scratch::default(),
         }
+    }
+
+    /// Its link, whose speed the main channel measures.
+    pub fn comes_by(&mut self, link: Arc<LinkSpeed>) {
+        self.link = link;
+    }
+
+    /// True if it gets JPEG where losses are allowed. Not for simple clients: spice-html5 0.3 draws a JPEG
+    /// whenever the browser has decoded it, after commands that came later.
+    fn takes_jpeg(&self) -> bool {
+        !self.abilities.only_xrgb && self.share.wan.jpeg(self.link.is_slow())
     }
 
     /// It understands 32-bit bitmaps without alpha and nothing else.
@@ -163,9 +185,11 @@ impl ClientImages {
         let Some(found) = self.pixmaps.as_mut().map(|p| p.find(image.id, facts, stamp)) else {
             return self.plain(image, bitmap, purpose);
         };
-        if found == Found::Here {
+        if let Found::Here { lossy } = found {
+            self.lossy |= lossy;
+            let exact = !lossy && self.takes_jpeg();
             return Ok(ImagePayload {
-                image_type: TYPE_FROM_CACHE,
+                image_type: if exact { TYPE_FROM_CACHE_LOSSLESS } else { TYPE_FROM_CACHE },
                 flags: 0,
                 fields: Vec::new(),
                 palette: None,
@@ -173,9 +197,10 @@ impl ClientImages {
             });
         }
         // First the codec, then the cache: a dictionary and a cache may not wait for each other.
+        let earlier = std::mem::take(&mut self.lossy);
         let mut payload = self.plain(image, bitmap, purpose)?;
-        // No codec of today has losses.
-        facts.lossy = false;
+        facts.lossy = self.lossy;
+        self.lossy |= earlier;
         if found == Found::Missing
             && let Some(pixmaps) = &mut self.pixmaps
             && pixmaps.add(image.id, facts, stamp, &mut self.gone)
@@ -194,13 +219,15 @@ impl ClientImages {
         purpose: Purpose,
     ) -> Result<ImagePayload, EncodeError> {
         let compression = self.preferred.unwrap_or_else(|| self.share.compression.get());
-        let mut coding = choose(bitmap, purpose, compression, self.abilities.skills);
+        let skills = Skills { jpeg: self.takes_jpeg(), ..self.abilities.skills };
+        let mut coding = choose(bitmap, purpose, compression, skills);
         // Simple clients are not known to decode streams of every orientation and type.
         // Others may decode streams of 16 bits to 32, which the flag speaks of, and bitmaps not.
         let flagged = bitmap.format == BitmapFormat::Bit16 && image.flags & HIGH_BITS_SET != 0;
         if (self.abilities.only_xrgb || flagged) && coding != Coding::Lz4 {
             coding = Coding::Raw;
         }
+        self.lossy |= coding.is_lossy();
         let payload = code(bitmap, coding, &mut self.scratch);
         self.scratch.trim();
         payload
@@ -253,6 +280,11 @@ impl ImageEncoder for ClientImages {
             self.brings.drain(..).for_each(|id| pixmaps.take_back(id));
         }
         self.brings_palettes.drain(..).for_each(|id| self.palettes.forget(id));
+        self.lossy = false;
+    }
+
+    fn take_lossy(&mut self) -> bool {
+        std::mem::take(&mut self.lossy)
     }
 }
 

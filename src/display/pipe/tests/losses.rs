@@ -1,0 +1,145 @@
+//! Clients that get images with losses: where the record says nothing, they have the server's pixels, and where it
+//! speaks, pixels next to them.
+
+use super::*;
+use crate::display::encode::EncodeError;
+use crate::display::encode::image::{ImageEncoder, ImagePayload, Purpose};
+
+/// Adds one to every pixel of images that may have losses: whatever combines bits with it makes more of it.
+#[derive(Default)]
+pub(super) struct LossyImages {
+    pub(super) on: bool,
+    lossy: bool,
+}
+
+impl ImageEncoder for LossyImages {
+    fn image(
+        &mut self,
+        image: &Image,
+        bitmap: &Bitmap,
+        purpose: Purpose,
+    ) -> Result<ImagePayload, EncodeError> {
+        let mut bitmap = bitmap.clone();
+        if self.on && purpose.may_be_lossy && bitmap.format == BitmapFormat::Bit32 {
+            let (pixels, _) = bitmap.data.as_chunks::<4>();
+            let add = |pixel: &[u8; 4]| u32::from_le_bytes(*pixel).wrapping_add(1).to_le_bytes();
+            bitmap.data = Arc::new(pixels.iter().flat_map(add).collect());
+            self.lossy = true;
+        }
+        RawImages.image(image, &bitmap, purpose)
+    }
+
+    fn discard(&mut self) {
+        self.lossy = false;
+    }
+
+    fn take_lossy(&mut self) -> bool {
+        std::mem::take(&mut self.lossy)
+    }
+}
+
+/// What a client that has read everything shows of a surface.
+pub(super) fn compare(session: &Session, id: u32, shown: &Canvas) {
+    let server = &session.server.surfaces[&id];
+    assert_eq!((shown.width, shown.height), (server.width, server.height));
+    let lossy = session.pipe.surfaces.get(&id).and_then(|s| session.pipe.losses.of(s.key()));
+    for y in 0..shown.height {
+        for x in 0..shown.width {
+            let at = index(x, y, shown.width);
+            let off = shown.pixels[at].wrapping_sub(server.pixels[at]);
+            let recorded = lossy.is_some_and(|l| l.contains_rect(&rect(x, y, x + 1, y + 1)));
+            let most = u32::from(recorded);
+            assert!(off.wrapping_add(most) <= 2 * most, "{off:#x} at {x},{y} of {id}: {lossy:?}");
+        }
+    }
+}
+
+/// As with exact images; blends are left out, for the model's make anything of a difference.
+fn run_lossy(limits: Limits, steps: Vec<Step>) {
+    let mut session = Session::new(limits);
+    session.images.on = true;
+    for step in steps {
+        match step {
+            Step::Draw(Drawable { op: DrawOp::AlphaBlend { .. }, .. }) => {}
+            Step::Draw(drawable) => session.draw(drawable),
+            Step::Create(id, width, height) => session.create(id, width, height),
+            Step::Destroy(id) => session.destroy(id),
+            Step::Read(messages) => {
+                session.read(messages);
+            }
+            Step::Drain => session.drain(),
+            Step::Reconnect => session.reconnect(),
+        }
+        session.check();
+        session.prune_early();
+    }
+    session.drain();
+    // Records of surfaces that are gone are gone with them.
+    let living = session.pipe.surfaces.len();
+    assert!(session.pipe.losses.count() <= living);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: cases(),
+        ..ProptestConfig::default() })]
+
+    #[test]
+    fn losses_stay_where_the_record_says_and_grow_nowhere(
+        limits in any_limits(), steps in prop::collection::vec(any_step(), 1..60),
+    ) {
+        run_lossy(limits, steps);
+    }
+}
+
+/// The kinds of messages that follow a lossy copy to 2,2-6,6 when this is drawn.
+fn after_a_lossy_copy(draws: Vec<Drawable>) -> (Vec<u16>, Vec<Rect>) {
+    let mut session = Session::new(Limits { band_bytes: 1 << 20, ..ROOMY });
+    session.images.on = true;
+    session.create(1, 8, 8);
+    let area = rect(0, 0, 4, 4);
+    session.draw(command(0, rect(2, 2, 6, 6), copy(filled(4, 4, 0x0fff_ffff), area)));
+    session.drain();
+    session.client.messages.clear();
+    for draw in draws {
+        session.draw(draw);
+    }
+    session.drain();
+    let key = session.pipe.surfaces[&0].key();
+    let left = session.pipe.losses.of(key).map_or(Vec::new(), |lossy| lossy.rects().to_vec());
+    (session.client.messages, left)
+}
+
+#[test]
+fn what_combines_bits_with_losses_is_sent_as_pixels() {
+    let here = rect(2, 2, 6, 6);
+    assert_eq!(after_a_lossy_copy(vec![]), (vec![], vec![here]));
+    // A part of it, and all of that part is exact then.
+    let part = rect(2, 2, 6, 4);
+    let rest = vec![rect(2, 4, 6, 6)];
+    assert_eq!(after_a_lossy_copy(vec![fill(part, 5, 64)]), (vec![304], rest.clone()));
+    assert_eq!(after_a_lossy_copy(vec![fill(part, 5, 8)]), (vec![302], rest));
+    // Beside it nothing happens, and what only inverts may stay.
+    let beside = fill(rect(6, 6, 8, 8), 5, 64);
+    assert_eq!(after_a_lossy_copy(vec![beside]), (vec![302], vec![here]));
+    let invers = command(0, here, DrawOp::Invers { mask: Mask::default() });
+    assert_eq!(after_a_lossy_copy(vec![invers]), (vec![308], vec![here]));
+}
+
+#[test]
+fn moved_losses_are_where_they_were_moved_to() {
+    let here = rect(2, 2, 6, 6);
+    // Three columns of it go to the right by five.
+    let moved = command(0, rect(6, 0, 11, 10), DrawOp::CopyBits { src: point(1, 0) });
+    let (kinds, left) = after_a_lossy_copy(vec![moved]);
+    assert_eq!((kinds, left), (vec![104], vec![rect(2, 2, 6, 6), rect(7, 2, 11, 6)]));
+    // By way of another surface, and back to where it covers the first ones.
+    let mut to_other = command(1, rect(0, 0, 6, 6), copy(surface_image(0), rect(1, 1, 7, 7)));
+    to_other.reads[0].surface_id = 0;
+    let back = command(0, rect(2, 2, 6, 6), copy(surface_image(1), rect(0, 0, 4, 4)));
+    let (kinds, left) = after_a_lossy_copy(vec![to_other.clone(), back]);
+    assert_eq!((kinds, left), (vec![304, 304], vec![rect(3, 3, 6, 6)]));
+    // Scaled there is no telling.
+    let scaled = command(0, rect(6, 6, 8, 8), copy(surface_image(1), rect(0, 0, 4, 4)));
+    let (_, left) = after_a_lossy_copy(vec![to_other, scaled]);
+    assert_eq!(left, [here, rect(6, 6, 8, 8)]);
+}
