@@ -103,11 +103,10 @@ impl Losses {
                 (read.key, area)
             }
         };
-        let Some(lossy) = self.of(key).filter(|lossy| lossy.intersects_rect(&from)) else {
-            return Region::new();
-        };
+        let Some(lossy) = self.of(key) else { return Region::new() };
         let to = &drawable.bbox;
         if (from.width(), from.height()) != (to.width(), to.height()) {
+            // Scaling looks at neighbours outside the part as well.
             return region.clone();
         }
         let far = |to: i32, from: i32| to.checked_sub(from);
