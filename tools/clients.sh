@@ -19,6 +19,7 @@ RUNS=(
     "check_lossy random_draws --level 2 --seed 4 --count 400 --smooth --bottom-up"
     "check_lossy random_draws --slow --count 300"
     "check_lossy replay_player --compression 2 --count 1500 web"
+    "check_lossy odd_draws --level 3 --seed 5 --count 400 --mean 64"
     "check_lossy cached_images --level 1 --count 400 --mean 64"
     "check_caches cached_images --count 400"
     "check_inputs serve_inputs"

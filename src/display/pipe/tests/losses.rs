@@ -79,13 +79,30 @@ fn run_lossy(limits: Limits, steps: Vec<Step>) {
     assert!(session.pipe.losses.count() <= living);
 }
 
+/// Steps that are about losses: much is painted with them, seen by the client and used again.
+fn any_step_with_losses() -> impl Strategy<Value = Step> {
+    let lossy = (0..SURFACES, any_rect(), any::<u32>()).prop_map(|(surface_id, bbox, seed)| {
+        let image = filled(bbox.width(), bbox.height(), seed);
+        let area = Rect::from_size(0, 0, bbox.width(), bbox.height());
+        Step::Draw(Drawable { surface_id, ..command(0, bbox, copy(image, area)) })
+    });
+    prop_oneof![
+        6 => lossy,
+        12 => any_draw().prop_map(Step::Draw),
+        8 => Just(Step::Drain),
+        2 => (1..SURFACES, 6..14i32, 6..12i32).prop_map(|(id, w, h)| Step::Create(id, w, h)),
+        2 => any_step(),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: cases(),
         ..ProptestConfig::default() })]
 
     #[test]
     fn losses_stay_where_the_record_says_and_grow_nowhere(
-        limits in any_limits(), steps in prop::collection::vec(any_step(), 1..60),
+        limits in prop_oneof![2 => Just(ROOMY), 1 => any_limits()],
+        steps in prop::collection::vec(any_step_with_losses(), 1..60),
     ) {
         run_lossy(limits, steps);
     }
@@ -118,6 +135,59 @@ fn what_combines_bits_with_losses_is_sent_as_pixels() {
     let rest = vec![rect(2, 4, 6, 6)];
     assert_eq!(after_a_lossy_copy(vec![fill(part, 5, 64)]), (vec![304], rest.clone()));
     assert_eq!(after_a_lossy_copy(vec![fill(part, 5, 8)]), (vec![302], rest));
+    let source = |kind: &str, id| {
+        let (src, src_area) = (surface_image(id), rect(2, 2, 6, 6));
+        let (nearest, mask) = (true, Mask::default());
+        let to = rect(8, 2, 12, 6);
+        let brush = Brush::Solid(5);
+        let op = match kind {
+            "copy" => DrawOp::Copy { src, src_area, rop: 8, nearest, mask, blend: false },
+            "copy or" => DrawOp::Copy { src, src_area, rop: 16, nearest, mask, blend: false },
+            "blend" => DrawOp::Copy { src, src_area, rop: 8, nearest, mask, blend: true },
+            "opaque" => DrawOp::Opaque { src: Some(src), src_area, brush, rop: 8, nearest, mask },
+            "opaque and" => {
+                DrawOp::Opaque { src: Some(src), src_area, brush, rop: 32, nearest, mask }
+            }
+            "rop3" => DrawOp::Rop3 { src: Some(src), src_area, brush, code: 0x6a, nearest, mask },
+            "transparent" => {
+                DrawOp::Transparent { src: Some(src), src_area, src_color: 0, true_color: 9 }
+            }
+            "pattern" => {
+                let brush = Brush::Pattern { image: src, pos: point(0, 0) };
+                DrawOp::Fill { brush, rop: 8, mask }
+            }
+            other => panic!("{other}"),
+        };
+        let mut draw = command(0, to, op);
+        draw.reads = vec![SurfaceRead { surface_id: id, area: src_area }];
+        draw
+    };
+    // From the lossy area to a place beside it: as a command, or as pixels, which are copies.
+    let gone = rect(8, 2, 12, 6);
+    for (kind, message) in [("copy", 304), ("opaque", 303)] {
+        let (kinds, left) = after_a_lossy_copy(vec![source(kind, 0)]);
+        assert_eq!((kinds, left), (vec![message], vec![here, gone]), "{kind}");
+    }
+    for kind in ["copy or", "blend", "opaque and", "rop3", "transparent"] {
+        let (kinds, left) = after_a_lossy_copy(vec![source(kind, 0)]);
+        assert_eq!((kinds, left), (vec![304], vec![here]), "{kind}");
+        // The same from a surface without losses stays what it is.
+        let (kinds, left) = after_a_lossy_copy(vec![source(kind, 1)]);
+        assert_eq!(
+            (kinds.len(), kinds[0] == 304, left),
+            (1, kind == "copy or", vec![here]),
+            "{kind}"
+        );
+    }
+    // A pattern that is no part of the screen itself.
+    let mut to_other = command(1, rect(0, 0, 6, 6), copy(surface_image(0), rect(1, 1, 7, 7)));
+    to_other.reads[0].surface_id = 0;
+    let (kinds, left) = after_a_lossy_copy(vec![to_other, source("pattern", 1)]);
+    assert_eq!((kinds, left), (vec![304, 304], vec![here]));
+    // Onto the lossy area.
+    let mut rop3 = source("rop3", 1);
+    rop3.bbox = here;
+    assert_eq!(after_a_lossy_copy(vec![rop3]), (vec![304], vec![]));
     // Beside it nothing happens, and what only inverts may stay.
     let beside = fill(rect(6, 6, 8, 8), 5, 64);
     assert_eq!(after_a_lossy_copy(vec![beside]), (vec![302], vec![here]));
