@@ -40,6 +40,8 @@ const TYPE_LZ4: u8 = 109;
 const ALPHA_TOP_DOWN: u8 = 1;
 /// Bitmaps of fewer bytes are not worth a codec.
 const SMALL: u64 = 54;
+/// Bitmaps of fewer bytes are not worth a JPEG, whose tables alone have more than 600.
+const SMALL_FOR_JPEG: u64 = 1024;
 
 /// `SPICE_IMAGE_COMPRESSION_*`: what host or client want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +158,8 @@ pub fn choose(
     skills: Skills,
 ) -> Coding {
     let exact = choose_exact(bitmap, purpose, compression, skills);
-    let fits = bitmap.width.max(bitmap.height) <= MAX_JPEG_SIDE;
+    let bytes = u64::from(bitmap.stride) * u64::from(bitmap.height);
+    let fits = bytes >= SMALL_FOR_JPEG && bitmap.width.max(bitmap.height) <= MAX_JPEG_SIDE;
     match exact {
         Coding::Quic(pixels, flags) if skills.jpeg && purpose.may_be_lossy && fits => {
             if pixels == QuicPixels::Rgba { Coding::JpegAlpha } else { Coding::Jpeg(flags) }

@@ -245,6 +245,9 @@ fn jpeg_takes_the_place_of_quic_where_losses_are_allowed() {
     assert!(!chosen(&flat, Purpose::SEEN, Compression::AutoLz).is_lossy());
     assert!(!chosen(&slope(Bit32, 90, 60, 0, 0), Purpose::SEEN, Compression::Lz).is_lossy());
     assert!(!chosen(&slope(Bit8, 90, 60, 0, 0), Purpose::SEEN, Compression::Quic).is_lossy());
+    // Smaller than is worth one.
+    assert!(!chosen(&bitmap(Rgba, 16, 15), Purpose::SEEN, Compression::Quic).is_lossy());
+    assert!(chosen(&bitmap(Rgba, 16, 16), Purpose::SEEN, Compression::Quic).is_lossy());
     // Longer than a JPEG can be.
     let wide = bitmap(Bit16, 65_501, 3);
     assert!(!chosen(&wide, Purpose::SEEN, Compression::Quic).is_lossy());
