@@ -209,10 +209,11 @@ int main(int argc, char **argv)
         { "ids", required_argument, NULL, 'i' },    { "change", required_argument, NULL, 'c' },
         { "level", required_argument, NULL, 'l' },  { "compression", required_argument, NULL, 'C' },
         { "bottom-up", no_argument, NULL, 'b' },    { "plain", no_argument, NULL, 'P' },
-        { "scaled", no_argument, NULL, 'S' },       { NULL, 0, NULL, 0 },
+        { "scaled", no_argument, NULL, 'S' },       { "jpeg", required_argument, NULL, 'j' },
+        { NULL, 0, NULL, 0 },
     };
     const char *path = NULL;
-    int seed = 1, port = 0, compression = SPICE_IMAGE_COMPRESSION_OFF, option;
+    int seed = 1, port = 0, compression = SPICE_IMAGE_COMPRESSION_OFF, jpeg = 0, option;
     bool bottom_up = false;
     unsigned offences = 0;
     SpiceCoreInterface *core = core_loop_start();
@@ -229,6 +230,7 @@ int main(int argc, char **argv)
         case 'c': state.change = atoi(optarg); break;
         case 'l': break;
         case 'C': compression = atoi(optarg); break;
+        case 'j': jpeg = atoi(optarg); break;
         case 'b': bottom_up = true; break;
         case 'S': state.scaled = true; break;
         case 'P': state.composites = false; break;
@@ -241,6 +243,8 @@ int main(int argc, char **argv)
     spice_server_set_noauth(state.server);
     spice_server_set_streaming_video(state.server, SPICE_STREAM_VIDEO_OFF);
     spice_server_set_image_compression(state.server, (SpiceImageCompression)compression);
+    if (jpeg)
+        spice_server_set_jpeg_compression(state.server, (spice_wan_compression_t)jpeg);
     if (path) {
         spice_server_set_addr(state.server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
     } else {

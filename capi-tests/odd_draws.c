@@ -382,6 +382,8 @@ int main(int argc, char **argv)
             port = atoi(value);
         else if (strcmp(argv[i], "--compression") == 0)
             spice_server_set_image_compression(server, (SpiceImageCompression)atoi(value));
+        else if (strcmp(argv[i], "--jpeg") == 0)
+            spice_server_set_jpeg_compression(server, (spice_wan_compression_t)atoi(value));
         else if (strcmp(argv[i], "--seed") == 0)
             rng_seed(&drawing.rng, (uint64_t)atoi(value));
         else if (strcmp(argv[i], "--level") == 0)

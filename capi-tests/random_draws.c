@@ -2,7 +2,7 @@
  *
  *   random_draws [--seed S] [--count N] [--level L] [--out FILE]
  *       draws, prints a checksum of the primary after every tenth of the commands
- *   random_draws --port P | --unix PATH  ...
+ *   random_draws --port P | --unix PATH  [--compression N] [--jpeg N] [--smooth] ...
  *       serves as well and obeys lines on stdin: "draw N", "dump FILE", "quit"
  *
  * Levels: 1 fills, copies, opaques, copy_bits, clips, off-screen surfaces and copies from them;
@@ -25,6 +25,7 @@ struct drawing {
     struct qxl_host *device;
     struct rng rng;
     int level;
+    bool smooth; /* pictures like photographs only */
     bool exists[OFFSCREEN + 1]; /* by surface id; 0 always */
 };
 
@@ -77,7 +78,7 @@ static uint32_t *random_picture(struct drawing *drawing, int width, int height)
 {
     uint32_t *pixels = malloc((size_t)width * (size_t)height * sizeof(*pixels));
     uint32_t base = rng_next(&drawing->rng) & 0xffffff;
-    int kind = range(drawing, 0, 2);
+    int kind = drawing->smooth ? 3 : range(drawing, 0, 2);
 
     if (!pixels)
         exit(70);
@@ -89,6 +90,9 @@ static uint32_t *random_picture(struct drawing *drawing, int width, int height)
                 *pixel = rng_next(&drawing->rng) & 0xffffff;
             else if (kind == 1)
                 *pixel = (base + (uint32_t)(x * 0x010203 + y * 0x030100)) & 0xffffff;
+            else if (kind == 3) /* no channel leaves its byte: slopes of at most 255 steps, and a little noise */
+                *pixel = (base & 0x3f3f3f) + 0x010100 * (uint32_t)(x & 127) + 0x000101 * (uint32_t)(y & 63) +
+                         (rng_next(&drawing->rng) & 0x010101);
             else
                 *pixel = x / 8 % 2 ? base : ~base & 0xffffff;
         }
@@ -522,11 +526,12 @@ int main(int argc, char **argv)
         { "level", required_argument, NULL, 'l' }, { "out", required_argument, NULL, 'o' },
         { "port", required_argument, NULL, 'p' },  { "unix", required_argument, NULL, 'u' },
         { "bottom-up", no_argument, NULL, 'b' },   { "compression", required_argument, NULL, 'r' },
+        { "jpeg", required_argument, NULL, 'j' },  { "smooth", no_argument, NULL, 'm' },
         { NULL, 0, NULL, 0 },
     };
     static struct drawing drawing = { .level = 2, .exists[0] = true };
     const char *out = NULL, *path = NULL;
-    int seed = 1, count = 1000, port = 0, compression = 0, option;
+    int seed = 1, count = 1000, port = 0, compression = 0, jpeg = 0, option;
     bool bottom_up = false, serve;
     SpiceServer *server = spice_server_new();
     SpiceCoreInterface *core = core_loop_start();
@@ -543,6 +548,8 @@ int main(int argc, char **argv)
         case 'u': path = optarg; break;
         case 'b': bottom_up = true; break;
         case 'r': compression = atoi(optarg); break;
+        case 'j': jpeg = atoi(optarg); break;
+        case 'm': drawing.smooth = true; break;
         default: return 2;
         }
     }
@@ -552,6 +559,8 @@ int main(int argc, char **argv)
     spice_server_set_streaming_video(server, SPICE_STREAM_VIDEO_OFF);
     if (compression)
         spice_server_set_image_compression(server, (SpiceImageCompression)compression);
+    if (jpeg)
+        spice_server_set_jpeg_compression(server, (spice_wan_compression_t)jpeg);
     if (path) {
         spice_server_set_addr(server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
     } else if (port) {

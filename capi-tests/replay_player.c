@@ -224,12 +224,13 @@ int main(int argc, char **argv)
         { "unix", required_argument, NULL, 'u' },     { "out", required_argument, NULL, 'o' },
         { "ring", required_argument, NULL, 'n' },     { "compression", required_argument, NULL, 'r' },
         { "linger", no_argument, NULL, 'l' },         { "obey", no_argument, NULL, 'c' },
+        { "jpeg", required_argument, NULL, 'j' },
         { NULL, 0, NULL, 0 },
     };
     static struct player player = { .surfaces = REPLAY_SURFACES - 1 };
     const char *out = NULL, *path = NULL;
     bool linger = false, obeys = false, good;
-    int port = 0, compression = 0, option;
+    int port = 0, compression = 0, jpeg = 0, option;
     SpiceCoreInterface *core = core_loop_start();
     SpiceWatch *watch = NULL;
     SpiceServer *server;
@@ -242,6 +243,7 @@ int main(int argc, char **argv)
         case 'u': path = optarg; break;
         case 'o': out = optarg; break;
         case 'r': compression = atoi(optarg); break;
+        case 'j': jpeg = atoi(optarg); break;
         case 'l': linger = true; break;
         case 'c': obeys = true; break;
         case 'n': player.host.room = (unsigned)strtoul(optarg, NULL, 10); break;
@@ -250,6 +252,7 @@ int main(int argc, char **argv)
     }
     if (optind + 1 != argc || player.surfaces < 1 || player.surfaces >= REPLAY_SURFACES) {
         fputs("usage: replay_player FILE [--surfaces N] [--ring N] [--port P | --unix PATH] [--compression N]"
+              " [--jpeg N]"
               " [--out PPM] [--linger | --obey]\n", stderr);
         return 2;
     }
@@ -262,6 +265,8 @@ int main(int argc, char **argv)
     spice_server_set_streaming_video(server, SPICE_STREAM_VIDEO_OFF);
     if (compression)
         spice_server_set_image_compression(server, (SpiceImageCompression)compression);
+    if (jpeg)
+        spice_server_set_jpeg_compression(server, (spice_wan_compression_t)jpeg);
     if (path) {
         spice_server_set_addr(server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
     } else if (port) {

@@ -15,6 +15,7 @@ BUILD_PACKAGES=(
     gcc libc6-dev   # the C compiler, also cargo's linker driver
     lld             # the linker that honours the version script together with .symver
     libpixman-1-dev # compositing, as every client does it
+    libturbojpeg0-dev # JPEG for slow links
     ca-certificates # cargo fetches crates by https
 )
 DEMO_PACKAGES=(

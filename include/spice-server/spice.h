@@ -814,7 +814,7 @@ int spice_server_set_image_compression(SpiceServer *server, SpiceImageCompressio
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
 SpiceImageCompression spice_server_get_image_compression(SpiceServer *server);
 
-// Says when photo-like images are sent as JPEG; read when a display client connects.
+// Says when photo-like images are sent as JPEG, also to clients that are connected.
 //
 // Returns 0, or -1 for a value that does not exist.
 //
@@ -822,7 +822,7 @@ SpiceImageCompression spice_server_get_image_compression(SpiceServer *server);
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
 int spice_server_set_jpeg_compression(SpiceServer *server, spice_wan_compression_t comp);
 
-// Says when GLZ images are deflated; read when a display client connects.
+// Says when GLZ images are deflated, also for clients that are connected.
 //
 // Returns 0, or -1 for a value that does not exist.
 //

@@ -3,7 +3,8 @@
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
 
-use crate::server::settings::{STREAMING_VIDEO, WAN_COMPRESSION};
+use crate::display::encode::wan::Wan;
+use crate::server::settings::STREAMING_VIDEO;
 
 use super::guard::{copied_text, guard};
 use super::handles::with;
@@ -51,7 +52,7 @@ pub unsafe extern "C" fn spice_server_get_image_compression(
 }
 
 symver!(spice_server_set_jpeg_compression, "0.6.0");
-/// Says when photo-like images are sent as JPEG; read when a display client connects.
+/// Says when photo-like images are sent as JPEG, also to clients that are connected.
 ///
 /// Returns 0, or -1 for a value that does not exist.
 ///
@@ -65,14 +66,14 @@ pub unsafe extern "C" fn spice_server_set_jpeg_compression(
     guard("spice_server_set_jpeg_compression", -1, || {
         with("spice_server_set_jpeg_compression", server, -1, |s| {
             let Some(value) = wan_compression(comp) else { return -1 };
-            s.core.session().settings.jpeg = value;
+            s.core.set_jpeg_compression(value);
             0
         })
     })
 }
 
 symver!(spice_server_set_zlib_glz_compression, "0.6.0");
-/// Says when GLZ images are deflated; read when a display client connects.
+/// Says when GLZ images are deflated, also for clients that are connected.
 ///
 /// Returns 0, or -1 for a value that does not exist.
 ///
@@ -86,7 +87,7 @@ pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(
     guard("spice_server_set_zlib_glz_compression", -1, || {
         with("spice_server_set_zlib_glz_compression", server, -1, |s| {
             let Some(value) = wan_compression(comp) else { return -1 };
-            s.core.session().settings.zlib_glz = value;
+            s.core.set_zlib_glz_compression(value);
             0
         })
     })
@@ -312,6 +313,6 @@ pub unsafe extern "C" fn spice_server_set_seamless_migration(
 }
 
 /// The value if it exists.
-fn wan_compression(value: WanCompression) -> Option<i32> {
-    i32::try_from(value.0).ok().filter(|v| WAN_COMPRESSION.contains(v))
+fn wan_compression(value: WanCompression) -> Option<Wan> {
+    u8::try_from(value.0).ok().and_then(Wan::from_u8)
 }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 /// Messages that a client acknowledges at once, on links that are not slow.
 pub const WINDOW: u32 = 20;
+/// The same on slow links, where the way to the client and back takes long.
+pub const SLOW_WINDOW: u32 = 40;
 
 /// Counts messages, and their bytes, that the client has not acknowledged.
 ///
@@ -45,6 +47,12 @@ impl AckWindow {
             last: (0, 0),
             acks: 0,
         }
+    }
+
+    /// The same with the window of slow links; only before SET_ACK is sent.
+    #[must_use]
+    pub fn for_slow_link(self) -> Self {
+        Self { window: SLOW_WINDOW, ..self }
     }
 
     /// What SET_ACK says: generation and window.

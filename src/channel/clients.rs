@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::display::encode::wan::LinkSpeed;
 use crate::protocol::caps::Caps;
 use crate::protocol::common;
 use crate::protocol::header::encode_header;
@@ -28,6 +29,8 @@ pub struct Client {
     pub connection: Arc<Connection>,
     /// Whose session.
     pub client: ClientId,
+    /// How fast its link is, as the main channel has measured it.
+    pub speed: Arc<LinkSpeed>,
     /// Channel capabilities that it announced.
     pub caps: Caps,
     pub(super) mini_header: bool,
@@ -161,6 +164,7 @@ impl Clients {
         let client = Client {
             connection: attach.connection,
             client: attach.client,
+            speed: attach.speed,
             caps: attach.caps,
             mini_header: attach.mini_header,
             serial: 0,
@@ -168,9 +172,11 @@ impl Clients {
             heard: Instant::now(),
             header: Vec::new(),
         };
+        let slow = client.speed.is_slow();
         self.list.insert(key, client);
         self.touched.push(key);
         if let Some(acks) = self.acks.clone() {
+            let acks = if slow { acks.for_slow_link() } else { acks };
             let (generation, window) = acks.announcement();
             self.send(key, common::set_ack(generation, window));
             // The counter starts after SET_ACK (spec 02 §12).

@@ -22,8 +22,6 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(60);
 /// Zero bytes of the third ping of the net test.
 const NET_TEST_BYTES: usize = 256_000;
-/// Below this many bits per second a client counts as slow.
-const LOW_BANDWIDTH: u64 = 10 * 1024 * 1024;
 /// Ids of the three pings of the net test: warm-up, latency, rate.
 const NET_TEST_IDS: std::ops::RangeInclusive<u32> = 1..=3;
 
@@ -267,7 +265,7 @@ impl Channel for Main {
         Ok(())
     }
 
-    fn pong(&mut self, _clients: &mut Clients, key: Key, id: u32, time: u64) {
+    fn pong(&mut self, clients: &mut Clients, key: Key, id: u32, time: u64) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if !NET_TEST_IDS.contains(&id) {
             return;
@@ -281,7 +279,10 @@ impl Channel for Main {
         {
             let bits = u64::try_from(NET_TEST_BYTES).unwrap_or(0) * 8;
             let rate = bits.saturating_mul(1_000_000_000) / took;
-            tracing::debug!(rate, latency, low = rate < LOW_BANDWIDTH, "net test");
+            if let Some(client) = clients.get(key) {
+                client.speed.measured(rate);
+                tracing::debug!(rate, latency, slow = client.speed.is_slow(), "net test");
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_queue::SegQueue;
 
+use crate::display::encode::wan::LinkSpeed;
 use crate::protocol::agent::ClientMonitors;
 use crate::protocol::caps::{Caps, ChannelType};
 use crate::transport::connection::Connection;
@@ -40,6 +41,8 @@ pub struct Attach {
     pub connection: Arc<Connection>,
     /// Whose it is.
     pub client: ClientId,
+    /// How fast its client's link is; one record for all channels of the client.
+    pub speed: Arc<LinkSpeed>,
     /// Channel capabilities that the client announced.
     pub caps: Caps,
     /// True: 6-byte headers both ways.

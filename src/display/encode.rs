@@ -13,6 +13,7 @@ pub mod image;
 mod repeats;
 pub mod shop;
 mod traits;
+pub mod wan;
 
 use std::borrow::Cow;
 

@@ -28,6 +28,7 @@
 mod bands;
 mod footprint;
 mod index;
+mod lossy;
 mod queue;
 mod repair;
 mod surface;
@@ -50,6 +51,7 @@ pub use surface::SurfaceInfo;
 
 use footprint::footprint;
 use index::Index;
+use lossy::Losses;
 use queue::{Queue, Slot};
 use surface::{PRUNE_MIN, Surface, SurfaceKey};
 
@@ -118,6 +120,8 @@ pub struct ClientPipe {
     surfaces: BTreeMap<u32, Surface>,
     /// Ids of the surfaces that may have dirty pixels to send; checked when used.
     dirty: BTreeSet<u32>,
+    /// What the client has with losses.
+    losses: Losses,
     generations: u64,
     /// Queue length at which dead surfaces are looked for next.
     prune_at: usize,
@@ -202,6 +206,7 @@ impl ClientPipe {
             bytes: 0,
             surfaces: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            losses: Losses::default(),
             generations: 0,
             prune_at: PRUNE_MIN,
             ids: ServerImageIds::default(),
@@ -485,7 +490,10 @@ impl ClientPipe {
     fn tell(&mut self, number: u64, item: Item, images: &mut dyn ImageEncoder) -> Option<Draft> {
         match item {
             Item::Create(key, info) => Some(self.tell_created(key, &info).into()),
-            Item::Destroy(key) => Some(surface::destroy_message(key.id).into()),
+            Item::Destroy(key) => {
+                self.losses.destroyed(key);
+                Some(surface::destroy_message(key.id).into())
+            }
             Item::Message { message, replaceable } => {
                 if replaceable {
                     self.latest.remove(&message.kind);
@@ -495,9 +503,17 @@ impl ClientPipe {
             Item::FirstImage(_) => None,
             Item::Draw(queued) => {
                 self.forget(number, &queued);
+                if self.losses.forbid(&queued) {
+                    self.spoil(queued.dest, queued.draw.region.clone());
+                    return None;
+                }
                 let size = |id| queued.reads.iter().find(|r| r.key.id == id).map(|r| r.size);
                 match encode_onto(&queued.draw.drawable, queued.draw.dest, &size, images) {
-                    Ok(draft) => Some(draft),
+                    Ok(draft) => {
+                        let lossy = images.take_lossy();
+                        self.losses.drawn(&queued, lossy, self.limits.dirty_rects);
+                        Some(draft)
+                    }
                     Err(error) => {
                         tracing::debug!(%error, "drawable is sent as pixels");
                         self.spoil(queued.dest, queued.draw.region.clone());

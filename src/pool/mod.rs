@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 use crate::codec::Rows;
 
+mod jpeg;
+
+pub use jpeg::{JpegScratch, MAX_JPEG_SIDE, encode_jpeg, encode_jpeg_alpha};
+
 pub use crate::codec::Limits as DecodeLimits;
 #[cfg(test)]
 pub use crate::codec::glz::Window as GlzWindow;
@@ -60,6 +64,8 @@ pub struct Scratch {
     pub lz: LzScratch,
     /// That of GLZ.
     pub glz: GlzScratch,
+    /// That of JPEG.
+    pub jpeg: JpegScratch,
     /// That of QUIC.
     pub quic: QuicScratch,
 }
@@ -78,6 +84,9 @@ impl Scratch {
         }
         if self.glz.capacity() > Self::KEPT {
             self.glz = GlzScratch::default();
+        }
+        if self.jpeg.capacity() > Self::KEPT {
+            self.jpeg = JpegScratch::default();
         }
         if self.quic.capacity() > Self::KEPT {
             self.quic = QuicScratch::default();

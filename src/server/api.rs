@@ -17,6 +17,7 @@ use crate::channel::main::MainOrder;
 use crate::channel::{Upward, engine};
 use crate::display::encode::choice::Compression;
 use crate::display::encode::shop::Shop;
+use crate::display::encode::wan::Wan;
 use crate::link::ticket::SetTicketError;
 use crate::pool::workers;
 use crate::protocol::caps::ChannelType;
@@ -298,6 +299,16 @@ impl Core {
     /// Threads that encode images, for all servers of the process; 0: the default.
     pub fn set_encoder_threads(&self, count: usize) {
         workers::set_threads(count);
+    }
+
+    /// Says when photographs go as JPEG, also to clients that are here.
+    pub fn set_jpeg_compression(&self, wan: Wan) {
+        self.images.wan.set_jpeg(wan);
+    }
+
+    /// Says when GLZ images are deflated, also for clients that are here.
+    pub fn set_zlib_glz_compression(&self, wan: Wan) {
+        self.images.wan.set_zlib_glz(wan);
     }
 
     /// Lets several clients in at once, from the next login on, or only the newest.

@@ -432,6 +432,7 @@ impl Hall {
                     first: link_result(LinkCode::Ok).to_vec(),
                     connection,
                     client,
+                    speed: session.speed_of(client),
                     caps: linked.channel_caps,
                     mini_header: linked.mini_header,
                 });

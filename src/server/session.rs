@@ -12,6 +12,7 @@ use rand_core::{OsRng, RngCore};
 use crate::channel::inputs::InputsOrder;
 use crate::channel::main::MainOrder;
 use crate::channel::{Attach, ClientId, Handle, Order};
+use crate::display::encode::wan::LinkSpeed;
 use crate::link::message::LinkCode;
 use crate::link::ticket::{Connected, TicketPolicy};
 use crate::protocol::caps::ChannelType;
@@ -58,6 +59,8 @@ pub struct Registered {
 struct ClientEntry {
     /// Connections by their id, with what they are linked to.
     connections: BTreeMap<u64, (ChannelType, u8)>,
+    /// What its channels know of its link.
+    speed: Arc<LinkSpeed>,
     /// Told to go: no further channel attaches.
     leaving: bool,
 }
@@ -216,6 +219,12 @@ impl Session {
         let identity = Identity { client, channel_type: channel_type.0, channel_id };
         let _ = connection.identity.set(identity);
         if duplicate { Binding::Duplicate(client) } else { Binding::Attach(route, client) }
+    }
+
+    /// What is known of a client's link; nothing of one that is not here.
+    #[must_use]
+    pub fn speed_of(&self, client: ClientId) -> Arc<LinkSpeed> {
+        self.clients.get(&client).map(|entry| Arc::clone(&entry.speed)).unwrap_or_default()
     }
 
     /// Random, because it is what ties a client's channels together; never 0, never in use.

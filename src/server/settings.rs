@@ -7,8 +7,6 @@ use crate::transport::listener::Family;
 pub const IMAGE_COMPRESSION_AUTO_GLZ: i32 = 2;
 /// `SPICE_IMAGE_COMPRESSION_QUIC`.
 pub const IMAGE_COMPRESSION_QUIC: i32 = 4;
-/// Smallest and largest valid wan compression (AUTO, NEVER).
-pub const WAN_COMPRESSION: std::ops::RangeInclusive<i32> = 1..=3;
 /// Smallest and largest valid streaming mode (OFF, FILTER).
 pub const STREAMING_VIDEO: std::ops::RangeInclusive<i32> = 1..=3;
 /// `SPICE_STREAM_VIDEO_OFF`.
@@ -61,10 +59,6 @@ pub struct Settings {
     pub uuid: Option<[u8; 16]>,
     /// `SPICE_IMAGE_COMPRESSION_*`.
     pub image_compression: i32,
-    /// Wan compression of JPEG.
-    pub jpeg: i32,
-    /// Wan compression of zlib over GLZ.
-    pub zlib_glz: i32,
     /// Streaming mode.
     pub streaming_video: i32,
     /// Opus for playback.
@@ -97,8 +91,6 @@ impl Default for Settings {
             name: None,
             uuid: None,
             image_compression: IMAGE_COMPRESSION_AUTO_GLZ,
-            jpeg: 1,
-            zlib_glz: 1,
             streaming_video: 3,
             playback_compression: true,
             agent_mouse: true,

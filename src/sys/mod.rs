@@ -4,3 +4,4 @@ pub mod clock;
 pub mod pixman;
 pub mod tcp;
 pub mod thread;
+pub mod turbojpeg;

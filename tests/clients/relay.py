@@ -1,5 +1,5 @@
 """A relay between stock clients and a server that a test can turn: it takes capability bits out of link messages,
-stops reading single channels for as long as it likes, and reads along.
+stops reading single channels for as long as it likes or reads them slowly, and reads along.
 
   with Relay(server, scratch, clear={DISPLAY: 1 << COMPOSITE}) as relay:
       client = Client(unix=relay.path)
@@ -17,6 +17,7 @@ import time
 
 MAIN, DISPLAY, INPUTS, CURSOR = 1, 2, 3, 4
 STEP = 1 << 18
+PACED_STEP = 1 << 13
 LINK_HEADER = 16  # magic, major, minor, size of the rest
 MINI_HEADER_CAP = 3
 
@@ -79,6 +80,7 @@ class Pair:
         self.kind = self.number = self.caps = None
         self.out = {self.client: bytearray(), self.server: bytearray()}  # not yet taken by that end
         self.received = 0  # bytes of the server
+        self.rests_until = 0  # a paced channel's server is not read before
         self.wire = None
         self.types = collections.Counter()  # of the server's messages
         self.ended = None  # when the server ended it
@@ -90,11 +92,15 @@ class Pair:
         """Nothing is read from this end."""
         if self.kind in self.relay.silent:
             return True
+        if end is self.server and self.rests_until > time.monotonic():
+            return True
         return end is self.server and self.kind in self.relay.holding
 
     def arrived(self, end, data):
         if end is self.server:
             self.received += len(data)
+            if self.kind in self.relay.pace:
+                self.rests_until = time.monotonic() + len(data) / self.relay.pace[self.kind]
             if self.wire:
                 self.wire.feed(data)
         elif self.kind is None:
@@ -141,17 +147,18 @@ class Pair:
 
 class Relay(threading.Thread):
     """`server`: unix path or TCP port. `clear`: channel type -> capability bits taken out. `watch(pair, kind, body)` sees
-    every message of the server."""
+    every message of the server. `pace`: channel type -> bytes of the server that pass in a second."""
 
     count = 0
 
-    def __init__(self, server, directory, clear=None, watch=None):
+    def __init__(self, server, directory, clear=None, watch=None, pace=None):
         super().__init__(daemon=True)
         Relay.count += 1
         self.server = server
         self.path = os.path.join(directory, f"relay{Relay.count}")
         self.clear = clear or {}
         self.watch = watch
+        self.pace = pace or {}
         self.holding = set()  # channel types whose server is not read
         self.silent = set()  # channel types that nothing passes in either direction
         self.pairs = []  # all ever
@@ -210,7 +217,7 @@ class Relay(threading.Thread):
                 waiting = pair.out[end]
                 del waiting[: end.send(memoryview(waiting)[:STEP].tobytes())]
             if events & selectors.EVENT_READ:
-                data = end.recv(STEP)
+                data = end.recv(PACED_STEP if pair.kind in self.pace else STEP)
                 if not data:
                     raise ConnectionError
                 pair.arrived(end, data)
@@ -233,7 +240,14 @@ class Relay(threading.Thread):
             self.selector.register(self.listener, selectors.EVENT_READ)
             self.selector.register(self.wakened, selectors.EVENT_READ)
             while self.running:
-                for key, events in self.selector.select():
+                now = time.monotonic()
+                rests = [pair for pair in self.pairs if pair.rests_until]
+                for pair in rests:
+                    if pair.rests_until <= now and pair.server.fileno() >= 0:
+                        pair.rests_until = 0
+                        self.interest(pair)
+                wait = min((pair.rests_until - now for pair in rests if pair.rests_until > now), default=None)
+                for key, events in self.selector.select(wait):
                     if key.fileobj is self.listener:
                         pair = Pair(self, self.listener.accept()[0])
                         self.pairs.append(pair)

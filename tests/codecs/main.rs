@@ -7,6 +7,7 @@
 
 mod glz;
 mod index;
+mod jpeg;
 mod lz;
 mod pictures;
 mod quic;

@@ -72,9 +72,11 @@ impl Peers {
             lz4: client.caps.has(cap::LZ4_COMPRESSION),
             slow: false,
             local: !client.connection.tcp && !client.connection.tls,
+            jpeg: false,
         };
         let abilities = ImageAbilities { skills, only_xrgb: false };
         let mut images = ClientImages::new(abilities, Arc::clone(&self.share));
+        images.comes_by(Arc::clone(&client.speed));
         images.code_at(self.shop.clone());
         let peer = Peer {
             pipe: None,

@@ -31,7 +31,10 @@ const PRUNE_GOING: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// By its id: the client has it.
-    Here,
+    Here {
+        /// With losses.
+        lossy: bool,
+    },
     /// In full; [`Member::add`] says whether it keeps it.
     Missing,
     /// In full, not to be kept: it is on its way by another channel.
@@ -225,9 +228,10 @@ impl Member {
         if !certain {
             return Found::Elsewhere;
         }
+        let lossy = entry.facts.lossy;
         self.noted = serial;
         state.touch(id, now);
-        Found::Here
+        Found::Here { lossy }
     }
 
     /// Notes that message `serial` brings an image; false if the client cannot keep it.

@@ -12,7 +12,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::pool::{LzPixels, Picture, QuicPixels, Scratch, encode_lz, encode_lz4, encode_quic};
+use crate::pool::{
+    LzPixels, MAX_JPEG_SIDE, Picture, QuicPixels, Scratch, encode_jpeg, encode_jpeg_alpha,
+    encode_lz, encode_lz4, encode_quic,
+};
 use crate::protocol::message::Bulk;
 use crate::protocol::wire::WireWrite;
 use crate::qxl::model::{Bitmap, BitmapFormat};
@@ -27,10 +30,18 @@ const TYPE_QUIC: u8 = 1;
 const TYPE_LZ_PLT: u8 = 100;
 /// `SPICE_IMAGE_TYPE_LZ_RGB`.
 const TYPE_LZ_RGB: u8 = 101;
+/// `SPICE_IMAGE_TYPE_JPEG`.
+const TYPE_JPEG: u8 = 105;
+/// `SPICE_IMAGE_TYPE_JPEG_ALPHA`.
+const TYPE_JPEG_ALPHA: u8 = 108;
 /// `SPICE_IMAGE_TYPE_LZ4`.
 const TYPE_LZ4: u8 = 109;
+/// `SPICE_JPEG_ALPHA_FLAGS_TOP_DOWN`.
+const ALPHA_TOP_DOWN: u8 = 1;
 /// Bitmaps of fewer bytes are not worth a codec.
 const SMALL: u64 = 54;
+/// Bitmaps of fewer bytes are not worth a JPEG, whose tables alone have more than 600.
+const SMALL_FOR_JPEG: u64 = 1024;
 
 /// `SPICE_IMAGE_COMPRESSION_*`: what host or client want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +125,8 @@ pub struct Skills {
     pub slow: bool,
     /// It is on this machine, by a unix socket: what a guest sends uncompressed stays so.
     pub local: bool,
+    /// Photographs may go to it with losses.
+    pub jpeg: bool,
 }
 
 /// A form in which a bitmap can go.
@@ -132,14 +145,47 @@ pub enum Coding {
     Glz(LzPixels, u8),
     /// An LZ stream of indices, with the palette.
     LzPalette(LzPixels),
+    /// A JPEG; the flags are those of the image.
+    Jpeg(u8),
+    /// A JPEG and the alpha behind it, which has no losses.
+    JpegAlpha,
+}
+
+impl Coding {
+    /// True if other colours than the bitmap's may arrive.
+    ///
+    /// So it is chosen, whether or not the bitmap goes as it is in the end: who shares the result or waits for it
+    /// need not know.
+    #[must_use]
+    pub fn is_lossy(self) -> bool {
+        matches!(self, Self::Jpeg(_) | Self::JpegAlpha)
+    }
 }
 
 /// The form for this client.
 ///
 /// Whatever is chosen decodes to the same bits, those that nobody sees included: they become
-/// visible when a surface that has them is the source of a blend.
+/// visible when a surface that has them is the source of a blend. Only colours may have losses,
+/// where the purpose allows it and QUIC would be chosen: what LZ is good at, text and drawings, JPEG is not.
 #[must_use]
 pub fn choose(
+    bitmap: &Bitmap,
+    purpose: Purpose,
+    compression: Compression,
+    skills: Skills,
+) -> Coding {
+    let exact = choose_exact(bitmap, purpose, compression, skills);
+    let bytes = u64::from(bitmap.stride) * u64::from(bitmap.height);
+    let fits = bytes >= SMALL_FOR_JPEG && bitmap.width.max(bitmap.height) <= MAX_JPEG_SIDE;
+    match exact {
+        Coding::Quic(pixels, flags) if skills.jpeg && purpose.may_be_lossy && fits => {
+            if pixels == QuicPixels::Rgba { Coding::JpegAlpha } else { Coding::Jpeg(flags) }
+        }
+        exact => exact,
+    }
+}
+
+fn choose_exact(
     bitmap: &Bitmap,
     purpose: Purpose,
     compression: Compression,
@@ -159,7 +205,7 @@ pub fn choose(
         Compression::Lz4 if skills.lz4 && lz4_has => Coding::Lz4,
         Compression::Quic => quic(bitmap, purpose),
         Compression::AutoLz | Compression::AutoGlz if has_quic(bitmap) && is_gradual(bitmap) => {
-            if skills.slow {
+            if skills.slow && !skills.jpeg {
                 lz(bitmap, purpose)
             } else {
                 quic(bitmap, purpose)
@@ -242,6 +288,14 @@ pub fn code(
     let picture = picture(bitmap);
     let coded = match coding {
         Coding::Raw => None,
+        Coding::Jpeg(flags) => {
+            encode_jpeg(&picture, limit, &mut scratch.jpeg).map(|data| (data, TYPE_JPEG, flags))
+        }
+        Coding::JpegAlpha => {
+            let Scratch { jpeg, lz, .. } = scratch;
+            let coded = encode_jpeg_alpha(&picture, limit, jpeg, lz);
+            return coded.map_or_else(|| raw(bitmap), |coded| Ok(jpeg_alpha(bitmap, coded)));
+        }
         Coding::Lz4 => {
             encode_lz4(&picture, limit, &mut scratch.lz4).map(|data| (data, TYPE_LZ4, 0))
         }
@@ -277,6 +331,23 @@ pub fn code(
         palette: slot,
         data: Some(Bulk::whole(Arc::new(data))),
     })
+}
+
+/// `coded`: the length of the JPEG, and the JPEG with the alpha behind it.
+fn jpeg_alpha(bitmap: &Bitmap, coded: (usize, Vec<u8>)) -> ImagePayload {
+    let (jpeg, data) = coded;
+    let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    // flags + size of the JPEG + size
+    let mut fields = Vec::with_capacity(1 + 4 + 4);
+    fields.put_u8(if bitmap.top_down { ALPHA_TOP_DOWN } else { 0 });
+    fields.put_u32(size(jpeg)).put_u32(size(data.len()));
+    ImagePayload {
+        image_type: TYPE_JPEG_ALPHA,
+        flags: 0,
+        fields,
+        palette: None,
+        data: Some(Bulk::whole(Arc::new(data))),
+    }
 }
 
 pub(super) fn picture(bitmap: &Bitmap) -> Picture<'_> {

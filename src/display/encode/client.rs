@@ -18,10 +18,13 @@ use super::dictionary::{Dictionaries, Member as DictionaryMember};
 use super::image::{HIGH_BITS_SET, ImageEncoder, ImagePayload, Payload, Purpose};
 use super::shop::Shop;
 use super::traits::without_alpha;
+use super::wan::{LinkSpeed, WanSettings};
 use super::{EncodeError, GROUP_RED};
 
 /// `SPICE_IMAGE_TYPE_FROM_CACHE`.
 const TYPE_FROM_CACHE: u8 = 103;
+/// `SPICE_IMAGE_TYPE_FROM_CACHE_LOSSLESS`.
+const TYPE_FROM_CACHE_LOSSLESS: u8 = 106;
 /// `SPICE_IMAGE_FLAGS_CACHE_ME`, as the guest and as we say it.
 const CACHE_ME: u8 = 1;
 /// `SPICE_BITMAP_FLAGS_PAL_CACHE_ME`.
@@ -37,6 +40,8 @@ const GROUP_DONT_CACHE: u64 = 3;
 pub struct ImageShare {
     /// The host's wish.
     pub compression: CompressionSetting,
+    /// The host's wishes for slow links.
+    pub wan: WanSettings,
     /// What clients keep.
     pub pixmaps: PixmapCaches,
     /// What their images may refer to.
@@ -59,6 +64,10 @@ pub struct ClientImages {
     share: Arc<ImageShare>,
     /// What the client wishes, against the host's setting.
     preferred: Option<Compression>,
+    /// How fast its link is.
+    link: Arc<LinkSpeed>,
+    /// An image was chosen to go with losses, or the client has it so, since somebody asked.
+    lossy: bool,
     /// Its part in its client's images; `None`: it keeps none.
     pixmaps: Option<Member>,
     /// Its part in its client's dictionary; `None`: it has none.
@@ -87,6 +96,8 @@ impl ClientImages {
             abilities,
             share,
             preferred: None,
+            link: Arc::default(),
+            lossy: false,
             pixmaps: None,
             dictionary: None,
             shared: false,
@@ -99,6 +110,17 @@ impl ClientImages {
             palettes_behind: Vec::new(),
             shop: Shop::default(),
         }
+    }
+
+    /// Its link, whose speed the main channel measures.
+    pub fn comes_by(&mut self, link: Arc<LinkSpeed>) {
+        self.link = link;
+    }
+
+    /// True if it gets JPEG where losses are allowed. Not for simple clients: spice-html5 0.3 draws a JPEG
+    /// whenever the browser has decoded it, after commands that came later.
+    fn takes_jpeg(&self) -> bool {
+        !self.abilities.only_xrgb && self.share.wan.jpeg(self.link.is_slow())
     }
 
     /// It understands 32-bit bitmaps without alpha and nothing else.
@@ -200,9 +222,11 @@ impl ClientImages {
         let Some(found) = self.pixmaps.as_mut().map(|p| p.find(image.id, facts, stamp)) else {
             return self.plain(image, bitmap, purpose);
         };
-        if found == Found::Here {
+        if let Found::Here { lossy } = found {
+            self.lossy |= lossy;
+            let exact = !lossy && self.takes_jpeg();
             return Ok(Payload::Here(ImagePayload {
-                image_type: TYPE_FROM_CACHE,
+                image_type: if exact { TYPE_FROM_CACHE_LOSSLESS } else { TYPE_FROM_CACHE },
                 flags: 0,
                 fields: Vec::new(),
                 palette: None,
@@ -210,9 +234,10 @@ impl ClientImages {
             }));
         }
         // First the codec, then the cache: a dictionary and a cache may not wait for each other.
+        let earlier = std::mem::take(&mut self.lossy);
         let mut payload = self.plain(image, bitmap, purpose)?;
-        // No codec of today has losses.
-        facts.lossy = false;
+        facts.lossy = self.lossy;
+        self.lossy |= earlier;
         if found == Found::Missing
             && let Some(pixmaps) = &mut self.pixmaps
             && pixmaps.add(image.id, facts, stamp, &mut self.gone)
@@ -234,19 +259,19 @@ impl ClientImages {
         if self.shared {
             compression = compression.without_dictionary();
         }
-        let skills = self.abilities.skills;
+        let skills = Skills { jpeg: self.takes_jpeg(), ..self.abilities.skills };
         let whole = matches!(compression, Compression::Off | Compression::Lz4);
         let coded = !whole && (!skills.local || !purpose.of_command);
         let plain = if coded { without_alpha(bitmap, purpose.alpha) } else { None };
         let bitmap = plain.as_ref().unwrap_or(bitmap);
-        let mut coding = choose(bitmap, purpose, compression, self.abilities.skills);
+        let mut coding = choose(bitmap, purpose, compression, skills);
         if compression == Compression::AutoGlz
             && matches!(coding, Coding::Quic(..))
             && purpose.may_be_numbered
             && let Some(dictionary) = &mut self.dictionary
             && dictionary.repeats(bitmap)
         {
-            coding = choose(bitmap, purpose, Compression::Glz, self.abilities.skills);
+            coding = choose(bitmap, purpose, Compression::Glz, skills);
         }
         // Simple clients are not known to decode streams of every orientation and type.
         // Others may decode streams of 16 bits to 32, which the flag speaks of, and bitmaps not.
@@ -254,6 +279,7 @@ impl ClientImages {
         if (self.abilities.only_xrgb || flagged) && coding != Coding::Lz4 {
             coding = Coding::Raw;
         }
+        self.lossy |= coding.is_lossy();
         let (zlib, stamp) = (self.zlib_wrap(), self.stamp);
         let numbered = match (coding, &mut self.dictionary) {
             (Coding::Glz(pixels, flags), Some(dictionary)) => {
@@ -265,9 +291,9 @@ impl ClientImages {
         self.shop.run(bitmap.data.len(), move |scratch| Ok(work.run(scratch)))
     }
 
-    /// Whether GLZ images are deflated if that makes them shorter. The wan settings are to answer here.
+    /// Whether GLZ images are deflated if that makes them shorter.
     fn zlib_wrap(&self) -> bool {
-        false
+        self.share.wan.zlib(self.link.is_slow())
     }
 
     /// Sends the palette in the form that the client's record asks for.
@@ -322,6 +348,11 @@ impl ImageEncoder for ClientImages {
         if let Some(dictionary) = &mut self.dictionary {
             dictionary.discard(self.stamp);
         }
+        self.lossy = false;
+    }
+
+    fn take_lossy(&mut self) -> bool {
+        std::mem::take(&mut self.lossy)
     }
 }
 

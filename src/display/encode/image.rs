@@ -185,6 +185,11 @@ pub trait ImageEncoder {
 
     /// The message whose images were asked for last is not sent.
     fn discard(&mut self) {}
+
+    /// True if an image that was asked for since the last call may show other colours than its bitmap has.
+    fn take_lossy(&mut self) -> bool {
+        false
+    }
 }
 
 /// Sends every bitmap as it is, by reference to its buffer, and nothing is kept.

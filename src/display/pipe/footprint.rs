@@ -311,7 +311,7 @@ fn drawable_source(
 
 /// True if a raster operation combines with the destination; the first set bit decides, none is a
 /// plain copy.
-fn rop_reads_dest(rop: u16) -> bool {
+pub(super) fn rop_reads_dest(rop: u16) -> bool {
     OPS.iter().find(|(bit, _)| rop & bit != 0).is_some_and(|(_, reads)| *reads)
 }
 

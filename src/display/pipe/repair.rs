@@ -130,8 +130,11 @@ impl ClientPipe {
         let (bitmap, flags) = reader.read_image(id, rect).filter(|(bitmap, _)| {
             Rect::from_size(rect.left, rect.top, bitmap.width, bitmap.height) == *rect
         })?;
-        encode_image_copy(id, rect, bitmap, flags, self.ids.next_id(), images)
+        let key = surface.key();
+        let message = encode_image_copy(id, rect, bitmap, flags, self.ids.next_id(), images)
             .inspect_err(|error| tracing::debug!(%error, surface = id, "pixels are not sent"))
-            .ok()
+            .ok()?;
+        self.losses.repaired(key, rect, self.limits.dirty_rects);
+        Some(message)
     }
 }

@@ -4,6 +4,7 @@
 //! Both sides draw with the same naive executor, the client from decoded wire bytes.
 
 mod generate;
+mod losses;
 mod model;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::qxl::model::{
 };
 
 use generate::*;
+use losses::LossyImages;
 use model::*;
 
 const SURFACES: u32 = 4;
@@ -28,6 +30,7 @@ struct Session {
     pipe: ClientPipe,
     client: Client,
     limits: Limits,
+    images: LossyImages,
 }
 
 impl Session {
@@ -37,6 +40,7 @@ impl Session {
             pipe: ClientPipe::new(limits),
             client: Client::default(),
             limits,
+            images: LossyImages::default(),
         };
         session.create(0, 12, 10);
         session.pipe.push_latest(Message::new(102, Vec::new()));
@@ -106,7 +110,7 @@ impl Session {
     fn read(&mut self, messages: usize) -> bool {
         for _ in 0..messages {
             assert_eq!(self.pipe.is_empty(), {
-                let draft = self.pipe.next(&self.server, &mut RawImages);
+                let draft = self.pipe.next(&self.server, &mut self.images);
                 let message = draft.map(|draft| draft.finish().unwrap());
                 message.iter().for_each(|m| self.client.take(m));
                 message.is_none()
@@ -121,7 +125,11 @@ impl Session {
     fn drain(&mut self) {
         assert!(self.read(10_000), "no end");
         for (id, canvas) in &self.client.world.surfaces {
-            assert_eq!(canvas, &self.server.surfaces[id], "surface {id}");
+            if self.images.on {
+                losses::compare(self, *id, canvas);
+            } else {
+                assert_eq!(canvas, &self.server.surfaces[id], "surface {id}");
+            }
         }
         for (id, surface) in &self.pipe.surfaces {
             let has = self.client.world.surfaces.contains_key(id);

@@ -22,12 +22,16 @@ fn an_image_is_kept_until_the_least_recently_used_has_to_go() {
     for (serial, id) in [(1, 10), (2, 11)] {
         assert_eq!(send(&mut a, id, facts(id, 50), serial), (Found::Missing, true, vec![]));
     }
-    assert_eq!(send(&mut a, 10, facts(10, 50), 3), (Found::Here, false, vec![]));
+    assert_eq!(send(&mut a, 10, facts(10, 50), 3), (Found::Here { lossy: false }, false, vec![]));
     assert_eq!(send(&mut a, 12, facts(12, 50), 4), (Found::Missing, true, vec![11]));
     assert_eq!(send(&mut a, 13, facts(13, 100), 5), (Found::Missing, true, vec![10, 12]));
     assert_eq!(send(&mut a, 14, facts(14, 101), 6), (Found::Missing, false, vec![]), "too large");
     assert_eq!(send(&mut a, 15, facts(15, 0), 7), (Found::Missing, false, vec![]), "no pixels");
-    assert_eq!(send(&mut a, 13, facts(13, 100), 8).0, Found::Here, "nothing went for those");
+    assert_eq!(
+        send(&mut a, 13, facts(13, 100), 8).0,
+        Found::Here { lossy: false },
+        "nothing went for those"
+    );
 }
 
 #[test]
@@ -35,7 +39,7 @@ fn what_a_message_uses_does_not_go_with_it() {
     let caches = PixmapCaches::default();
     let mut a = caches.join(1, 1, 100, 0);
     assert!(send(&mut a, 1, facts(1, 60), 1).1);
-    assert_eq!(send(&mut a, 1, facts(1, 60), 2).0, Found::Here);
+    assert_eq!(send(&mut a, 1, facts(1, 60), 2).0, Found::Here { lossy: false });
     assert!(send(&mut a, 2, facts(2, 40), 2).1);
     assert_eq!(send(&mut a, 3, facts(3, 10), 2), (Found::Missing, false, vec![]));
     assert_eq!(send(&mut a, 3, facts(3, 10), 3), (Found::Missing, true, vec![1]));
@@ -47,12 +51,12 @@ fn an_id_with_other_pixels_or_better_ones_goes_and_comes_again() {
     let mut a = caches.join(1, 1, 100, 0);
     assert!(send(&mut a, 1, facts(1, 60), 1).1);
     assert_eq!(send(&mut a, 1, facts(2, 60), 2), (Found::Missing, true, vec![1]));
-    assert_eq!(send(&mut a, 1, facts(2, 60), 3).0, Found::Here);
+    assert_eq!(send(&mut a, 1, facts(2, 60), 3).0, Found::Here { lossy: false });
     let lossy = Facts { lossy: true, ..facts(5, 10) };
     assert_eq!(send(&mut a, 5, lossy, 4), (Found::Missing, true, vec![]));
-    assert_eq!(send(&mut a, 5, lossy, 5).0, Found::Here, "losses are good enough");
+    assert_eq!(send(&mut a, 5, lossy, 5).0, Found::Here { lossy: true }, "losses are good enough");
     assert_eq!(send(&mut a, 5, facts(5, 10), 6), (Found::Missing, true, vec![5]));
-    assert_eq!(send(&mut a, 5, lossy, 7).0, Found::Here);
+    assert_eq!(send(&mut a, 5, lossy, 7).0, Found::Here { lossy: false });
     a.take_back(5);
     assert_eq!(send(&mut a, 5, lossy, 8), (Found::Missing, true, vec![]));
 }
@@ -68,7 +72,7 @@ fn other_channels_see_an_image_when_the_client_surely_has_it() {
     assert!(a.asks() && !a.asks(), "one question");
     assert!(!b.asks(), "it has used nothing");
     a.progress(7);
-    assert_eq!(send(&mut b, 1, facts(1, 60), 2).0, Found::Here);
+    assert_eq!(send(&mut b, 1, facts(1, 60), 2).0, Found::Here { lossy: false });
     // Now b needs it: a must not take it away before b's message was handled.
     assert_eq!(send(&mut a, 3, facts(3, 50), 8), (Found::Missing, false, vec![]));
     b.progress(2);
@@ -90,7 +94,7 @@ fn a_channel_that_goes_takes_along_what_it_may_not_have_brought() {
     }
     a.progress(2);
     drop(a);
-    assert_eq!(b.find(2, facts(2, 10), 1), Found::Here);
+    assert_eq!(b.find(2, facts(2, 10), 1), Found::Here { lossy: false });
     assert_eq!(b.find(3, facts(3, 10), 1), Found::Missing);
     // Its successor counts from the start; its own past holds nothing back.
     let mut again = caches.join(1, 1, 100, 0);
@@ -195,7 +199,7 @@ fn play(seed: u64, channels: usize, steps: usize) -> [usize; 3] {
                         send(&mut wire.member, id, facts(fingerprint, size), serial);
                     gone.extend(more);
                     match (found, kept) {
-                        (Found::Here, _) => acts.push(Act::Use { id, pixels: fingerprint }),
+                        (Found::Here { .. }, _) => acts.push(Act::Use { id, pixels: fingerprint }),
                         (_, true) => acts.push(Act::Keep { id, pixels: fingerprint }),
                         _ => refusals += 1,
                     }

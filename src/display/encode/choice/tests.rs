@@ -143,6 +143,8 @@ fn the_wish_decides_and_the_pixels_where_it_leaves_it_to_them() {
             Coding::Glz(..) => TYPE_GLZ_RGB,
             Coding::LzPalette(_) => TYPE_LZ_PLT,
             Coding::Lz4 => TYPE_LZ4,
+            Coding::Jpeg(_) => TYPE_JPEG,
+            Coding::JpegAlpha => TYPE_JPEG_ALPHA,
         }
     };
     let all = |bitmap: &Bitmap| [1, 2, 3, 4, 5, 6, 7].map(|n| chosen(bitmap, n));
@@ -178,7 +180,7 @@ fn a_number_is_for_what_clients_decode_in_order() {
 
 #[test]
 fn lz4_is_for_direct_colours_and_for_clients_that_have_it() {
-    let able = Skills { lz4: true, slow: false, local: false };
+    let able = Skills { lz4: true, ..Skills::default() };
     let chosen =
         |format, skills| choose(&bitmap(format, 64, 64), Purpose::EXACT, Compression::Lz4, skills);
     for format in [Bit16, Bit24, Bit32, Rgba] {
@@ -194,7 +196,7 @@ fn lz4_is_for_direct_colours_and_for_clients_that_have_it() {
 
 #[test]
 fn on_the_same_machine_only_pixels_of_surfaces_are_compressed() {
-    let near = Skills { lz4: true, slow: false, local: true };
+    let near = Skills { lz4: true, local: true, jpeg: true, ..Skills::default() };
     let chosen = |purpose, compression| choose(&bitmap(Rgba, 64, 64), purpose, compression, near);
     assert_eq!(chosen(Purpose::SEEN, Compression::Lz4), Coding::Raw);
     assert_eq!(chosen(Purpose::SURFACE, Compression::Lz4), Coding::Lz4);
@@ -208,6 +210,8 @@ fn what_would_grow_goes_as_it_is() {
         (Coding::Lz4, TYPE_LZ4),
         (Coding::Quic(QuicPixels::Rgba, 0), TYPE_QUIC),
         (Coding::Lz(LzPixels::Rgba, 0), TYPE_LZ_RGB),
+        (Coding::Jpeg(0), TYPE_JPEG),
+        (Coding::JpegAlpha, TYPE_JPEG_ALPHA),
     ];
     let mut noise = bitmap(Rgba, 5, 5);
     noise.data = (0..100u8).map(|n| n.wrapping_mul(151) ^ n >> 2).collect::<Vec<_>>().into();
@@ -243,4 +247,71 @@ fn a_slow_decoder_gets_no_quic_where_the_choice_is_ours() {
         assert!(matches!(chosen(compression, true), Coding::Lz(..)));
     }
     assert!(matches!(chosen(Compression::Quic, true), Coding::Quic(..)));
+}
+
+#[test]
+fn jpeg_takes_the_place_of_quic_where_losses_are_allowed() {
+    let slow = Skills { jpeg: true, ..Skills::default() };
+    let chosen = |bitmap: &Bitmap, purpose, compression| choose(bitmap, purpose, compression, slow);
+    for compression in [Compression::Quic, Compression::AutoLz, Compression::AutoGlz] {
+        for (format, high, coding) in [
+            (Bit16, 0, Coding::Jpeg(0)),
+            (Bit24, 0, Coding::Jpeg(0)),
+            (Bit32, 0, Coding::Jpeg(0)),
+            (Bit32, 0xff, Coding::Jpeg(HIGH_BITS_SET)),
+            (Rgba, 0, Coding::JpegAlpha),
+        ] {
+            let photo = slope(format, 90, 60, 0, high);
+            // In 16 bits this one does not look like a photograph.
+            let coding = if format == Bit16 && compression != Compression::Quic {
+                match compression {
+                    Compression::AutoGlz => Coding::Glz(LzPixels::Rgb16, 0),
+                    _ => Coding::Lz(LzPixels::Rgb16, 0),
+                }
+            } else {
+                coding
+            };
+            assert_eq!(chosen(&photo, Purpose::SEEN, compression), coding, "{format:?}");
+            for exact in [Purpose::EXACT, Purpose::COMPOSED, Purpose::SURFACE] {
+                assert!(!chosen(&photo, exact, compression).is_lossy(), "{format:?} {exact:?}");
+            }
+        }
+        // Bits that nobody sees are kept or the bitmap goes as it is, as with every codec.
+        let mixed = slope(Bit32, 90, 60, 0, 0x81);
+        assert_eq!(chosen(&mixed, Purpose::SEEN, compression), Coding::Raw);
+    }
+    // What QUIC would not be chosen for.
+    let flat = bitmap(Bit32, 90, 60);
+    assert!(!chosen(&flat, Purpose::SEEN, Compression::AutoLz).is_lossy());
+    assert!(!chosen(&slope(Bit32, 90, 60, 0, 0), Purpose::SEEN, Compression::Lz).is_lossy());
+    assert!(!chosen(&slope(Bit8, 90, 60, 0, 0), Purpose::SEEN, Compression::Quic).is_lossy());
+    // Smaller than is worth one.
+    assert!(!chosen(&bitmap(Rgba, 16, 15), Purpose::SEEN, Compression::Quic).is_lossy());
+    assert!(chosen(&bitmap(Rgba, 16, 16), Purpose::SEEN, Compression::Quic).is_lossy());
+    // Longer than a JPEG can be.
+    let wide = bitmap(Bit16, 65_501, 3);
+    assert!(!chosen(&wide, Purpose::SEEN, Compression::Quic).is_lossy());
+    assert!(chosen(&bitmap(Bit16, 65_500, 3), Purpose::SEEN, Compression::Quic).is_lossy());
+}
+
+#[test]
+fn jpeg_with_alpha_says_how_long_its_parts_are() {
+    for extra in [0, 8] {
+        let photo = slope(Rgba, 90, 60, extra, 0);
+        let payload = code(&photo, Coding::JpegAlpha, &mut Scratch::default()).unwrap();
+        assert_eq!((payload.image_type, payload.flags), (TYPE_JPEG_ALPHA, 0));
+        let data = payload.data.unwrap();
+        let field = |n: usize| {
+            u32::from_le_bytes(payload.fields[1 + 4 * n..5 + 4 * n].try_into().unwrap()) as usize
+        };
+        assert_eq!((payload.fields[0], payload.fields.len()), (u8::from(extra == 0), 9));
+        assert_eq!(field(1), data.as_slice().len());
+        let (jpeg, alpha) = data.as_slice().split_at(field(0));
+        assert_eq!((&jpeg[..2], &jpeg[jpeg.len() - 2..]), (&[0xff, 0xd8][..], &[0xff, 0xd9][..]));
+        let image = decode_lz(alpha).unwrap();
+        assert_eq!((image.header.pixels, image.header.top_down), (LzPixels::Xxxa, extra == 0));
+        let want: Vec<u8> = tight(&photo).as_chunks::<4>().0.iter().map(|p| p[3]).collect();
+        let got: Vec<u8> = image.pixels.as_chunks::<4>().0.iter().map(|p| p[3]).collect();
+        assert_eq!(got, want);
+    }
 }

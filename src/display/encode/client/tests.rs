@@ -27,7 +27,7 @@ fn image(id: u64, flags: u8, bitmap: Bitmap) -> Image {
 /// Whose images travel as they are, until somebody wishes something else.
 fn client(share: &Arc<ImageShare>, channel: u8, pixels: u64) -> ClientImages {
     share.compression.set(Compression::Off);
-    let skills = Skills { lz4: true, slow: false, local: false };
+    let skills = Skills { lz4: true, ..Skills::default() };
     let mut images =
         ClientImages::new(ImageAbilities { skills, only_xrgb: false }, Arc::clone(share));
     images.keep_pixmaps(share.pixmaps.join(1, 1, pixels, channel));
@@ -404,4 +404,87 @@ fn photographs_that_come_again_go_through_the_dictionary() {
     assert_eq!(ask(&mut images, 1, &photo(0), Purpose::PATTERN).0, 1);
     images.set_shared(true);
     assert_eq!(kind(&mut images, 0), 1);
+}
+
+/// Something like a photograph.
+fn photo(step: u8) -> Bitmap {
+    let mut pixels = bitmap(BitmapFormat::Bit32, 40, 40, 0);
+    let byte = |n: u8, x: u8| n.wrapping_mul(step).wrapping_add(x / 4);
+    let rows = (0..40u8).flat_map(|y| (0..160u8).map(move |x| (y, x)));
+    let rows = rows.map(|(y, x)| if x % 4 == 3 { 0 } else { byte(y, x) });
+    pixels.data = rows.collect::<Vec<u8>>().into();
+    pixels
+}
+
+#[test]
+fn a_slow_link_gets_jpeg_while_the_host_wants_it() {
+    use crate::display::encode::wan::Wan;
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 0);
+    share.compression.set(Compression::Quic);
+    let link: Arc<LinkSpeed> = Arc::default();
+    images.comes_by(Arc::clone(&link));
+    let picture = image(1, 0, photo(2));
+    let mut kind = |purpose| {
+        let kind = ask(&mut images, 1, &picture, purpose).0;
+        (kind, images.take_lossy())
+    };
+    assert_eq!(kind(Purpose::SEEN), (1, false), "no result of the net test yet");
+    link.measured(1_000_000);
+    assert_eq!(kind(Purpose::SEEN), (105, true));
+    assert_eq!(kind(Purpose::EXACT), (1, false));
+    assert_eq!(kind(Purpose::SURFACE), (1, false));
+    share.wan.set_jpeg(Wan::Never);
+    assert_eq!(kind(Purpose::SEEN), (1, false));
+    link.measured(100_000_000);
+    share.wan.set_jpeg(Wan::Always);
+    assert_eq!(kind(Purpose::SEEN), (105, true));
+    // spice-html5 draws JPEG late.
+    images.show_only_xrgb();
+    assert_eq!(ask(&mut images, 1, &picture, Purpose::SEEN).0, 0);
+    assert!(!images.take_lossy());
+}
+
+#[test]
+fn an_image_that_is_kept_with_losses_comes_again_when_it_has_to_be_exact() {
+    use crate::display::encode::wan::Wan;
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 100_000);
+    share.compression.set(Compression::Quic);
+    share.wan.set_jpeg(Wan::Always);
+    let picture = image(7 << 32, 1, photo(2));
+    let mut sent = |last, purpose| {
+        let (kind, flags) = ask(&mut images, last, &picture, purpose);
+        let gone = std::iter::from_fn(|| images.before()).count();
+        (kind, flags, images.take_lossy(), gone)
+    };
+    assert_eq!(sent(1, Purpose::SEEN), (105, CACHE_ME, true, 0));
+    assert_eq!(sent(2, Purpose::SEEN), (TYPE_FROM_CACHE, 0, true, 0), "what it shows is lossy");
+    // Exact: the lossy one goes first.
+    assert_eq!(sent(3, Purpose::EXACT), (1, CACHE_ME, false, 1));
+    assert_eq!(sent(5, Purpose::EXACT), (TYPE_FROM_CACHE_LOSSLESS, 0, false, 0));
+    assert_eq!(sent(6, Purpose::SEEN), (TYPE_FROM_CACHE_LOSSLESS, 0, false, 0), "exact is as good");
+    share.wan.set_jpeg(Wan::Never);
+    assert_eq!(sent(7, Purpose::SEEN), (TYPE_FROM_CACHE, 0, false, 0));
+}
+
+#[test]
+fn a_message_that_fails_has_no_losses() {
+    use crate::display::encode::wan::Wan;
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 1000);
+    share.compression.set(Compression::Quic);
+    share.wan.set_jpeg(Wan::Always);
+    let mut bad = copy(image(1, 0, photo(3)));
+    let mut short = bitmap(BitmapFormat::Bit32, 10, 10, 1);
+    short.data = vec![0; 399].into();
+    if let DrawOp::Opaque { brush, .. } = &mut bad.op {
+        *brush = Brush::Pattern { image: image(5, 0, short), pos: Point::default() };
+    }
+    images.begin(1);
+    assert!(encode_drawable(&bad, &|_| None, &mut images).is_err());
+    assert!(!images.take_lossy());
+    images.begin(1);
+    encode_drawable(&copy(image(1, 0, photo(3))), &|_| None, &mut images).unwrap();
+    assert!(images.take_lossy());
 }
