@@ -6,6 +6,7 @@
 
 use super::canvas::FLAG_HIGH_BITS_SET;
 use super::canvas::target::{Target, pixel_bytes};
+use crate::protocol::blocks;
 use crate::protocol::geometry::Rect;
 use crate::qxl::model::{Bitmap, BitmapFormat, SurfaceFormat};
 
@@ -123,8 +124,7 @@ impl Surface {
         let width = usize::try_from(part.width()).ok()?;
         let stride = (width * out_bytes).next_multiple_of(4);
         let len = stride.checked_mul(usize::try_from(part.height()).ok()?)?;
-        let mut data = Vec::new();
-        data.try_reserve_exact(len).ok()?;
+        let mut data = blocks::take(len).ok()?;
         data.resize(len, 0);
         let mut raw = vec![0; width * pixel_bytes(self.format())];
         let ys = part.top.unsigned_abs()..part.bottom.unsigned_abs();
@@ -154,7 +154,7 @@ impl Surface {
             height: part.height(),
             stride: u32::try_from(stride).ok()?,
             palette: None,
-            data: data.into(),
+            data: blocks::share(data).into(),
         };
         Some(ReadImage { bitmap, flags })
     }

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::codec::Rows;
+use crate::protocol::blocks;
 
 mod jpeg;
 
@@ -131,7 +132,7 @@ pub fn encode_quic(
     limit: usize,
     scratch: &mut QuicScratch,
 ) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
+    let mut out = room(limit);
     crate::codec::quic::encode(&rows(picture)?, pixels, limit, scratch, &mut out).ok()?;
     Some(fitted(out))
 }
@@ -144,7 +145,7 @@ pub fn encode_lz(
     limit: usize,
     scratch: &mut LzScratch,
 ) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
+    let mut out = room(limit);
     crate::codec::lz::encode(&rows(picture)?, pixels, limit, scratch, &mut out).ok()?;
     Some(fitted(out))
 }
@@ -180,7 +181,7 @@ pub fn encode_glz(
     ticket: &GlzTicket,
     scratch: &mut GlzScratch,
 ) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = room(ticket.bytes());
     crate::codec::glz::encode(dictionary, ticket, scratch, &mut out);
     fitted(out)
 }
@@ -203,10 +204,21 @@ pub fn decode_glz(
     window.decode(stream, &DecodeLimits::default())
 }
 
-/// Without the room for more: an image may wait long for a slow client.
-fn fitted(mut out: Vec<u8>) -> Vec<u8> {
-    out.shrink_to_fit();
-    out
+/// Room for a stream of at most so many bytes.
+fn room(limit: usize) -> Vec<u8> {
+    blocks::take(limit).unwrap_or_default()
+}
+
+/// Without much room for more: an image may wait long for a slow client.
+fn fitted(out: Vec<u8>) -> Vec<u8> {
+    if out.len() > out.capacity() / 2 {
+        return out;
+    }
+    let mut fitted = room(out.len());
+    fitted.extend_from_slice(&out);
+    // To be used again.
+    drop(blocks::share(out));
+    fitted
 }
 
 fn rows<'a>(picture: &Picture<'a>) -> Option<Rows<'a>> {

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use crossbeam_queue::ArrayQueue;
 
 use crate::observe::RateLimit;
+use crate::protocol::blocks;
 use crate::sys::thread::spawn;
 
 use super::Scratch;
@@ -174,6 +175,7 @@ impl Shared {
             }
             // An idle process need not keep what large images took.
             scratch.trim();
+            blocks::release();
             let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
             self.sleepers.fetch_add(1, Ordering::SeqCst);
             while self.events.load(Ordering::SeqCst) == seen && !ends() {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod blocks;
 pub mod caps;
 pub mod common;
 pub mod cursor;

@@ -16,6 +16,7 @@ use crate::display::encode::shop::Shop;
 use crate::display::guest_image::decode_quic;
 use crate::display::scene::Scene;
 use crate::observe::RateLimit;
+use crate::protocol::blocks;
 use crate::protocol::caps::{ChannelType, display as cap};
 use crate::protocol::display::DisplayRequest;
 use crate::qxl::command::{CommandExt, QxlDevice, ReleaseInfo};
@@ -517,6 +518,13 @@ impl Channel for Display {
         }
         let more = self.slice(clients);
         self.peers.pump_all(clients, &self.scene);
-        if more || self.peers.help() { Turn::Again } else { self.rest() }
+        if more || self.peers.help() {
+            return Turn::Again;
+        }
+        let turn = self.rest();
+        if turn == Turn::Idle {
+            blocks::release();
+        }
+        turn
     }
 }

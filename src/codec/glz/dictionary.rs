@@ -143,6 +143,12 @@ impl Ticket {
         self.image.id
     }
 
+    /// Bytes of its pixels in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.image.pixels())
+    }
+
     /// From now on images of other channels may refer to it: it is in its channel's socket, or
     /// nothing can keep it from going there.
     pub fn sent(&self) {

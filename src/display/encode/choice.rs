@@ -16,6 +16,7 @@ use crate::pool::{
     LzPixels, MAX_JPEG_SIDE, Picture, QuicPixels, Scratch, encode_jpeg, encode_jpeg_alpha,
     encode_lz, encode_lz4, encode_quic,
 };
+use crate::protocol::blocks;
 use crate::protocol::message::Bulk;
 use crate::protocol::wire::WireWrite;
 use crate::qxl::model::{Bitmap, BitmapFormat};
@@ -329,7 +330,7 @@ pub fn code(
         flags,
         fields,
         palette: slot,
-        data: Some(Bulk::whole(Arc::new(data))),
+        data: Some(Bulk::whole(blocks::share(data))),
     })
 }
 
@@ -346,7 +347,7 @@ fn jpeg_alpha(bitmap: &Bitmap, coded: (usize, Vec<u8>)) -> ImagePayload {
         flags: 0,
         fields,
         palette: None,
-        data: Some(Bulk::whole(Arc::new(data))),
+        data: Some(Bulk::whole(blocks::share(data))),
     }
 }
 

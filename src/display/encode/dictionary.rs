@@ -17,6 +17,7 @@ use crate::pool::{
     GlzDictionary, GlzOrigin, GlzTicket, LzPixels, Scratch, deflate, encode_glz, glz_ticket,
     glz_ticket_owned,
 };
+use crate::protocol::blocks;
 use crate::protocol::message::Bulk;
 use crate::protocol::wire::WireWrite;
 use crate::qxl::model::Bitmap;
@@ -292,7 +293,7 @@ fn payload(stream: Vec<u8>, flags: u8, zlib: bool) -> ImagePayload {
         None => (TYPE_GLZ_RGB, stream),
     };
     fields.put_u32(size(&data));
-    let data = Some(Bulk::whole(Arc::new(data)));
+    let data = Some(Bulk::whole(blocks::share(data)));
     ImagePayload { image_type, flags, fields, palette: None, data }
 }
 

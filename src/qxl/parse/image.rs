@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::error::Reason;
 use super::source::{CHUNK_HEADER, Source};
+use crate::protocol::blocks;
 use crate::protocol::wire::Reader;
 use crate::qxl::model::{Bitmap, BitmapFormat, Image, ImageKind, Palette, SurfaceRead};
 
@@ -135,7 +136,15 @@ impl Images<'_, '_> {
             self.source.copy_all(&chunks, bytes)?
         };
         let top_down = flags & TOP_DOWN != 0;
-        Ok(Bitmap { format, top_down, width, height, stride, palette, data: data.into() })
+        Ok(Bitmap {
+            format,
+            top_down,
+            width,
+            height,
+            stride,
+            palette,
+            data: blocks::share(data).into(),
+        })
     }
 
     /// A compressed image, as the bitmap that it is of.

@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::error::Reason;
+use crate::protocol::blocks;
 use crate::protocol::wire::Reader;
 use crate::qxl::guest::{GuestError, GuestRange};
 use crate::qxl::memslot::{AddressError, MemSlots};
@@ -96,7 +97,10 @@ impl<'a> Source<'a> {
             .resolve_after(addr, self.group, skip, len)
             .map_err(|cause| Reason::Address { part, cause })?;
         self.spend(part, len)?;
-        range.to_vec(range.len()).map_err(|cause| Reason::Copy { part, cause })
+        let no_memory = |e| Reason::Copy { part, cause: GuestError::NoMemory(e) };
+        let mut out = blocks::take(range.len()).map_err(no_memory)?;
+        range.append_to(&mut out).map_err(|cause| Reason::Copy { part, cause })?;
+        Ok(out)
     }
 
     /// The chain of chunks whose first header was copied with its container and whose first data
@@ -153,9 +157,8 @@ impl<'a> Source<'a> {
     pub fn copy_first(&mut self, chunks: &Chunks, need: u64) -> Result<Vec<u8>, Reason> {
         let part = chunks.part;
         self.spend(part, need)?;
-        let mut out = Vec::new();
         let mut left = usize::try_from(need).unwrap_or(usize::MAX);
-        out.try_reserve_exact(left)
+        let mut out = blocks::take(left)
             .map_err(|e| Reason::Copy { part, cause: GuestError::NoMemory(e) })?;
         for range in &chunks.ranges {
             if left == 0 {
