@@ -2,7 +2,7 @@
 """Recordings of real guests end to end, spice-server and ours by turns: processor time of the library, bytes, time.
 
   run.py [--rounds N] [--traces DIR] [--modes quic,lz,…] [--commands N] [--clients N] [--pace gated|free]
-         [--lib DIR] [--theirs DIR] [--host PROGRAM] [--out FILE] [TRACE…]
+         [--read-back] [--lib DIR] [--theirs DIR] [--host PROGRAM] [--out FILE] [TRACE…]
 
 Each run is a new process of `benches/traces/host.c` (its head says how it paces and what counts) with one client that
 reads everything and decodes nothing, over TCP. Results go to FILE as JSON; a table of medians is printed.
@@ -41,6 +41,8 @@ def play(options, trace, mode, library):
     clients = 0 if mode == "none" else options.clients
     command = [*shlex.split(options.run), options.host, trace, "--compression", str(MODES[mode])]
     command += ["--clients", str(clients), "--port", str(free_port()), "--pace", options.pace]
+    if options.read_back:
+        command.append("--read-back")
     if options.commands:
         command += ["--commands", str(options.commands)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
@@ -54,11 +56,10 @@ def middle(runs, value):
 
 
 def figures(runs):
-    """Medians: seconds of the library's threads, of these in the kernel, bytes, draw messages, their pixels, seconds."""
+    """Medians: seconds of the library's threads, bytes, draw messages, their pixels, seconds."""
     client = (lambda run, key: sum(client[key] for client in run["clients"]))
     return {
         "cpu": middle(runs, lambda run: run["library_ns"] / 1e9),
-        "kernel": middle(runs, lambda run: run["system_seconds"]),
         "bytes": middle(runs, lambda run: client(run, "bytes")),
         "drawn": middle(runs, lambda run: client(run, "drawn")),
         "area": middle(runs, lambda run: client(run, "area")),
@@ -67,14 +68,14 @@ def figures(runs):
     }
 
 
-HEAD = ("| trace | mode | CPU s, spice-server | ours | times | of these in the kernel | MB, spice-server | ours | bytes ratio "
-        "| draw messages | Mpx drawn | seconds |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
+HEAD = ("| trace | mode | CPU s, spice-server | ours | times | MB, spice-server | ours | bytes ratio "
+        "| draw messages | Mpx drawn | seconds |\n|---|---|---|---|---|---|---|---|---|---|---|")
 
 
 def line(trace, mode, theirs, ours):
     ratio = ours["bytes"] / theirs["bytes"] if theirs["bytes"] else 0
     return (f"| {trace} | {mode} | {theirs['cpu']:.3f} | {ours['cpu']:.3f} | {theirs['cpu'] / ours['cpu']:.2f} "
-            f"| {theirs['kernel']:.2f}, {ours['kernel']:.2f} | {theirs['bytes'] / 1e6:.2f} | {ours['bytes'] / 1e6:.2f} | {ratio:.3f} "
+            f"| {theirs['bytes'] / 1e6:.2f} | {ours['bytes'] / 1e6:.2f} | {ratio:.3f} "
             f"| {theirs['drawn']:.0f}, {ours['drawn']:.0f} | {theirs['area'] / 1e6:.1f}, {ours['area'] / 1e6:.1f} "
             f"| {theirs['seconds']:.1f}, {ours['seconds']:.1f} |")
 
@@ -87,6 +88,7 @@ def main():
     parser.add_argument("--commands", type=int)
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--pace", default="gated", choices=["gated", "free"])
+    parser.add_argument("--read-back", action="store_true", help="pixels are asked for after each group")
     parser.add_argument("--lib", default=ROOT / "stage/lib", type=pathlib.Path)
     parser.add_argument("--theirs", help="directory of the other library; the system's without")
     parser.add_argument("--host", default=ROOT / "stage/hosts/traces")
@@ -109,7 +111,7 @@ def main():
             results.append({"trace": name, "mode": mode, "runs": runs})
             print(line(name, mode, *(figures(runs[side]) for side in SIDES)), flush=True)
             options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps({"clients": options.clients, "pace": options.pace, "results": results}))
+            options.out.write_text(json.dumps({"clients": options.clients, "pace": options.pace, "read_back": options.read_back, "results": results}))
 
 
 main()
