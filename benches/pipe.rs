@@ -28,7 +28,18 @@ impl SurfaceReader for Black {
         let (width, height) = (rect.width(), rect.height());
         let data = Arc::new(vec![0; (width * height * 4) as usize]);
         let (format, stride) = (BitmapFormat::Bit32, width * 4);
-        Some((Bitmap { format, top_down: true, width, height, stride, palette: None, data }, 0))
+        Some((
+            Bitmap {
+                format,
+                top_down: true,
+                width,
+                height,
+                stride,
+                palette: None,
+                data: data.into(),
+            },
+            0,
+        ))
     }
 }
 

@@ -43,6 +43,18 @@ const char *cayenne_version(void);
 int cayenne_set_multiple_clients(struct RedsState *server,
                                  int enable);
 
+// How many threads (`spice-enc-0` and so on) encode large images, for all servers of the process.
+//
+// `count`: 1 to 64, or 0 for the default, as many as the process has processors but one, at least one. Counts at once:
+// missing threads are started if the process has a display already, surplus ones end when they have done what they are
+// at. Without this call the environment variable CAYENNE_ENCODER_THREADS counts, read when the first display comes. May
+// be called at any time on any thread. Returns 0, or -1 if `count` is none of these or `server` does not exist.
+//
+// # Safety
+// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+int cayenne_set_encoder_threads(struct RedsState *server,
+                                int count);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_int};
 use super::guard::guard;
 use super::handles::with;
 use super::types::server::SpiceServer;
+use crate::pool::workers::MAX_THREADS;
 
 symver!(cayenne_version, node "CAYENNE_1");
 /// Version of the library, for example "0.1.0".
@@ -38,6 +39,32 @@ pub unsafe extern "C" fn cayenne_set_multiple_clients(
     })
 }
 
+symver!(cayenne_set_encoder_threads, node "CAYENNE_1");
+/// How many threads (`spice-enc-0` and so on) encode large images, for all servers of the process.
+///
+/// `count`: 1 to 64, or 0 for the default, as many as the process has processors but one, at least one. Counts at once:
+/// missing threads are started if the process has a display already, surplus ones end when they have done what they are
+/// at. Without this call the environment variable CAYENNE_ENCODER_THREADS counts, read when the first display comes. May
+/// be called at any time on any thread. Returns 0, or -1 if `count` is none of these or `server` does not exist.
+///
+/// # Safety
+/// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cayenne_set_encoder_threads(
+    server: *mut SpiceServer,
+    count: c_int,
+) -> c_int {
+    guard("cayenne_set_encoder_threads", -1, || {
+        with("cayenne_set_encoder_threads", server, -1, |s| match usize::try_from(count) {
+            Ok(count) if count <= MAX_THREADS => {
+                s.core.set_encoder_threads(count);
+                0
+            }
+            _ => -1,
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::CStr;
@@ -53,5 +80,7 @@ mod tests {
     fn a_server_that_does_not_exist_is_refused() {
         // SAFETY: NULL is allowed.
         assert_eq!(unsafe { super::cayenne_set_multiple_clients(std::ptr::null_mut(), 1) }, -1);
+        // SAFETY: NULL is allowed.
+        assert_eq!(unsafe { super::cayenne_set_encoder_threads(std::ptr::null_mut(), 1) }, -1);
     }
 }

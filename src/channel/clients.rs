@@ -95,6 +95,11 @@ impl Feed<'_> {
         self.client.serial
     }
 
+    /// Ends the connection when the step is over.
+    pub fn close(&mut self, why: Close) {
+        self.end = Some(why);
+    }
+
     /// As [`Client::sent`].
     #[must_use]
     pub fn sent(&self) -> u64 {

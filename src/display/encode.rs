@@ -7,19 +7,21 @@
 
 pub mod choice;
 pub mod client;
+pub mod draft;
 pub mod image;
+pub mod shop;
 mod traits;
 
 use std::borrow::Cow;
 
 use crate::protocol::geometry::{Point, Rect};
-use crate::protocol::message::{Bulk, Message};
 use crate::protocol::wire::WireWrite;
 use crate::qxl::model::{
     Bitmap, Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask, Stroke, Text,
 };
 
-use image::{ImageBlock, ImageEncoder, Purpose, RawImages, SurfaceSize};
+use draft::{Draft, Unfinished};
+use image::{Block, ImageEncoder, Purpose, RawImages, SurfaceSize};
 
 /// `SPICE_MSG_DISPLAY_COPY_BITS`.
 pub const COPY_BITS: u16 = 104;
@@ -78,6 +80,9 @@ pub enum EncodeError {
     /// The message would not fit its 32-bit size.
     #[error("message of {0} bytes")]
     TooLong(u64),
+    /// An image that was to be made by a worker was not.
+    #[error("an image was not made")]
+    NotMade,
 }
 
 /// Counts the images that the server itself makes, per display channel.
@@ -105,7 +110,7 @@ pub fn encode_drawable(
     drawable: &Drawable,
     surface_size: SurfaceSize<'_>,
     images: &mut dyn ImageEncoder,
-) -> Result<Message, EncodeError> {
+) -> Result<Draft, EncodeError> {
     body_of(drawable, surface_size, images).inspect_err(|_| images.discard())
 }
 
@@ -113,7 +118,7 @@ fn body_of(
     drawable: &Drawable,
     surface_size: SurfaceSize<'_>,
     images: &mut dyn ImageEncoder,
-) -> Result<Message, EncodeError> {
+) -> Result<Draft, EncodeError> {
     let mut body = Body {
         bytes: Vec::with_capacity(160),
         blocks: Vec::new(),
@@ -209,7 +214,7 @@ pub fn encode_image_copy(
     flags: u8,
     id: u64,
     images: &mut dyn ImageEncoder,
-) -> Result<Message, EncodeError> {
+) -> Result<Draft, EncodeError> {
     let (width, height) = (bitmap.width, bitmap.height);
     let image = Image { id, flags, width, height, kind: ImageKind::Bitmap(bitmap) };
     let mut body = Body {
@@ -255,7 +260,7 @@ fn near_pattern<'a>(
 struct Body<'a> {
     bytes: Vec<u8>,
     /// What the pointers written so far will point at, with the pointer's place in `bytes`.
-    blocks: Vec<(usize, ImageBlock)>,
+    blocks: Vec<(usize, Block)>,
     /// The same for what is no image.
     plain: Vec<(usize, Vec<u8>)>,
     surface_size: SurfaceSize<'a>,
@@ -396,47 +401,15 @@ impl Body<'_> {
         purpose: Purpose,
         images: &mut dyn ImageEncoder,
     ) -> Result<(), EncodeError> {
-        let block = ImageBlock::new(image, purpose, self.surface_size, images)?;
+        let block = Block::new(image, purpose, self.surface_size, images)?;
         self.blocks.push((self.bytes.len(), block));
         self.bytes.put_u32(0);
         Ok(())
     }
 
-    /// Appends the blocks, sets the pointers and closes the message.
-    fn finish(mut self, kind: u16) -> Result<Message, EncodeError> {
-        let mut bulk: Vec<Bulk> = Vec::new();
-        for (pointer, bytes) in std::mem::take(&mut self.plain) {
-            let end = self.bytes.len();
-            let start = u32::try_from(end).map_err(|_| EncodeError::TooLong(end as u64))?;
-            patch(&mut self.bytes, pointer, start);
-            self.bytes.put_bytes(&bytes);
-        }
-        for (_, block) in &mut self.blocks {
-            block.place_palette(&mut self.bytes)?;
-        }
-        // Stable: images without pixels first, because what follows bulk data is bulk itself.
-        self.blocks.sort_by_key(|(_, block)| block.pixels.is_some());
-        let mut end = self.bytes.len();
-        for (pointer, block) in self.blocks {
-            let start = u32::try_from(end).map_err(|_| EncodeError::TooLong(end as u64))?;
-            patch(&mut self.bytes, pointer, start);
-            end = end.saturating_add(block.len());
-            if bulk.is_empty() {
-                self.bytes.put_bytes(&block.header);
-            } else {
-                bulk.push(Bulk::whole(block.header.into()));
-            }
-            bulk.extend(block.pixels);
-        }
-        u32::try_from(end).map_err(|_| EncodeError::TooLong(end as u64))?;
-        Ok(Message { kind, body: self.bytes, bulk })
-    }
-}
-
-/// Sets a pointer that was written as 0.
-fn patch(bytes: &mut [u8], pointer: usize, value: u32) {
-    if let Some(field) = bytes.get_mut(pointer..).and_then(|b| b.first_chunk_mut::<4>()) {
-        *field = value.to_le_bytes();
+    fn finish(self, kind: u16) -> Result<Draft, EncodeError> {
+        let Self { bytes, blocks, plain, .. } = self;
+        Unfinished { kind, bytes, blocks, plain }.into_draft()
     }
 }
 

@@ -4,8 +4,6 @@
 //! model of commands has bitmaps only.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
 use crate::pool::{self, DecodeLimits, DecodedImage, PixelType};
 use crate::qxl::model::{Bitmap, BitmapFormat};
 
@@ -30,8 +28,8 @@ pub fn decode_quic(stream: &[u8], limit: usize) -> Result<Bitmap, String> {
     };
     let stride = u32::try_from(image.stride).map_err(|error| error.to_string())?;
     let (width, height) = (image.width, image.height);
-    let data = Arc::new(image.pixels);
-    Ok(Bitmap { format, top_down: true, width, height, stride, palette: None, data })
+    let data = image.pixels;
+    Ok(Bitmap { format, top_down: true, width, height, stride, palette: None, data: data.into() })
 }
 
 /// A picture of 15 bits as stock code decodes it for 32-bit surfaces: with high bytes of 0, while those of a bitmap
@@ -53,7 +51,6 @@ fn widened(image: &DecodedImage) -> Result<Bitmap, String> {
         }
     }
     let stride = width.checked_mul(4).ok_or("QUIC image too wide")?;
-    let data = Arc::new(data);
     Ok(Bitmap {
         format: BitmapFormat::Bit32,
         top_down: true,
@@ -61,7 +58,7 @@ fn widened(image: &DecodedImage) -> Result<Bitmap, String> {
         height,
         stride,
         palette: None,
-        data,
+        data: data.into(),
     })
 }
 

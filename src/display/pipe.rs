@@ -25,6 +25,7 @@
 //! bearer: therefore commands name a surface by id and generation.
 #![forbid(unsafe_code)]
 
+mod bands;
 mod footprint;
 mod index;
 mod queue;
@@ -38,10 +39,12 @@ use crate::protocol::geometry::Rect;
 use crate::protocol::message::Message;
 use crate::qxl::model::Bitmap;
 
+use super::encode::draft::Draft;
 use super::encode::image::ImageEncoder;
 use super::encode::{ServerImageIds, encode_drawable};
 use super::region::Region;
 
+pub use bands::bands;
 pub use footprint::{Abilities, PipedDraw};
 pub use surface::SurfaceInfo;
 
@@ -453,7 +456,7 @@ impl ClientPipe {
         &mut self,
         reader: &dyn SurfaceReader,
         images: &mut dyn ImageEncoder,
-    ) -> Option<Message> {
+    ) -> Option<Draft> {
         loop {
             if let Some((slot, Item::FirstImage(key))) = self.queue.front() {
                 let key = *key;
@@ -479,22 +482,22 @@ impl ClientPipe {
     }
 
     /// The message for an item that has left the queue.
-    fn tell(&mut self, number: u64, item: Item, images: &mut dyn ImageEncoder) -> Option<Message> {
+    fn tell(&mut self, number: u64, item: Item, images: &mut dyn ImageEncoder) -> Option<Draft> {
         match item {
-            Item::Create(key, info) => Some(self.tell_created(key, &info)),
-            Item::Destroy(key) => Some(surface::destroy_message(key.id)),
+            Item::Create(key, info) => Some(self.tell_created(key, &info).into()),
+            Item::Destroy(key) => Some(surface::destroy_message(key.id).into()),
             Item::Message { message, replaceable } => {
                 if replaceable {
                     self.latest.remove(&message.kind);
                 }
-                Some(message)
+                Some(message.into())
             }
             Item::FirstImage(_) => None,
             Item::Draw(queued) => {
                 self.forget(number, &queued);
                 let size = |id| queued.reads.iter().find(|r| r.key.id == id).map(|r| r.size);
                 match encode_drawable(&queued.draw.drawable, &size, images) {
-                    Ok(message) => Some(message),
+                    Ok(draft) => Some(draft),
                     Err(error) => {
                         tracing::debug!(%error, "drawable is sent as pixels");
                         self.spoil(queued.dest, queued.draw.region.clone());

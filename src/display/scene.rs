@@ -132,6 +132,14 @@ impl Scene {
         self.surfaces.contains_key(&id)
     }
 
+    /// The whole of a surface; empty if there is none.
+    #[must_use]
+    pub fn bounds(&self, id: u32) -> Rect {
+        self.surfaces
+            .get(&id)
+            .map_or(Rect::default(), |s| Rect::from_size(0, 0, s.width(), s.height()))
+    }
+
     /// Numbers of all surfaces, the primary first.
     #[must_use]
     pub fn ids(&self) -> Vec<u32> {

@@ -4,8 +4,6 @@
 //! Owned by display-N.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
 use super::canvas::FLAG_HIGH_BITS_SET;
 use super::canvas::target::{Target, pixel_bytes};
 use crate::protocol::geometry::Rect;
@@ -156,7 +154,7 @@ impl Surface {
             height: part.height(),
             stride: u32::try_from(stride).ok()?,
             palette: None,
-            data: Arc::new(data),
+            data: data.into(),
         };
         Some(ReadImage { bitmap, flags })
     }

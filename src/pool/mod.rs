@@ -1,8 +1,10 @@
 //! Where images are encoded and decoded.
 //!
-//! Small work is done in place, on the thread that asks for it; workers come with the encoders'
-//! use. The rooms above reach the codecs only through here.
+//! Small work is done in place, on the thread that asks for it, large work by the threads of
+//! [`workers`]. The rooms above reach the codecs only through here.
 #![forbid(unsafe_code)]
+
+pub mod workers;
 
 use crate::codec::Rows;
 
@@ -39,6 +41,35 @@ pub fn size_of_quic(stream: &[u8]) -> Result<u64, QuicError> {
     let header = crate::codec::quic::peek(stream)?;
     let pixels = u64::from(header.width) * u64::from(header.height);
     Ok(pixels * header.pixels.bytes() as u64)
+}
+
+/// Memory of the encoders between images; one for each thread that encodes.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// That of LZ4.
+    pub lz4: Lz4Scratch,
+    /// That of LZ.
+    pub lz: LzScratch,
+    /// That of QUIC.
+    pub quic: QuicScratch,
+}
+
+impl Scratch {
+    /// Bytes that each codec keeps from one image to the next.
+    pub const KEPT: usize = 4 << 20;
+
+    /// Gives large memory back.
+    pub fn trim(&mut self) {
+        if self.lz4.capacity() > Self::KEPT {
+            self.lz4 = Lz4Scratch::default();
+        }
+        if self.lz.capacity() > Self::KEPT {
+            self.lz = LzScratch::default();
+        }
+        if self.quic.capacity() > Self::KEPT {
+            self.quic = QuicScratch::default();
+        }
+    }
 }
 
 /// A bitmap as an encoder sees it.

@@ -1,10 +1,10 @@
 //! One outgoing message before its header is put in front of it.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-/// Bytes that are sent by reference, never copied next to their message.
-#[derive(Debug, Clone)]
+/// Bytes that are shared and sent by reference, never copied next to their message: pixels, mostly.
+#[derive(Debug, Clone, Default)]
 pub struct Bulk {
     /// The block that holds them.
     pub bytes: Arc<Vec<u8>>,
@@ -20,10 +20,53 @@ impl Bulk {
         Self { bytes, range }
     }
 
+    /// Some of these bytes, counted from the first one; empty if there are not so many.
+    #[must_use]
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let at = |n: usize| self.range.start.saturating_add(n);
+        let range = at(range.start)..at(range.end);
+        let inside = range.start <= range.end && range.end <= self.range.end;
+        Self { bytes: Arc::clone(&self.bytes), range: if inside { range } else { 0..0 } }
+    }
+
+    /// True if both are the same part of the same block.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bytes, &other.bytes) && self.range == other.range
+    }
+
     /// The bytes to send; empty if the range does not lie in the block.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         self.bytes.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+impl Deref for Bulk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl PartialEq for Bulk {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Bulk {}
+
+impl From<Arc<Vec<u8>>> for Bulk {
+    fn from(bytes: Arc<Vec<u8>>) -> Self {
+        Self::whole(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Bulk {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::whole(Arc::new(bytes))
     }
 }
 

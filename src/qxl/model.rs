@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::protocol::geometry::{Point, Point16, Rect};
+use crate::protocol::message::Bulk;
 
 /// A drawing command.
 #[derive(Debug, Clone)]
@@ -458,7 +459,7 @@ pub struct Bitmap {
     /// Present for indexed formats unless the bitmap is a mask.
     pub palette: Option<Arc<Palette>>,
     /// The rows.
-    pub data: Arc<Vec<u8>>,
+    pub data: Bulk,
 }
 
 /// Colours of an indexed bitmap, in the destination surface's format.

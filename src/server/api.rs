@@ -16,7 +16,9 @@ use crate::channel::inputs::InputsOrder;
 use crate::channel::main::MainOrder;
 use crate::channel::{Upward, engine};
 use crate::display::encode::choice::Compression;
+use crate::display::encode::shop::Shop;
 use crate::link::ticket::SetTicketError;
+use crate::pool::workers;
 use crate::protocol::caps::ChannelType;
 use crate::qxl::command::QxlDevice;
 use crate::qxl::memslot::MemSlots;
@@ -200,7 +202,7 @@ impl Core {
                 Cursor::new(mouse_mode)
             })?;
         let pending = Arc::new(Pending::default());
-        let setup = DisplaySetup {
+        let mut setup = DisplaySetup {
             id,
             device,
             slots,
@@ -210,8 +212,13 @@ impl Core {
             pending: Arc::clone(&pending),
             recorder: self.recorder.clone(),
             images: Arc::clone(&self.images),
+            shop: Shop::default(),
         };
-        let started = engine::start(&format!("spice-disp-{id}"), upward, |_| Display::new(setup));
+        let started = engine::start(&format!("spice-disp-{id}"), upward, |handle| {
+            let handle = handle.clone();
+            setup.shop = Shop::with_workers(move || handle.poke());
+            Display::new(setup)
+        });
         let (display, t2) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -286,6 +293,11 @@ impl Core {
         self.images.compression.set(compression);
         let value = i32::from(compression as u8);
         std::mem::replace(&mut self.session().settings.image_compression, value)
+    }
+
+    /// Threads that encode images, for all servers of the process; 0: the default.
+    pub fn set_encoder_threads(&self, count: usize) {
+        workers::set_threads(count);
     }
 
     /// Lets several clients in at once, from the next login on, or only the newest.

@@ -10,9 +10,11 @@ use crate::sync::completion::{Reply, pair};
 
 use super::{Handle, Order};
 
+mod lane;
 mod peers;
 mod recording;
 mod requests;
+mod snapshots;
 pub mod worker;
 
 /// What a host gives to create the primary surface (`QXLDevSurfaceCreate`); nothing is checked.

@@ -8,17 +8,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::channel::clients::Clients;
+use crate::channel::clients::{Clients, Close, Feed};
 use crate::display::encode::choice::Skills;
 use crate::display::encode::client::{ClientImages, ImageAbilities, ImageShare};
-use crate::display::pipe::{Abilities, ClientPipe, Limits, PipedDraw, SurfaceInfo};
+use crate::display::encode::draft::Draft;
+use crate::display::encode::shop::Shop;
+use crate::display::pipe::{Abilities, ClientPipe, Limits, PipedDraw, SurfaceInfo, bands};
 use crate::display::scene::Scene;
 use crate::protocol::caps::display as cap;
 use crate::protocol::common::ping;
 use crate::protocol::display::{self as wire, DisplayInit, Head};
+use crate::protocol::geometry::Rect;
 use crate::protocol::message::Message;
 use crate::qxl::parse::MonitorsConfig;
 use crate::transport::reactor::Key;
+
+use super::lane::Lane;
+use super::snapshots::{Shared, Snapshots};
 
 /// One client.
 #[derive(Debug)]
@@ -26,8 +32,11 @@ struct Peer {
     /// `None` until the client sent INIT: nothing is told or owed before.
     pipe: Option<ClientPipe>,
     images: ClientImages,
+    lane: Lane,
     monitors: bool,
     abilities: Abilities,
+    /// On this machine: it gets the images of commands as they are.
+    local: bool,
 }
 
 /// All clients of one display.
@@ -37,13 +46,20 @@ pub struct Peers {
     /// The channel's id.
     channel: u8,
     share: Arc<ImageShare>,
+    /// Where their images are coded.
+    shop: Shop,
+    snapshots: Snapshots,
+    /// Clients that have sent INIT, and whether commands' images are coded for one of them.
+    told: usize,
+    coded: bool,
 }
 
 impl Peers {
     /// Nobody yet. `share` is that of all displays of the server.
     #[must_use]
-    pub fn new(channel: u8, share: Arc<ImageShare>) -> Self {
-        Self { list: BTreeMap::new(), channel, share }
+    pub fn new(channel: u8, share: Arc<ImageShare>, shop: Shop) -> Self {
+        let snapshots = Snapshots::default();
+        Self { list: BTreeMap::new(), channel, share, shop, snapshots, told: 0, coded: false }
     }
 
     /// A client has linked; what it gets begins with its INIT.
@@ -54,10 +70,14 @@ impl Peers {
             local: !client.connection.tcp && !client.connection.tls,
         };
         let abilities = ImageAbilities { skills, only_xrgb: false };
+        let mut images = ClientImages::new(abilities, Arc::clone(&self.share));
+        images.code_at(self.shop.clone());
         let peer = Peer {
             pipe: None,
-            images: ClientImages::new(abilities, Arc::clone(&self.share)),
+            images,
+            lane: Lane::default(),
             monitors: client.caps.has(cap::MONITORS_CONFIG),
+            local: skills.local,
             abilities: Abilities {
                 composite: client.caps.has(cap::COMPOSITE),
                 alpha_surfaces: client.caps.has(cap::A8_SURFACE),
@@ -70,6 +90,18 @@ impl Peers {
     /// A client is gone.
     pub fn remove(&mut self, key: Key) {
         self.list.remove(&key);
+        self.count();
+    }
+
+    fn count(&mut self) {
+        let told = self.list.values().filter(|p| p.pipe.is_some());
+        (self.told, self.coded) = (0, false);
+        for peer in told {
+            self.told += 1;
+            self.coded |= !peer.local;
+        }
+        self.shop.set_clients(self.told);
+        self.snapshots.clear();
     }
 
     /// A client sent INIT: it is told everything there is. False if it had done so before.
@@ -115,6 +147,7 @@ impl Peers {
             }
         }
         peer.pipe = Some(pipe);
+        self.count();
         true
     }
 
@@ -122,9 +155,13 @@ impl Peers {
         self.list.values_mut().filter_map(|p| p.pipe.as_mut())
     }
 
-    /// A command was executed.
-    pub fn draw(&mut self, draw: &Arc<PipedDraw>) {
-        self.pipes().for_each(|pipe| pipe.push_draw(Arc::clone(draw)));
+    /// A command was executed; `surface` is the whole surface that it drew on.
+    pub fn draw(&mut self, draw: &Arc<PipedDraw>, surface: Rect) {
+        self.snapshots.drawn(draw.drawable.surface_id, &draw.region);
+        let bands = if self.coded { bands(draw, surface) } else { None };
+        for band in bands.as_deref().unwrap_or(std::slice::from_ref(draw)) {
+            self.pipes().for_each(|pipe| pipe.push_draw(Arc::clone(band)));
+        }
     }
 
     /// What a client wishes; it counts from the next image on.
@@ -149,16 +186,19 @@ impl Peers {
 
     /// A surface was created.
     pub fn surface_created(&mut self, info: SurfaceInfo, image: bool) {
+        self.snapshots.clear();
         self.pipes_for(info).for_each(|pipe| pipe.surface_created(info, image));
     }
 
     /// A surface with contents appeared that clients only need once something uses it.
     pub fn surface_known(&mut self, info: SurfaceInfo) {
+        self.snapshots.clear();
         self.pipes_for(info).for_each(|pipe| pipe.surface_known(info));
     }
 
     /// A surface was destroyed.
     pub fn surface_destroyed(&mut self, id: u32) {
+        self.snapshots.clear();
         self.pipes().for_each(|pipe| pipe.surface_destroyed(id));
     }
 
@@ -179,42 +219,86 @@ impl Peers {
 
     /// Sends to a client while it has room.
     pub fn pump(&mut self, clients: &mut Clients, key: Key, scene: &Scene) {
+        let surfaces = Shared { scene, snapshots: (self.told > 1).then_some(&self.snapshots) };
         if let Some(peer) = self.list.get_mut(&key) {
-            peer.pump(clients, key, scene);
+            peer.pump(clients, key, &surfaces);
         }
+    }
+
+    /// Makes one image that waits for a worker; false if there is none.
+    pub fn help(&self) -> bool {
+        let waiting = self.list.values().filter(|peer| !peer.lane.is_empty());
+        self.shop.help(|scratch| waiting.map(|peer| &peer.lane).any(|lane| lane.help(scratch)))
     }
 
     /// Sends to everybody who has room.
     pub fn pump_all(&mut self, clients: &mut Clients, scene: &Scene) {
-        self.list.iter_mut().for_each(|(key, peer)| peer.pump(clients, *key, scene));
+        let surfaces = Shared { scene, snapshots: (self.told > 1).then_some(&self.snapshots) };
+        for (key, peer) in &mut self.list {
+            peer.pump(clients, *key, &surfaces);
+        }
     }
 }
 
 impl Peer {
-    fn pump(&mut self, clients: &mut Clients, key: Key, scene: &Scene) {
-        let Self { pipe: Some(pipe), images, .. } = self else { return };
+    fn pump(&mut self, clients: &mut Clients, key: Key, surfaces: &Shared<'_>) {
+        let Self { pipe: Some(pipe), images, lane, .. } = self else { return };
         clients.feed(key, |feed| {
+            if let Some(draft) = lane.take_ready() {
+                send(feed, draft);
+                return true;
+            }
+            if lane.is_full() {
+                return false;
+            }
             images.progress(feed.handled());
-            images.begin(feed.sent());
-            let Some(message) = pipe.next(scene, images) else {
-                if images.asks() {
+            images.begin(feed.sent() + lane.len() as u64);
+            let Some(draft) = pipe.next(surfaces, images) else {
+                if lane.is_empty() && images.asks() {
                     // The answer brings the number back; every message before is handled by then.
                     feed.send(ping(0, feed.sent() + 1, 0));
                 }
                 return false;
             };
+            let mut direct = lane.is_empty();
             while let Some(before) = images.before() {
-                feed.send(before);
+                if direct {
+                    feed.send(before);
+                } else {
+                    lane.push(before);
+                }
             }
-            if message.kind == wire::server::INVAL_ALL_PALETTES {
+            if draft.kind() == wire::server::INVAL_ALL_PALETTES {
                 images.forget_palettes();
             }
-            feed.send(message);
+            direct &= draft.is_ready();
+            if direct {
+                send(feed, draft);
+            } else {
+                lane.push(draft);
+            }
             while let Some(behind) = images.behind() {
-                feed.send(behind);
+                if direct {
+                    feed.send(behind);
+                } else {
+                    lane.push(behind);
+                }
             }
             true
         });
+    }
+}
+
+fn send(feed: &mut Feed<'_>, draft: Draft) {
+    match draft.finish() {
+        Ok(message) => {
+            feed.send(message);
+        }
+        Err(error) => {
+            // What the client's caches and dictionaries were told to expect would be missing for ever.
+            tracing::error!(%error, "a message that was promised cannot be sent");
+            feed.close(Close::Ours("internal error"));
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::channel::cursor::CursorOrder;
 use crate::channel::engine::{Channel, Turn};
 use crate::channel::{Handle, Upward};
 use crate::display::encode::client::ImageShare;
+use crate::display::encode::shop::Shop;
 use crate::display::guest_image::decode_quic;
 use crate::display::scene::Scene;
 use crate::observe::RateLimit;
@@ -72,6 +73,8 @@ pub struct DisplaySetup {
     pub recorder: Option<Arc<Recorder>>,
     /// What it shares with the server's other displays.
     pub images: Arc<ImageShare>,
+    /// Where its images are coded; tells the display's thread when something is done.
+    pub shop: Shop,
 }
 
 /// State of the worker and its channel.
@@ -136,7 +139,7 @@ impl Display {
             slots: setup.slots,
             limits: Limits { surfaces, quic: Some(decode_quic), ..Limits::default() },
             scene: Scene::new(),
-            peers: Peers::new(setup.id, setup.images),
+            peers: Peers::new(setup.id, setup.images, setup.shop),
             upward: setup.upward,
             cursor: setup.cursor,
             pending: setup.pending,
@@ -217,7 +220,10 @@ impl Display {
             DisplayCommand::Draw(drawable, release) => {
                 self.drawing = Some(release);
                 match self.scene.execute(drawable) {
-                    Ok(draw) => self.peers.draw(&draw),
+                    Ok(draw) => {
+                        let surface = self.scene.bounds(draw.drawable.surface_id);
+                        self.peers.draw(&draw, surface);
+                    }
                     Err(error) => self.bad(&error),
                 }
                 self.release_drawn();
@@ -497,7 +503,8 @@ impl Channel for Display {
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
         if !self.running {
-            // A wakeup now is for commands that `start` will look for.
+            // A wakeup now is for commands that `start` will look for, or images are made.
+            self.peers.pump_all(clients, &self.scene);
             return Turn::Idle;
         }
         if self.pending.take_wakeup() {
@@ -510,6 +517,6 @@ impl Channel for Display {
         }
         let more = self.slice(clients);
         self.peers.pump_all(clients, &self.scene);
-        if more { Turn::Again } else { self.rest() }
+        if more || self.peers.help() { Turn::Again } else { self.rest() }
     }
 }

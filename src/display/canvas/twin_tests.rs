@@ -91,7 +91,7 @@ impl Dice {
         let palette = format.is_indexed().then(|| Arc::new(Palette { unique: 0, entries }));
         let data = self.bytes(usize::try_from(stride * height).unwrap());
         let top_down = self.one_in(2);
-        Bitmap { format, top_down, width, height, stride, palette, data: Arc::new(data) }
+        Bitmap { format, top_down, width, height, stride, palette, data: data.into() }
     }
 
     fn image(&mut self) -> Image {
@@ -502,7 +502,7 @@ fn no_number_makes_the_canvas_panic() {
                 0 => b.stride = dice.word(),
                 1 => b.width = dice.word(),
                 2 => b.height = dice.word(),
-                3 => b.data = Arc::new(Vec::new()),
+                3 => b.data = Vec::new().into(),
                 4 => b.width = 0,
                 _ => {}
             }

@@ -12,10 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::pool::{
-    Lz4Scratch, LzPixels, LzScratch, Picture, QuicPixels, QuicScratch, encode_lz, encode_lz4,
-    encode_quic,
-};
+use crate::pool::{LzPixels, Picture, QuicPixels, Scratch, encode_lz, encode_lz4, encode_quic};
 use crate::protocol::message::Bulk;
 use crate::protocol::wire::WireWrite;
 use crate::qxl::model::{Bitmap, BitmapFormat};
@@ -207,32 +204,6 @@ fn whole<P>(
         // What the server read is only put, bit by bit. A command may ask what its source is.
         Fourth::Mixed if !purpose.of_command => with_alpha.map(|pixels| (pixels, 0)),
         _ => None,
-    }
-}
-
-/// Memory of the codecs between images.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    lz4: Lz4Scratch,
-    lz: LzScratch,
-    quic: QuicScratch,
-}
-
-impl Scratch {
-    /// Bytes that each codec keeps from one image to the next.
-    const KEPT: usize = 4 << 20;
-
-    /// Gives large memory back.
-    pub fn trim(&mut self) {
-        if self.lz4.capacity() > Self::KEPT {
-            self.lz4 = Lz4Scratch::default();
-        }
-        if self.lz.capacity() > Self::KEPT {
-            self.lz = LzScratch::default();
-        }
-        if self.quic.capacity() > Self::KEPT {
-            self.quic = QuicScratch::default();
-        }
     }
 }
 

@@ -13,8 +13,9 @@ use crate::protocol::display as wire;
 use crate::protocol::message::Message;
 use crate::qxl::model::{Bitmap, BitmapFormat, Image};
 
-use super::choice::{Coding, Compression, CompressionSetting, Scratch, Skills, choose, code};
-use super::image::{HIGH_BITS_SET, ImageEncoder, ImagePayload, Purpose};
+use super::choice::{Coding, Compression, CompressionSetting, Skills, choose};
+use super::image::{HIGH_BITS_SET, ImageEncoder, ImagePayload, Payload, Purpose};
+use super::shop::Shop;
 use super::{EncodeError, GROUP_RED};
 
 /// `SPICE_IMAGE_TYPE_FROM_CACHE`.
@@ -66,7 +67,8 @@ pub struct ClientImages {
     gone: Vec<u64>,
     palettes_before: Vec<u64>,
     palettes_behind: Vec<u64>,
-    scratch: Scratch,
+    /// Where its images are coded.
+    shop: Shop,
 }
 
 impl ClientImages {
@@ -85,13 +87,18 @@ impl ClientImages {
             gone: Vec::new(),
             palettes_before: Vec::new(),
             palettes_behind: Vec::new(),
-            scratch: Scratch::default(),
+            shop: Shop::default(),
         }
     }
 
     /// It understands 32-bit bitmaps without alpha and nothing else.
     pub fn show_only_xrgb(&mut self) {
         self.abilities.only_xrgb = true;
+    }
+
+    /// Its images are coded there, together with those of the display's other clients.
+    pub fn code_at(&mut self, shop: Shop) {
+        self.shop = shop;
     }
 
     /// It keeps images, together with its client's other displays.
@@ -156,7 +163,7 @@ impl ClientImages {
         image: &Image,
         bitmap: &Bitmap,
         purpose: Purpose,
-    ) -> Result<ImagePayload, EncodeError> {
+    ) -> Result<Payload, EncodeError> {
         let may_be_lossy = purpose.may_be_lossy;
         let mut facts = facts(image, bitmap, may_be_lossy);
         let stamp = self.stamp;
@@ -164,13 +171,13 @@ impl ClientImages {
             return self.plain(image, bitmap, purpose);
         };
         if found == Found::Here {
-            return Ok(ImagePayload {
+            return Ok(Payload::Here(ImagePayload {
                 image_type: TYPE_FROM_CACHE,
                 flags: 0,
                 fields: Vec::new(),
                 palette: None,
                 data: None,
-            });
+            }));
         }
         // First the codec, then the cache: a dictionary and a cache may not wait for each other.
         let mut payload = self.plain(image, bitmap, purpose)?;
@@ -181,7 +188,7 @@ impl ClientImages {
             && pixmaps.add(image.id, facts, stamp, &mut self.gone)
         {
             self.brings.push(image.id);
-            payload.flags |= CACHE_ME;
+            payload.add_flags(CACHE_ME);
         }
         Ok(payload)
     }
@@ -192,7 +199,7 @@ impl ClientImages {
         image: &Image,
         bitmap: &Bitmap,
         purpose: Purpose,
-    ) -> Result<ImagePayload, EncodeError> {
+    ) -> Result<Payload, EncodeError> {
         let compression = self.preferred.unwrap_or_else(|| self.share.compression.get());
         let mut coding = choose(bitmap, purpose, compression, self.abilities.skills);
         // Simple clients are not known to decode streams of every orientation and type.
@@ -201,9 +208,7 @@ impl ClientImages {
         if (self.abilities.only_xrgb || flagged) && coding != Coding::Lz4 {
             coding = Coding::Raw;
         }
-        let payload = code(bitmap, coding, &mut self.scratch);
-        self.scratch.trim();
-        payload
+        self.shop.code(bitmap, coding)
     }
 
     /// Sends the palette in the form that the client's record asks for.
@@ -236,7 +241,7 @@ impl ImageEncoder for ClientImages {
         image: &Image,
         bitmap: &Bitmap,
         purpose: Purpose,
-    ) -> Result<ImagePayload, EncodeError> {
+    ) -> Result<Payload, EncodeError> {
         if self.abilities.only_xrgb {
             return self.plain(image, &as_xrgb(bitmap), purpose);
         }
@@ -244,7 +249,9 @@ impl ImageEncoder for ClientImages {
             return self.kept(image, bitmap, purpose);
         }
         let mut payload = self.plain(image, bitmap, purpose)?;
-        self.settle_palette(&mut payload);
+        if let Payload::Here(payload) = &mut payload {
+            self.settle_palette(payload);
+        }
         Ok(payload)
     }
 
@@ -292,7 +299,7 @@ fn as_xrgb(bitmap: &Bitmap) -> Bitmap {
             let (width, stride) = (bitmap.width as usize, bitmap.stride as usize);
             let rows = bitmap.data.chunks_exact(stride.max(1));
             let pixels = rows.flat_map(|row| row.as_chunks::<2>().0.iter().take(width));
-            out.data = Arc::new(pixels.flat_map(wide).collect());
+            out.data = pixels.flat_map(wide).collect::<Vec<_>>().into();
             out.stride = bitmap.width.saturating_mul(4);
             out.format = BitmapFormat::Bit32;
         }

@@ -264,7 +264,7 @@ impl<'a> Decoder<'a> {
                     height,
                     stride,
                     palette,
-                    data: Arc::new(data),
+                    data: data.into(),
                 })
             }
             104 => {

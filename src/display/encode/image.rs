@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 
+use crate::pool::Scratch;
+use crate::pool::workers::{Progress, Promise};
 use crate::protocol::message::Bulk;
 use crate::protocol::wire::WireWrite;
 use crate::qxl::model::{Bitmap, Image, ImageKind, Palette};
 
-use super::{EncodeError, patch};
+use super::EncodeError;
+use super::draft::patch;
 
 /// `SPICE_IMAGE_TYPE_BITMAP`.
 const TYPE_BITMAP: u8 = 0;
@@ -37,6 +40,72 @@ pub struct ImagePayload {
     pub palette: Option<PaletteSlot>,
     /// The data that follows the fields.
     pub data: Option<Bulk>,
+}
+
+/// A payload that is there, or is being made.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// It is there.
+    Here(ImagePayload),
+    /// A worker makes it.
+    Coming(Coming),
+}
+
+/// A payload without palette that a worker makes.
+#[derive(Debug, Clone)]
+pub struct Coming {
+    /// What the worker makes.
+    pub promise: Promise<Result<ImagePayload, EncodeError>>,
+    /// `SPICE_IMAGE_FLAGS_*` that it gets besides its own.
+    pub flags: u8,
+    /// Most bytes that it will have.
+    pub at_most: u64,
+    /// Bytes of the pixels that it is made of.
+    pub pixels: usize,
+}
+
+impl Payload {
+    /// Adds `SPICE_IMAGE_FLAGS_*`.
+    pub fn add_flags(&mut self, flags: u8) {
+        match self {
+            Self::Here(payload) => payload.flags |= flags,
+            Self::Coming(coming) => coming.flags |= flags,
+        }
+    }
+
+    /// The payload, if it is there.
+    #[must_use]
+    pub fn here(self) -> Option<ImagePayload> {
+        match self {
+            Self::Here(payload) => Some(payload),
+            Self::Coming(coming) => coming.settle().ok(),
+        }
+    }
+}
+
+impl Coming {
+    /// True if a worker still has it in work, or has not begun.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        matches!(self.promise.progress(), Progress::Working)
+    }
+
+    /// Makes it here, unless a worker has begun; false then.
+    pub fn help(&self, scratch: &mut Scratch) -> bool {
+        self.promise.help(scratch)
+    }
+
+    fn settle(self) -> Result<ImagePayload, EncodeError> {
+        match self.promise.progress() {
+            Progress::Done(Ok(payload)) => {
+                let mut payload = payload.clone();
+                payload.flags |= self.flags;
+                Ok(payload)
+            }
+            Progress::Done(Err(error)) => Err(*error),
+            Progress::Working | Progress::Failed => Err(EncodeError::NotMade),
+        }
+    }
 }
 
 /// A palette and where the fields speak of it.
@@ -86,7 +155,7 @@ pub trait ImageEncoder {
         image: &Image,
         bitmap: &Bitmap,
         purpose: Purpose,
-    ) -> Result<ImagePayload, EncodeError>;
+    ) -> Result<Payload, EncodeError>;
 
     /// The message whose images were asked for last is not sent.
     fn discard(&mut self) {}
@@ -102,8 +171,8 @@ impl ImageEncoder for RawImages {
         _image: &Image,
         bitmap: &Bitmap,
         _purpose: Purpose,
-    ) -> Result<ImagePayload, EncodeError> {
-        raw(bitmap)
+    ) -> Result<Payload, EncodeError> {
+        raw(bitmap).map(Payload::Here)
     }
 }
 
@@ -134,8 +203,64 @@ pub(super) fn raw(bitmap: &Bitmap) -> Result<ImagePayload, EncodeError> {
         flags: 0,
         fields,
         palette: palette.map(slot),
-        data: Some(Bulk { bytes: bitmap.data.clone(), range: 0..len }),
+        data: Some(bitmap.data.part(0..len)),
     })
+}
+
+/// An image of a message; ready to be placed, or in work.
+#[derive(Debug)]
+pub(super) enum Block {
+    Ready(ImageBlock),
+    Coming(ComingBlock),
+}
+
+/// An image in work.
+#[derive(Debug)]
+pub(super) struct ComingBlock {
+    id: u64,
+    flags: u8,
+    width: u32,
+    height: u32,
+    pub coming: Coming,
+}
+
+impl ComingBlock {
+    /// The image, once it is made.
+    pub fn settle(self) -> Result<ImageBlock, EncodeError> {
+        let Self { id, flags, width, height, coming } = self;
+        Ok(ImageBlock::with_payload(id, flags, width, height, coming.settle()?))
+    }
+}
+
+impl Block {
+    pub fn new(
+        image: &Image,
+        purpose: Purpose,
+        surface_size: SurfaceSize<'_>,
+        images: &mut dyn ImageEncoder,
+    ) -> Result<Self, EncodeError> {
+        match &image.kind {
+            ImageKind::Surface(id) => {
+                let (width, height) = surface_size(*id).ok_or(EncodeError::UnknownSurface(*id))?;
+                // Id and flags are 0 whatever the guest wrote there (drivers leave garbage).
+                let mut header = descriptor(0, TYPE_SURFACE, 0, width, height);
+                header.put_u32(*id);
+                Ok(Self::Ready(ImageBlock { header, palette: None, pixels: None }))
+            }
+            ImageKind::Bitmap(bitmap) => {
+                let (id, flags) = (image.id, image.flags & HIGH_BITS_SET);
+                let (width, height) = (bitmap.width, bitmap.height);
+                Ok(match images.image(image, bitmap, purpose)? {
+                    Payload::Here(payload) => {
+                        Self::Ready(ImageBlock::with_payload(id, flags, width, height, payload))
+                    }
+                    Payload::Coming(coming) => {
+                        Self::Coming(ComingBlock { id, flags, width, height, coming })
+                    }
+                })
+            }
+        }
+    }
 }
 
 /// An image ready to be placed in a message.
@@ -150,33 +275,14 @@ pub(super) struct ImageBlock {
 }
 
 impl ImageBlock {
-    pub fn new(
-        image: &Image,
-        purpose: Purpose,
-        surface_size: SurfaceSize<'_>,
-        images: &mut dyn ImageEncoder,
-    ) -> Result<Self, EncodeError> {
-        match &image.kind {
-            ImageKind::Surface(id) => {
-                let (width, height) = surface_size(*id).ok_or(EncodeError::UnknownSurface(*id))?;
-                // Id and flags are 0 whatever the guest wrote there (drivers leave garbage).
-                let mut header = descriptor(0, TYPE_SURFACE, 0, width, height);
-                header.put_u32(*id);
-                Ok(Self { header, palette: None, pixels: None })
-            }
-            ImageKind::Bitmap(bitmap) => {
-                let payload = images.image(image, bitmap, purpose)?;
-                let flags = image.flags & HIGH_BITS_SET | payload.flags;
-                let mut header =
-                    descriptor(image.id, payload.image_type, flags, bitmap.width, bitmap.height);
-                let start = header.len();
-                header.put_bytes(&payload.fields);
-                Ok(Self {
-                    header,
-                    palette: payload.palette.map(|slot| (start + slot.pointer_at, slot.palette)),
-                    pixels: payload.data,
-                })
-            }
+    fn with_payload(id: u64, flags: u8, width: u32, height: u32, payload: ImagePayload) -> Self {
+        let mut header = descriptor(id, payload.image_type, flags | payload.flags, width, height);
+        let start = header.len();
+        header.put_bytes(&payload.fields);
+        Self {
+            header,
+            palette: payload.palette.map(|slot| (start + slot.pointer_at, slot.palette)),
+            pixels: payload.data,
         }
     }
 

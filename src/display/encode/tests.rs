@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::decode::{decode, flatten, point, rect};
 use super::*;
 use crate::protocol::geometry::Point16;
+use crate::protocol::message::{Bulk, Message};
 use crate::qxl::model::{BitmapFormat, Glyph, GlyphDepth, Palette, PathPoint, Segment};
 
 fn bitmap(format: BitmapFormat, width: u32, height: u32, palette: usize) -> Bitmap {
     let stride = (width * format.bits()).div_ceil(8).next_multiple_of(4);
-    let data = (0..stride * height).map(|i| u8::try_from(i % 251).unwrap()).collect();
+    let data: Vec<u8> = (0..stride * height).map(|i| u8::try_from(i % 251).unwrap()).collect();
     let entries = (0..u32::try_from(palette).unwrap()).map(|i| i * 0x10203).collect();
     Bitmap {
         format,
@@ -18,7 +19,7 @@ fn bitmap(format: BitmapFormat, width: u32, height: u32, palette: usize) -> Bitm
         height,
         stride,
         palette: (palette > 0).then(|| Arc::new(Palette { unique: 77, entries })),
-        data: Arc::new(data),
+        data: data.into(),
     }
 }
 
@@ -50,7 +51,7 @@ fn sizes(id: u32) -> Option<(u32, u32)> {
 }
 
 fn encode(drawable: &Drawable) -> Result<Message, EncodeError> {
-    encode_drawable(drawable, &sizes, &mut RawImages)
+    encode_drawable(drawable, &sizes, &mut RawImages)?.finish()
 }
 
 fn mask(bitmap: Bitmap) -> Mask {
@@ -336,7 +337,7 @@ fn pixels_are_sent_by_reference() {
         mask: Mask::default(),
     }))
     .unwrap();
-    let shared = |data: &Arc<Vec<u8>>| message.bulk.iter().any(|b| Arc::ptr_eq(&b.bytes, data));
+    let shared = |data: &Bulk| message.bulk.iter().any(|b| b.is_same(data));
     assert!(shared(&a) && shared(&b));
     assert!(message.body.len() < 250);
 }
@@ -351,7 +352,7 @@ fn what_cannot_be_sent_is_an_error_not_a_broken_message() {
     let error = |op| encode(&drawable(op)).unwrap_err();
     assert_eq!(error(fill(surface(6))), EncodeError::UnknownSurface(6));
     let mut short = bitmap(BitmapFormat::Bit32, 4, 4, 0);
-    short.data = Arc::new(vec![0; 63]);
+    short.data = vec![0; 63].into();
     assert_eq!(error(fill(image(short))), EncodeError::ShortBitmap { have: 63, need: 64 });
     let null = DrawOp::Opaque {
         src: None,
@@ -372,7 +373,8 @@ fn images_of_the_server_have_ids_of_their_own_group() {
     assert_eq!(id, 0x1_0000_0002);
     assert_eq!(ids.next_id(), 0x2_0000_0002);
     let at = rect(5, 6, 8, 8);
-    let message = encode_image_copy(0, &at, band, 2, id, &mut RawImages).unwrap();
+    let draft = encode_image_copy(0, &at, band, 2, id, &mut RawImages).unwrap();
+    let message = draft.finish().unwrap();
     let got = decode(&message);
     assert_eq!((got.surface_id, got.bbox, got.clip), (0, at, None));
     let DrawOp::Copy { src, src_area, rop, .. } = got.op else { panic!("not a copy") };

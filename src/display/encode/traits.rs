@@ -144,15 +144,7 @@ mod tests {
 
     fn bitmap(format: BitmapFormat, width: u32, height: u32, data: Vec<u8>) -> Bitmap {
         let stride = (width * format.bits()).div_ceil(8);
-        Bitmap {
-            format,
-            top_down: true,
-            width,
-            height,
-            stride,
-            palette: None,
-            data: Arc::new(data),
-        }
+        Bitmap { format, top_down: true, width, height, stride, palette: None, data: data.into() }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Sending dirty pixels as they are now.
 #![forbid(unsafe_code)]
 
+use crate::display::encode::draft::Draft;
 use crate::display::encode::encode_image_copy;
 use crate::display::encode::image::ImageEncoder;
 use crate::protocol::geometry::Rect;
-use crate::protocol::message::Message;
 
 use super::surface::{Stage, SurfaceKey};
 use super::{ClientPipe, SurfaceReader};
@@ -25,7 +25,7 @@ impl ClientPipe {
         &mut self,
         reader: &dyn SurfaceReader,
         images: &mut dyn ImageEncoder,
-    ) -> Option<Message> {
+    ) -> Option<Draft> {
         loop {
             let id = self.pick()?;
             self.repairs = self.repairs.wrapping_add(1);
@@ -41,7 +41,7 @@ impl ClientPipe {
         key: SurfaceKey,
         reader: &dyn SurfaceReader,
         images: &mut dyn ImageEncoder,
-    ) -> Option<Message> {
+    ) -> Option<Draft> {
         loop {
             let surface = self.surfaces.get_mut(&key.id).filter(|s| s.key() == key)?;
             if !surface.unseen.intersects(&surface.dirty) {
@@ -98,7 +98,7 @@ impl ClientPipe {
         id: u32,
         reader: &dyn SurfaceReader,
         images: &mut dyn ImageEncoder,
-    ) -> Option<Message> {
+    ) -> Option<Draft> {
         let surface = self.surfaces.get_mut(&id)?;
         // Going on where the last band ended: rows that get dirty again and again at the top
         // do not keep those below waiting.
@@ -123,7 +123,7 @@ impl ClientPipe {
         rect: &Rect,
         reader: &dyn SurfaceReader,
         images: &mut dyn ImageEncoder,
-    ) -> Option<Message> {
+    ) -> Option<Draft> {
         let surface = self.surfaces.get_mut(&id)?;
         surface.dirty.subtract_rect(rect);
         surface.unseen.subtract_rect(rect);

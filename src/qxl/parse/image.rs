@@ -135,8 +135,7 @@ impl Images<'_, '_> {
             self.source.copy_all(&chunks, bytes)?
         };
         let top_down = flags & TOP_DOWN != 0;
-        let data = Arc::new(data);
-        Ok(Bitmap { format, top_down, width, height, stride, palette, data })
+        Ok(Bitmap { format, top_down, width, height, stride, palette, data: data.into() })
     }
 
     /// A compressed image, as the bitmap that it is of.

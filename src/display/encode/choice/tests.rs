@@ -8,8 +8,8 @@ use BitmapFormat::{Alpha8, Bit1Be, Bit1Le, Bit4Be, Bit4Le, Bit8, Bit16, Bit24, B
 
 fn bitmap(format: BitmapFormat, width: u32, height: u32) -> Bitmap {
     let stride = (width * format.bits()).div_ceil(8);
-    let data = Arc::new(vec![7; (stride * height) as usize]);
-    Bitmap { format, top_down: true, width, height, stride, palette: None, data }
+    let data = vec![7; (stride * height) as usize];
+    Bitmap { format, top_down: true, width, height, stride, palette: None, data: data.into() }
 }
 
 /// A slope with some pattern, rows padded by `extra` bytes of rubbish; `high`: the bits that nobody sees.
@@ -30,7 +30,7 @@ fn slope(format: BitmapFormat, width: u32, height: u32, extra: u32, high: u8) ->
     let entries = (0..256).map(|n| (n * 0x0001_0203) & 0x00ff_ffff).collect();
     let palette = format.is_indexed().then(|| Arc::new(Palette { unique: 3, entries }));
     let stride = row + extra;
-    Bitmap { format, top_down: extra == 0, width, height, stride, palette, data: Arc::new(data) }
+    Bitmap { format, top_down: extra == 0, width, height, stride, palette, data: data.into() }
 }
 
 /// The rows without their padding.
@@ -186,9 +186,9 @@ fn what_would_grow_goes_as_it_is() {
         (Coding::Lz(LzPixels::Rgba, 0), TYPE_LZ_RGB),
     ];
     let mut noise = bitmap(Rgba, 5, 5);
-    noise.data = Arc::new((0..100u8).map(|n| n.wrapping_mul(151) ^ n >> 2).collect());
+    noise.data = (0..100u8).map(|n| n.wrapping_mul(151) ^ n >> 2).collect::<Vec<_>>().into();
     let mut short = bitmap(Rgba, 50, 50);
-    short.data = Arc::new(vec![0; 9_999]);
+    short.data = vec![0; 9_999].into();
     for (coding, image_type) in codings {
         let kind =
             |bitmap: &Bitmap| code(bitmap, coding, &mut Scratch::default()).unwrap().image_type;

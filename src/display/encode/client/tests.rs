@@ -9,8 +9,8 @@ use crate::qxl::model::{Brush, DrawOp, Drawable, ImageKind, Mask, Palette};
 
 fn bitmap(format: BitmapFormat, width: u32, height: u32, byte: u8) -> Bitmap {
     let stride = (width * format.bits()).div_ceil(8);
-    let data = Arc::new(vec![byte; (stride * height) as usize]);
-    Bitmap { format, top_down: true, width, height, stride, palette: None, data }
+    let data = vec![byte; (stride * height) as usize];
+    Bitmap { format, top_down: true, width, height, stride, palette: None, data: data.into() }
 }
 
 fn indexed(unique: u64, color: u32) -> Bitmap {
@@ -37,7 +37,7 @@ fn client(share: &Arc<ImageShare>, channel: u8, pixels: u64) -> ClientImages {
 fn ask(images: &mut ClientImages, last: u64, image: &Image, purpose: Purpose) -> (u8, u8) {
     images.begin(last);
     let ImageKind::Bitmap(bitmap) = &image.kind else { panic!("no bitmap") };
-    let payload = images.image(image, bitmap, purpose).unwrap();
+    let payload = images.image(image, bitmap, purpose).unwrap().here().unwrap();
     (payload.image_type, payload.flags)
 }
 
@@ -106,7 +106,7 @@ fn a_message_that_fails_leaves_no_trace_in_the_records() {
     let mut images = client(&share, 0, 1000);
     let good = image(7 << 32, 1, bitmap(BitmapFormat::Bit32, 10, 10, 1));
     let mut short = bitmap(BitmapFormat::Bit32, 10, 10, 1);
-    short.data = Arc::new(vec![0; 399]);
+    short.data = vec![0; 399].into();
     let mut bad = copy(good.clone());
     if let DrawOp::Opaque { brush, .. } = &mut bad.op {
         *brush = Brush::Pattern { image: image(5, 0, short.clone()), pos: Point::default() };
@@ -121,15 +121,21 @@ fn a_message_that_fails_leaves_no_trace_in_the_records() {
     }
     images.begin(2);
     assert!(encode_drawable(&bad, &|_| None, &mut images).is_err());
-    let again = images.image(&image(1, 0, indexed(9, 1)), &indexed(9, 1), Purpose::EXACT).unwrap();
+    let again = images
+        .image(&image(1, 0, indexed(9, 1)), &indexed(9, 1), Purpose::EXACT)
+        .unwrap()
+        .here()
+        .unwrap();
     assert_eq!(again.fields[1] & 3, PAL_CACHE_ME);
 }
 
 /// Bitmap flags, palette pointer or id, and all that follows the descriptor, of a copy's source.
 fn sent_palette(images: &mut ClientImages, unique: u64, color: u32) -> (u8, u64, Vec<u8>) {
     images.begin(1);
-    let message =
-        encode_drawable(&copy(image(1, 0, indexed(unique, color))), &|_| None, images).unwrap();
+    let message = encode_drawable(&copy(image(1, 0, indexed(unique, color))), &|_| None, images)
+        .unwrap()
+        .finish()
+        .unwrap();
     let all = flatten(&message);
     let at = u32::from_le_bytes(all[21..25].try_into().unwrap()) as usize;
     let mut r = Reader::new(&all[at + 18..]);
@@ -199,15 +205,20 @@ fn a_simple_client_gets_32_bits_of_everything() {
     images.show_only_xrgb();
     let mut pixels = bitmap(BitmapFormat::Bit16, 3, 2, 0);
     (pixels.stride, pixels.data) =
-        (8, Arc::new([0x1f, 0, 0xe0, 3, 0, 0x7c, 9, 9, 0xff, 0x7f, 0, 0, 0x10, 0, 9, 9].to_vec()));
+        (8, vec![0x1f, 0, 0xe0, 3, 0, 0x7c, 9, 9, 0xff, 0x7f, 0, 0, 0x10, 0, 9, 9].into());
     images.begin(1);
-    let got = images.image(&image(1, 1, pixels.clone()), &pixels, Purpose::SURFACE).unwrap();
+    let got = images
+        .image(&image(1, 1, pixels.clone()), &pixels, Purpose::SURFACE)
+        .unwrap()
+        .here()
+        .unwrap();
     assert_eq!((got.image_type, got.flags, got.fields[0]), (0, 0, 8));
     let want: [u32; 6] = [0x0000_00ff, 0x0000_ff00, 0x00ff_0000, 0x00ff_ffff, 0, 0x0000_0084];
     let want: Vec<u8> = want.iter().flat_map(|v| v.to_le_bytes()).collect();
     assert_eq!(got.data.unwrap().as_slice(), want);
     let rgba = bitmap(BitmapFormat::Rgba, 3, 2, 7);
-    let got = images.image(&image(1, 1, rgba.clone()), &rgba, Purpose::EXACT).unwrap();
+    let got =
+        images.image(&image(1, 1, rgba.clone()), &rgba, Purpose::EXACT).unwrap().here().unwrap();
     assert_eq!((got.flags, got.fields[0]), (0, 8), "alpha means nothing to it");
 }
 
@@ -219,7 +230,11 @@ fn a_compressed_palette_goes_once_and_then_by_its_id() {
     let pixels = indexed(77, 5);
     let mut fields = || {
         images.begin(1);
-        let got = images.image(&image(1, 0, pixels.clone()), &pixels, Purpose::EXACT).unwrap();
+        let got = images
+            .image(&image(1, 0, pixels.clone()), &pixels, Purpose::EXACT)
+            .unwrap()
+            .here()
+            .unwrap();
         assert_eq!(got.image_type, 100);
         (got.fields, got.palette.is_some(), got.data.unwrap().as_slice().len())
     };

@@ -205,7 +205,7 @@ pub(super) fn raw(width: u32, height: u32, data: Vec<u8>) -> Bitmap {
         height,
         stride: width * 4,
         palette: None,
-        data: Arc::new(data),
+        data: data.into(),
     }
 }
 

@@ -232,7 +232,7 @@ fn fake_quic(stream: &[u8], limit: usize) -> Result<Bitmap, String> {
     }
     let (width, height, stride) = (width.into(), height.into(), width.into());
     let (format, data) = (BitmapFormat::Alpha8, Arc::new(vec![value; size]));
-    Ok(Bitmap { format, top_down: true, width, height, stride, palette: None, data })
+    Ok(Bitmap { format, top_down: true, width, height, stride, palette: None, data: data.into() })
 }
 
 /// A surface image, with garbage for flags as Xspice has it.
