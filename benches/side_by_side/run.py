@@ -162,21 +162,32 @@ def show(entry):
     print("|", flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description, modes, out):
+    """What every measurement of this kind can be told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--modes", default="off,quic,lz,glz")
+    parser.add_argument("--modes", default=modes)
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--theirs", help="directory of a library; the system's without")
     parser.add_argument("--ours", default=ROOT / "stage/lib", help="directory of the other one")
     parser.add_argument("--only", choices=SIDES, help="one library alone")
     parser.add_argument("--host", default=ROOT / "stage/hosts/encode_host")
     parser.add_argument("--run", default=os.environ.get("RUN", ""), help='words in front of each run, e.g. "chrt -f 1"')
-    parser.add_argument("--out", default=ROOT / "target/bench/codecs.json", type=pathlib.Path)
+    parser.add_argument("--out", default=ROOT / "target/bench" / out, type=pathlib.Path)
     parser.add_argument("pictures", nargs="+")
     options = parser.parse_args()
-    sides = [side for side in zip(SIDES, [options.theirs, options.ours]) if options.only in (None, side[0])]
+    options.sides = [side for side in zip(SIDES, [options.theirs, options.ours]) if options.only in (None, side[0])]
+    return options
+
+
+def write(path, results):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results))
+
+
+def main():
+    options = arguments(__doc__, "off,quic,lz,glz", "codecs.json")
     results = []
     print("| picture | mode | spice-server, ms per frame | ours | times | bytes, spice-server | ours |")
     print("|---|---|---|---|---|---|---|")
@@ -186,14 +197,14 @@ def main():
             entries = [{"picture": name_of(file), "place": place, "mode": mode, "clients": options.clients, "runs": {}}
                        for place, file in enumerate(files)]
             for _ in range(options.rounds):
-                for side, library in sides:
+                for side, library in options.sides:
                     for entry, figures in zip(entries, measure(options, library, mode, files)):
                         entry["runs"].setdefault(side, []).append(figures)
             for entry in entries:
                 show(entry)
             results += entries
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(results))
+            write(options.out, results)
 
 
-main()
+if __name__ == "__main__":
+    main()
