@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::protocol::caps::Caps;
 use crate::protocol::common;
@@ -218,6 +218,20 @@ impl Clients {
     pub fn has_room(&mut self, key: Key) -> bool {
         let Some(client) = self.list.get(&key) else { return false };
         self.reactor.outbox(key).is_some_and(|outbox| client.has_room(outbox))
+    }
+
+    /// How long in all a client has held us up by not reading; `None` if nobody knows.
+    #[must_use]
+    pub fn held_up(&self, key: Key) -> Option<Duration> {
+        self.reactor.held_up(key)
+    }
+
+    /// True if all has left for a client, and it has not acknowledged what it should have.
+    #[must_use]
+    pub fn is_unanswered(&mut self, key: Key) -> bool {
+        let Some(client) = self.list.get(&key) else { return false };
+        let waits = client.acks.as_ref().is_some_and(|acks| !acks.is_open());
+        waits && self.reactor.outbox(key).is_some_and(|outbox| outbox.is_empty())
     }
 
     /// Queues a message for one client; it leaves at the end of the current step.

@@ -17,11 +17,11 @@ use std::borrow::Cow;
 use crate::protocol::geometry::{Point, Rect};
 use crate::protocol::wire::WireWrite;
 use crate::qxl::model::{
-    Bitmap, Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask, Stroke, Text,
+    Bitmap, Brush, Composite, DrawOp, Drawable, Image, ImageKind, Mask, Stroke, SurfaceFormat, Text,
 };
 
 use draft::{Draft, Unfinished};
-use image::{Block, ImageEncoder, Purpose, RawImages, SurfaceSize};
+use image::{AlphaUse, Block, ImageEncoder, Purpose, RawImages, SurfaceSize};
 
 /// `SPICE_MSG_DISPLAY_COPY_BITS`.
 pub const COPY_BITS: u16 = 104;
@@ -111,11 +111,25 @@ pub fn encode_drawable(
     surface_size: SurfaceSize<'_>,
     images: &mut dyn ImageEncoder,
 ) -> Result<Draft, EncodeError> {
-    body_of(drawable, surface_size, images).inspect_err(|_| images.discard())
+    encode_onto(drawable, None, surface_size, images)
+}
+
+/// [`encode_drawable`], where the format of the surface that is drawn on is known.
+///
+/// # Errors
+/// Those of [`encode_drawable`].
+pub fn encode_onto(
+    drawable: &Drawable,
+    dest: Option<SurfaceFormat>,
+    surface_size: SurfaceSize<'_>,
+    images: &mut dyn ImageEncoder,
+) -> Result<Draft, EncodeError> {
+    body_of(drawable, dest, surface_size, images).inspect_err(|_| images.discard())
 }
 
 fn body_of(
     drawable: &Drawable,
+    dest: Option<SurfaceFormat>,
     surface_size: SurfaceSize<'_>,
     images: &mut dyn ImageEncoder,
 ) -> Result<Draft, EncodeError> {
@@ -142,7 +156,16 @@ fn body_of(
             DRAW_OPAQUE
         }
         DrawOp::Copy { src, src_area, rop, nearest, mask, blend } => {
-            let purpose = if *blend { Purpose::EXACT } else { seen_unless(*rop) };
+            let mut purpose = if *blend { Purpose::EXACT } else { seen_unless(*rop) };
+            let unscaled = src_area.width() == drawable.bbox.width()
+                && src_area.height() == drawable.bbox.height();
+            if !blend && *rop == ROP_PUT && mask.image.is_none() && unscaled {
+                purpose.alpha = match dest {
+                    Some(SurfaceFormat::Xrgb) => AlphaUse::Dropped,
+                    Some(SurfaceFormat::Argb) => AlphaUse::Copied,
+                    _ => AlphaUse::Used,
+                };
+            }
             body.image(src, purpose, images)?;
             body.bytes.put_rect(src_area).put_u16(*rop).put_u8(u8::from(*nearest));
             body.mask(mask)?;

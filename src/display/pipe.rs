@@ -41,7 +41,7 @@ use crate::qxl::model::Bitmap;
 
 use super::encode::draft::Draft;
 use super::encode::image::ImageEncoder;
-use super::encode::{ServerImageIds, encode_drawable};
+use super::encode::{ServerImageIds, encode_onto};
 use super::region::Region;
 
 pub use bands::bands;
@@ -496,7 +496,7 @@ impl ClientPipe {
             Item::Draw(queued) => {
                 self.forget(number, &queued);
                 let size = |id| queued.reads.iter().find(|r| r.key.id == id).map(|r| r.size);
-                match encode_drawable(&queued.draw.drawable, &size, images) {
+                match encode_onto(&queued.draw.drawable, queued.draw.dest, &size, images) {
                     Ok(draft) => Some(draft),
                     Err(error) => {
                         tracing::debug!(%error, "drawable is sent as pixels");

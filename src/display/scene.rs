@@ -163,7 +163,7 @@ impl Scene {
     pub fn execute(&mut self, mut drawable: Drawable) -> Result<Arc<PipedDraw>, SceneError> {
         let id = drawable.surface_id;
         let surface = self.surfaces.get(&id).ok_or(SceneError::NoSurface(id))?;
-        let (width, height) = (surface.width(), surface.height());
+        let (width, height, format) = (surface.width(), surface.height(), surface.format());
         let bounds = Rect::from_size(0, 0, width, height);
         let bbox = drawable.bbox;
         if !bounds.contains(&bbox) {
@@ -175,7 +175,9 @@ impl Scene {
             }
         }
         self.fill_in_self_bitmap(&mut drawable)?;
-        let piped = Arc::new(PipedDraw::new(drawable, bounds));
+        let mut piped = PipedDraw::new(drawable, bounds);
+        piped.dest = Some(format);
+        let piped = Arc::new(piped);
         let exact;
         let clip = if piped.exact {
             piped.region.rects()

@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod pixman;
+pub mod tcp;
 pub mod thread;

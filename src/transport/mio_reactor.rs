@@ -266,6 +266,10 @@ impl Reactor for MioReactor {
         self.enqueue(key.0);
     }
 
+    fn held_up(&self, key: Key) -> Option<Duration> {
+        self.connections.get(&key.0)?.stream.held_up()
+    }
+
     fn finish_sending(&mut self, key: Key) {
         if let Some(c) = self.connections.get(&key.0) {
             c.stream.finish_sending();

@@ -71,6 +71,9 @@ pub trait Reactor: Send {
     /// Where to queue bytes; follow with [`Reactor::flush`].
     fn outbox(&mut self, key: Key) -> Option<&mut Outbox>;
 
+    /// How long in all a peer has held up what was to be sent to it (see `Stream::held_up`).
+    fn held_up(&self, key: Key) -> Option<Duration>;
+
     /// Tells the peer that nothing more comes; reading goes on.
     fn finish_sending(&mut self, key: Key);
 

@@ -9,6 +9,8 @@ use rustix::net::{
     getsockname, sockopt,
 };
 
+use crate::sys::tcp::held_up_by_receiver;
+
 /// Seconds of silence before TCP keepalive probes start (spec 02 §1).
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(600);
 
@@ -54,6 +56,12 @@ impl Stream {
         self.local.as_ref().is_some_and(|a| {
             matches!(a.address_family(), AddressFamily::INET | AddressFamily::INET6)
         })
+    }
+
+    /// How long in all the peer, by not reading, has held up what was to be sent; `None` if nobody knows.
+    #[must_use]
+    pub fn held_up(&self) -> Option<Duration> {
+        held_up_by_receiver(self.fd.as_fd())
     }
 
     /// Our address, if the kernel knows one.

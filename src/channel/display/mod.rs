@@ -11,6 +11,7 @@ use crate::sync::completion::{Reply, pair};
 use super::{Handle, Order};
 
 mod lane;
+mod pace;
 mod peers;
 mod recording;
 mod requests;

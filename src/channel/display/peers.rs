@@ -7,8 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::channel::clients::{Clients, Close, Feed};
+use crate::channel::clients::{Client, Clients, Close, Feed};
 use crate::display::encode::choice::Skills;
 use crate::display::encode::client::{ClientImages, ImageAbilities, ImageShare};
 use crate::display::encode::draft::Draft;
@@ -24,6 +25,7 @@ use crate::qxl::parse::MonitorsConfig;
 use crate::transport::reactor::Key;
 
 use super::lane::Lane;
+use super::pace::{Pace, Sight};
 use super::snapshots::{Shared, Snapshots};
 
 /// One client.
@@ -33,6 +35,7 @@ struct Peer {
     pipe: Option<ClientPipe>,
     images: ClientImages,
     lane: Lane,
+    pace: Pace,
     monitors: bool,
     abilities: Abilities,
     /// On this machine: it gets the images of commands as they are.
@@ -67,6 +70,7 @@ impl Peers {
         let Some(client) = clients.get(key) else { return };
         let skills = Skills {
             lz4: client.caps.has(cap::LZ4_COMPRESSION),
+            slow: false,
             local: !client.connection.tcp && !client.connection.tls,
         };
         let abilities = ImageAbilities { skills, only_xrgb: false };
@@ -76,6 +80,7 @@ impl Peers {
             pipe: None,
             images,
             lane: Lane::default(),
+            pace: Pace::new(Instant::now()),
             monitors: client.caps.has(cap::MONITORS_CONFIG),
             local: skills.local,
             abilities: Abilities {
@@ -242,7 +247,11 @@ impl Peers {
 
 impl Peer {
     fn pump(&mut self, clients: &mut Clients, key: Key, surfaces: &Shared<'_>) {
-        let Self { pipe: Some(pipe), images, lane, .. } = self else { return };
+        let Self { pipe: Some(pipe), images, lane, pace, .. } = self else { return };
+        let sent = clients.get(key).map_or(0, Client::sent);
+        let sight = Sight { sent, unanswered: clients.is_unanswered(key) };
+        pace.look(Instant::now(), sight, || clients.held_up(key));
+        images.decode_slowly(pace.is_slow());
         clients.feed(key, |feed| {
             if let Some(draft) = lane.take_ready() {
                 send(feed, draft);

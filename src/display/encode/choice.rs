@@ -98,6 +98,8 @@ impl CompressionSetting {
 pub struct Skills {
     /// It decodes LZ4.
     pub lz4: bool,
+    /// Its decoding is what everything waits for: no QUIC where the choice is ours.
+    pub slow: bool,
     /// It is on this machine, by a unix socket: what a guest sends uncompressed stays so.
     pub local: bool,
 }
@@ -141,7 +143,9 @@ pub fn choose(
         Compression::Off => Coding::Raw,
         Compression::Lz4 if skills.lz4 && lz4_has => Coding::Lz4,
         Compression::Quic => quic(bitmap, purpose),
-        Compression::AutoLz | Compression::AutoGlz if has_quic(bitmap) && is_gradual(bitmap) => {
+        Compression::AutoLz | Compression::AutoGlz
+            if !skills.slow && has_quic(bitmap) && is_gradual(bitmap) =>
+        {
             quic(bitmap, purpose)
         }
         Compression::AutoLz

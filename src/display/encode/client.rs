@@ -16,6 +16,7 @@ use crate::qxl::model::{Bitmap, BitmapFormat, Image};
 use super::choice::{Coding, Compression, CompressionSetting, Skills, choose};
 use super::image::{HIGH_BITS_SET, ImageEncoder, ImagePayload, Payload, Purpose};
 use super::shop::Shop;
+use super::traits::without_alpha;
 use super::{EncodeError, GROUP_RED};
 
 /// `SPICE_IMAGE_TYPE_FROM_CACHE`.
@@ -101,6 +102,11 @@ impl ClientImages {
         self.shop = shop;
     }
 
+    /// Whether its decoding is what everything waits for.
+    pub fn decode_slowly(&mut self, slow: bool) {
+        self.abilities.skills.slow = slow;
+    }
+
     /// It keeps images, together with its client's other displays.
     pub fn keep_pixmaps(&mut self, member: Member) {
         self.pixmaps = Some(member);
@@ -164,8 +170,7 @@ impl ClientImages {
         bitmap: &Bitmap,
         purpose: Purpose,
     ) -> Result<Payload, EncodeError> {
-        let may_be_lossy = purpose.may_be_lossy;
-        let mut facts = facts(image, bitmap, may_be_lossy);
+        let mut facts = facts(image, bitmap, purpose);
         let stamp = self.stamp;
         let Some(found) = self.pixmaps.as_mut().map(|p| p.find(image.id, facts, stamp)) else {
             return self.plain(image, bitmap, purpose);
@@ -201,6 +206,11 @@ impl ClientImages {
         purpose: Purpose,
     ) -> Result<Payload, EncodeError> {
         let compression = self.preferred.unwrap_or_else(|| self.share.compression.get());
+        let skills = self.abilities.skills;
+        let coded = !matches!(compression, Compression::Off | Compression::Lz4)
+            && !(skills.local && purpose.of_command);
+        let plain = if coded { without_alpha(bitmap, purpose.alpha) } else { None };
+        let bitmap = plain.as_ref().unwrap_or(bitmap);
         let mut coding = choose(bitmap, purpose, compression, self.abilities.skills);
         // Simple clients are not known to decode streams of every orientation and type.
         // Others may decode streams of 16 bits to 32, which the flag speaks of, and bitmaps not.
@@ -275,14 +285,16 @@ fn guest_wants_it_kept(image: &Image, bitmap: &Bitmap) -> bool {
         && !bitmap.format.is_indexed()
 }
 
-fn facts(image: &Image, bitmap: &Bitmap, lossy: bool) -> Facts {
+fn facts(image: &Image, bitmap: &Bitmap, purpose: Purpose) -> Facts {
     let pixels = u64::from(bitmap.width) * u64::from(bitmap.height);
     let seed = fingerprint::seed(&[
         u64::from(bitmap.width) << 32 | u64::from(bitmap.height),
         u64::from(bitmap.stride) << 32 | (bitmap.format as u64) << 16,
         u64::from(image.flags & !CACHE_ME) << 1 | u64::from(bitmap.top_down),
+        // The form in which the client keeps it depends on it.
+        if bitmap.format == BitmapFormat::Rgba { purpose.alpha as u64 } else { 0 },
     ]);
-    Facts { fingerprint: fingerprint::of(seed, &bitmap.data), pixels, lossy }
+    Facts { fingerprint: fingerprint::of(seed, &bitmap.data), pixels, lossy: purpose.may_be_lossy }
 }
 
 /// The same picture as a 32-bit bitmap without alpha and without padding; as it is if it cannot be one.

@@ -128,18 +128,39 @@ pub struct Purpose {
     pub may_be_kept: bool,
     /// Losses do no more harm than to be seen: nothing combines its bits with others.
     pub may_be_lossy: bool,
+    /// What becomes of the fourth byte of its pixels.
+    pub alpha: AlphaUse,
+}
+
+/// What an operation makes of the fourth byte of its source's pixels, and of the format that says what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlphaUse {
+    /// It may be used as alpha: the format has to stay as it is.
+    Used,
+    /// The pixels are put one by one, so 255 in all of them is as good as no alpha.
+    Copied,
+    /// The same on a surface that has no alpha, where 0 in all of them is as good as none, too.
+    Dropped,
 }
 
 impl Purpose {
     /// A source or pattern that has to be exact.
-    pub const EXACT: Self = Self { of_command: true, may_be_kept: true, may_be_lossy: false };
+    pub const EXACT: Self =
+        Self { of_command: true, may_be_kept: true, may_be_lossy: false, alpha: AlphaUse::Used };
     /// A source that is only copied or blended.
-    pub const SEEN: Self = Self { of_command: true, may_be_kept: true, may_be_lossy: true };
+    pub const SEEN: Self =
+        Self { of_command: true, may_be_kept: true, may_be_lossy: true, alpha: AlphaUse::Used };
     /// Source or mask of a composition. Stock clients set transform, filter and repeat mode on the
     /// image that they keep and never take them back: what is drawn with it later is wrong.
-    pub const COMPOSED: Self = Self { of_command: true, may_be_kept: false, may_be_lossy: false };
+    pub const COMPOSED: Self =
+        Self { of_command: true, may_be_kept: false, may_be_lossy: false, alpha: AlphaUse::Used };
     /// Pixels of a surface.
-    pub const SURFACE: Self = Self { of_command: false, may_be_kept: false, may_be_lossy: false };
+    pub const SURFACE: Self = Self {
+        of_command: false,
+        may_be_kept: false,
+        may_be_lossy: false,
+        alpha: AlphaUse::Copied,
+    };
 }
 
 /// One client's way to get images, at the moment of sending.

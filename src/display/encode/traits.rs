@@ -1,6 +1,7 @@
 //! What the pixels of a bitmap are like: what a codec would lose, and what it would gain.
 #![forbid(unsafe_code)]
 
+use super::image::AlphaUse;
 use crate::qxl::model::{Bitmap, BitmapFormat};
 
 /// Bits that codecs of colours do not keep: the fourth byte of 32-bit pixels, the 16th bit of
@@ -26,6 +27,9 @@ pub(super) fn fourth(bitmap: &Bitmap) -> Fourth {
                     any |= pixel;
                     all &= pixel;
                 }
+                if any >> 24 != 0 && all >> 24 != 0xff {
+                    break;
+                }
             }
             (any >> 24, all >> 24 == 0xff)
         }
@@ -44,6 +48,22 @@ pub(super) fn fourth(bitmap: &Bitmap) -> Fourth {
         (0, _) => Fourth::Zero,
         (_, true) => Fourth::Ones,
         _ => Fourth::Mixed,
+    }
+}
+
+/// The same picture without alpha, where nothing and nobody will tell the difference.
+///
+/// Drivers send all they have as RGBA, with 255 or 0 in every pixel. The codecs take half the time for three colours,
+/// and clients too.
+pub(super) fn without_alpha(bitmap: &Bitmap, alpha: AlphaUse) -> Option<Bitmap> {
+    if bitmap.format != BitmapFormat::Rgba || alpha == AlphaUse::Used {
+        return None;
+    }
+    let plain = Bitmap { format: BitmapFormat::Bit32, ..bitmap.clone() };
+    match fourth(&plain) {
+        Fourth::Ones => Some(plain),
+        Fourth::Zero if alpha == AlphaUse::Dropped => Some(plain),
+        _ => None,
     }
 }
 

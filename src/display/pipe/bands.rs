@@ -78,7 +78,9 @@ pub fn bands(draw: &PipedDraw, surface: Rect) -> Option<Vec<Arc<PipedDraw>>> {
             mask: mask.clone(),
             blend: false,
         };
-        bands.push(Arc::new(PipedDraw::new(band, surface)));
+        let mut band = PipedDraw::new(band, surface);
+        band.dest = draw.dest;
+        bands.push(Arc::new(band));
         top += height;
     }
     (bands.len() > 1).then_some(bands)

@@ -35,6 +35,8 @@ pub struct PipedDraw {
     pub pixels_only: bool,
     /// Memory that the queue is charged for.
     pub bytes: usize,
+    /// Format of the surface that it draws on, if that matters.
+    pub dest: Option<SurfaceFormat>,
 }
 
 impl PipedDraw {
@@ -65,7 +67,7 @@ impl PipedDraw {
             DrawOp::Text(op) => bytes = bytes.saturating_add(op.data.len() + 40 * op.glyphs.len()),
             _ => {}
         }
-        Self { drawable, region, exact, pixels_only: false, bytes }
+        Self { drawable, region, exact, pixels_only: false, bytes, dest: None }
     }
 }
 

@@ -154,7 +154,7 @@ fn the_wish_decides_and_the_pixels_where_it_leaves_it_to_them() {
 
 #[test]
 fn lz4_is_for_direct_colours_and_for_clients_that_have_it() {
-    let able = Skills { lz4: true, local: false };
+    let able = Skills { lz4: true, slow: false, local: false };
     let chosen =
         |format, skills| choose(&bitmap(format, 64, 64), Purpose::EXACT, Compression::Lz4, skills);
     for format in [Bit16, Bit24, Bit32, Rgba] {
@@ -170,7 +170,7 @@ fn lz4_is_for_direct_colours_and_for_clients_that_have_it() {
 
 #[test]
 fn on_the_same_machine_only_pixels_of_surfaces_are_compressed() {
-    let near = Skills { lz4: true, local: true };
+    let near = Skills { lz4: true, slow: false, local: true };
     let chosen = |purpose, compression| choose(&bitmap(Rgba, 64, 64), purpose, compression, near);
     assert_eq!(chosen(Purpose::SEEN, Compression::Lz4), Coding::Raw);
     assert_eq!(chosen(Purpose::SURFACE, Compression::Lz4), Coding::Lz4);
@@ -206,4 +206,17 @@ fn memory_of_large_pictures_is_given_back() {
     assert!(scratch.lz.capacity() > Scratch::KEPT);
     scratch.trim();
     assert_eq!(scratch.lz.capacity(), 0);
+}
+
+#[test]
+fn a_slow_decoder_gets_no_quic_where_the_choice_is_ours() {
+    let photo = slope(Bit32, 200, 200, 0, 0);
+    let chosen = |compression, slow| {
+        choose(&photo, Purpose::EXACT, compression, Skills { slow, ..Skills::default() })
+    };
+    for compression in [Compression::AutoLz, Compression::AutoGlz] {
+        assert!(matches!(chosen(compression, false), Coding::Quic(..)));
+        assert!(matches!(chosen(compression, true), Coding::Lz(..)));
+    }
+    assert!(matches!(chosen(Compression::Quic, true), Coding::Quic(..)));
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::display::encode::decode::{flatten, rect};
 use crate::display::encode::encode_drawable;
+use crate::display::encode::image::AlphaUse;
 use crate::protocol::geometry::Point;
 use crate::protocol::wire::Reader;
 use crate::qxl::model::{Brush, DrawOp, Drawable, ImageKind, Mask, Palette};
@@ -26,7 +27,7 @@ fn image(id: u64, flags: u8, bitmap: Bitmap) -> Image {
 /// Whose images travel as they are, until somebody wishes something else.
 fn client(share: &Arc<ImageShare>, channel: u8, pixels: u64) -> ClientImages {
     share.compression.set(Compression::Off);
-    let skills = Skills { lz4: true, local: false };
+    let skills = Skills { lz4: true, slow: false, local: false };
     let mut images =
         ClientImages::new(ImageAbilities { skills, only_xrgb: false }, Arc::clone(share));
     images.keep_pixmaps(share.pixmaps.join(1, 1, pixels, channel));
@@ -254,4 +255,41 @@ fn sixteen_bits_whose_high_bits_are_to_be_set_go_as_they_are() {
     let pixels = bitmap(BitmapFormat::Bit16, 50, 50, 1);
     let mut kind = |flags| ask(&mut images, 1, &image(1, flags, pixels.clone()), Purpose::EXACT).0;
     assert_eq!((kind(0), kind(HIGH_BITS_SET)), (101, 0));
+}
+
+#[test]
+fn alpha_that_makes_no_difference_is_left_out() {
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 1 << 20);
+    share.compression.set(Compression::Quic);
+    let with_alpha = |alpha: [u8; 2]| {
+        let mut bitmap = bitmap(BitmapFormat::Rgba, 16, 16, 0);
+        let pixels = (0..256u32).map(|n| [n.to_le_bytes()[0], 3, 5, alpha[usize::from(n == 255)]]);
+        bitmap.data = pixels.flatten().collect::<Vec<u8>>().into();
+        bitmap
+    };
+    let purpose = |alpha| Purpose { alpha, ..Purpose::SEEN };
+    // Type of the stream: RGB32 is 4, RGBA is 5.
+    let mut got = |bitmap: Bitmap, alpha| {
+        images.begin(1);
+        let got = images.image(&image(1 << 32, 0, bitmap.clone()), &bitmap, purpose(alpha));
+        let got = got.unwrap().here().unwrap();
+        (got.data.unwrap()[8], got.flags)
+    };
+    let (rgb, rgba) = (4, 5);
+    for alpha in [AlphaUse::Used, AlphaUse::Copied, AlphaUse::Dropped] {
+        let opaque = if alpha == AlphaUse::Used { (rgba, 0) } else { (rgb, HIGH_BITS_SET) };
+        assert_eq!(got(with_alpha([255, 255]), alpha), opaque);
+        let empty = if alpha == AlphaUse::Dropped { (rgb, 0) } else { (rgba, 0) };
+        assert_eq!(got(with_alpha([0, 0]), alpha), empty);
+        assert_eq!(got(with_alpha([255, 254]), alpha), (rgba, 0));
+        assert_eq!(got(with_alpha([0, 1]), alpha), (rgba, 0));
+    }
+    // What the client keeps has one form: for the other one it is sent once more.
+    let kept = image(1 << 32, CACHE_ME, with_alpha([255, 255]));
+    let mut ask = |last, alpha| ask(&mut images, last, &kept, purpose(alpha)).0;
+    assert_eq!(ask(1, AlphaUse::Copied), 1);
+    assert_eq!(ask(2, AlphaUse::Copied), TYPE_FROM_CACHE);
+    assert_eq!(ask(3, AlphaUse::Used), 1);
+    assert_eq!(ask(4, AlphaUse::Used), TYPE_FROM_CACHE);
 }
