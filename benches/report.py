@@ -18,7 +18,7 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 THEIRS, OURS = "spice-server", "ours"
-COLORS = {THEIRS: "#b0b4ba", OURS: "#c8401e", "encoder alone": "#e8a08c"}
+COLORS = {THEIRS: "#b0b4ba", OURS: "#c8401e", "our encoder alone": "#e8a08c"}
 
 
 def middle(runs, key):
@@ -36,14 +36,16 @@ def machine(rounds):
     done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", "libspice-server1"], capture_output=True, text=True, check=False)
     day = datetime.date.today().isoformat()
     return (f"{day}, {os.cpu_count()} cores of {model.group(1) if model else 'an unknown processor'}, "
-            f"spice-server {done.stdout or 'of this system'}; medians of {rounds} rounds by turns.\n\n")
+            f"spice-server {done.stdout or 'of this system'}; "
+            + (f"medians of {rounds} rounds by turns.\n\n" if rounds > 1 else "one round.\n\n"))
 
 
 def bars(path, title, unit, groups):
-    """A bar for each (name, {side: value}) of the groups, lying; values stand at their ends."""
+    """A bar for each (name, {side: value}) of the groups, lying; values stand at their ends. Very long ones are cut."""
     bar, gap, left, width = 15, 10, 190, 560
     top = 64
-    most = max(value for _, values in groups for value in values.values())
+    values = sorted(value for _, values in groups for value in values.values())
+    most = min(values[-1], 2.5 * values[len(values) * 3 // 4])
     height = top + sum(bar * len(values) + gap for _, values in groups) + 10
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 90} {height}" '
            'font-family="sans-serif" font-size="12">',
@@ -58,9 +60,11 @@ def bars(path, title, unit, groups):
     for name, values in groups:
         out.append(f'<text x="{left - 8}" y="{y + bar * len(values) / 2 + 4}" text-anchor="end" fill="#202020">{name}</text>')
         for side, value in values.items():
-            long = max(1, value / most * width)
+            long = min(width, max(1, value / most * width))
             out.append(f'<rect x="{left}" y="{y}" width="{long:.1f}" height="{bar - 2}" fill="{COLORS[side]}"/>'
                        f'<text x="{left + long + 5:.1f}" y="{y + bar - 4}" fill="#404040">{value:.3g} {unit}</text>')
+            if value > most:
+                out.append(f'<path d="M{left + width - 30} {y + bar} l8 -{bar + 2} h6 l-8 {bar + 2} z" fill="#ffffff"/>')
             y += bar
         y += gap
     path.write_text("\n".join(out) + "\n</svg>\n")
@@ -92,9 +96,9 @@ def pictures(results, kernels, folder, name, title):
                      f"{sizes[0]:,.0f}", f"{sizes[1]:,.0f}", f"{sizes[1] / sizes[0]:.3f}"])
         if entry["mode"] != "off":
             groups.append((f"{entry['picture']}, {entry['mode']}",
-                           {THEIRS: before, OURS: after, **({"encoder alone": line["best"]} if line else {})}))
+                           {THEIRS: before, OURS: after, **({"our encoder alone": line["best"]} if line else {})}))
     bars(folder / f"{name}.svg", title, "ms", groups)
-    head = ["picture", "mode", "spice-server, ms", "ours, ms", "times", "encoder alone, ms", "times", "scalar, ms",
+    head = ["picture", "mode", "spice-server, ms", "ours, ms", "times", "our encoder alone, ms", "times", "scalar, ms",
             "bytes, spice-server", "ours", "ratio"]
     return machine(len(sides(results[0])[0])) + table(head, rows)
 
