@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 . tools/env.sh
 
 out=target/bench pictures=target/bench/pictures
-frames=24 rounds=3 kernel_rounds=9 modes=off,quic,lz,glz,lz4
+frames=16 rounds=3 kernel_rounds=9 modes=off,quic,lz,glz,lz4
 [ -z "${QUICK:-}" ] || frames=8 rounds=1 kernel_rounds=3 modes=quic,lz,glz
 size=1920x1080
 step() { printf '\n== %s (%s s so far)\n' "$*" "$SECONDS"; }
