@@ -64,11 +64,18 @@ class Host:
                                         stderr=subprocess.DEVNULL)
         self.expect("ready")
         self.clients = [Client(port) for _ in range(options.clients)]
-        self.quiet(0.3)
+        self.settle()
 
     def quiet(self, seconds):
         for client in self.clients:
             client.quiet(seconds)
+
+    def settle(self):
+        """Until the threads of the start have done their work: keys are made then."""
+        before, now = -1, self.used()
+        while before < 0 or now - before > 1e6:
+            self.quiet(0.3)
+            before, now = now, self.used()
 
     def expect(self, wanted):
         said = self.process.stdout.readline().strip()

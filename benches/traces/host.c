@@ -17,8 +17,8 @@
  */
 #include "../../capi-tests/host/host.h"
 #include "../client/client.h"
+#include "threads.h"
 
-#include <dirent.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -34,7 +34,6 @@ enum {
     RETURNED = 1 << 18, /* commands that a recording may have */
     SURFACES = 1024,
     CLIENTS = 8,
-    THREADS = 64,
     LATE_MS = 100, /* without a byte and without work of the library: what is missing does not come any more */
 };
 
@@ -62,11 +61,6 @@ static struct device {
     uint64_t missing[CLIENTS];
     unsigned num_clients;
 } device;
-
-struct thread_time {
-    char name[32];
-    uint64_t ns;
-};
 
 static _Noreturn void fail(const char *what)
 {
@@ -411,49 +405,12 @@ static pid_t start_client(uint16_t port, int gate_fd)
 
 /* ---- figures ---- */
 
-/* Adds the time of each thread but the first to the entry of its name; returns the number of entries. */
-static unsigned read_threads(struct thread_time *threads)
-{
-    DIR *tasks = opendir("/proc/self/task");
-    unsigned count = 0;
-    struct dirent *entry;
-
-    while (tasks && (entry = readdir(tasks)) != NULL) {
-        struct thread_time thread = { .ns = 0 };
-        char path[300];
-        FILE *file;
-        unsigned i = 0;
-
-        if (entry->d_name[0] == '.' || atoi(entry->d_name) == (int)getpid())
-            continue;
-        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
-        file = fopen(path, "r");
-        if (!file || fscanf(file, "%31[^\n]", thread.name) != 1)
-            fail("a thread has no name");
-        fclose(file);
-        snprintf(path, sizeof(path), "/proc/self/task/%s/schedstat", entry->d_name);
-        file = fopen(path, "r");
-        if (!file || fscanf(file, "%" SCNu64, &thread.ns) != 1)
-            fail("a thread has no time");
-        fclose(file);
-        while (i < count && strcmp(threads[i].name, thread.name) != 0)
-            i++;
-        if (i == THREADS)
-            fail("too many threads");
-        if (i == count)
-            threads[count++] = thread;
-        else
-            threads[i].ns += thread.ns;
-    }
-    closedir(tasks);
-    return count;
-}
-
 static void print_client(const struct shared *client, uint64_t missing)
 {
     const char *comma = "";
 
-    printf("{\"bytes\": %llu, \"messages\": %llu, \"drawn\": %llu, \"area\": %llu, \"missing\": %" PRId64 ", \"acks\": %llu, \"image_bytes\": {",
+    printf("{\"bytes\": %llu, \"messages\": %llu, \"drawn\": %llu, \"area\": %llu, \"missing\": %" PRId64
+           ", \"acks\": %llu, \"image_bytes\": {",
            atomic_load(&client->bytes), atomic_load(&client->messages), atomic_load(&client->drawn),
            atomic_load(&client->area), (int64_t)missing, atomic_load(&client->acks));
     for (int i = 0; i < IMAGE_TYPES; i++) {
@@ -471,24 +428,6 @@ static void print_client(const struct shared *client, uint64_t missing)
         }
     }
     printf("}}");
-}
-
-static void print_threads(const struct thread_time *before, unsigned num_before)
-{
-    struct thread_time after[THREADS];
-    unsigned num_after = read_threads(after);
-    const char *comma = "";
-
-    for (unsigned i = 0; i < num_after; i++) {
-        for (unsigned k = 0; k < num_before; k++) {
-            if (strcmp(before[k].name, after[i].name) == 0)
-                after[i].ns -= before[k].ns < after[i].ns ? before[k].ns : after[i].ns;
-        }
-        if (after[i].ns < 1000000)
-            continue;
-        printf("%s\"%s\": %" PRIu64, comma, after[i].name, after[i].ns);
-        comma = ", ";
-    }
 }
 
 static FILE *open_recording(const char *path)
@@ -513,10 +452,10 @@ int main(int argc, char **argv)
         { NULL, 0, NULL, 0 },
     };
     int compression = SPICE_IMAGE_COMPRESSION_OFF, option, gate_fd = eventfd(0, EFD_NONBLOCK);
-    unsigned clients = 1, commands = UINT32_MAX, num_before;
+    unsigned clients = 1, commands = UINT32_MAX;
     bool gated = true;
     uint16_t port = 59300;
-    struct thread_time before[THREADS];
+    struct thread_times before;
     QXLDevMemSlot memslot = { .virt_end = ~(uintptr_t)0 };
     pid_t children[CLIENTS];
     uint64_t start, end, library;
@@ -562,7 +501,10 @@ int main(int argc, char **argv)
         fail("that is no recording");
     if (!core_loop_until(is_linked, NULL, 20000))
         fail("no client in 20 s");
-    core_loop_until(NULL, NULL, 1000); /* until the threads of the start have done their work: keys are made then */
+    /* Until the threads of the start have done their work: keys are made then. */
+    core_loop_until(NULL, NULL, 1000);
+    if (!core_loop_until(is_still, &(struct sign_of_life){ .at_ns = clock_ns(CLOCK_MONOTONIC) }, 60000))
+        fail("the library does not come to rest");
     for (unsigned i = 0; i < clients; i++) {
         struct shared *client = device.clients[i];
 
@@ -571,7 +513,7 @@ int main(int argc, char **argv)
             client->kinds[kind] = 0;
     }
 
-    num_before = read_threads(before);
+    threads_read(&before);
     start = clock_ns(CLOCK_MONOTONIC);
     library = others_ns();
     play(commands, gated);
@@ -585,7 +527,7 @@ int main(int argc, char **argv)
     printf("{\"commands\": %u, \"draws\": %u, \"area\": %" PRIu64 ", \"groups\": %u, \"late\": %u, \"seconds\": %.4f, "
            "\"library_ns\": %" PRIu64 ", \"threads\": {",
            device.played, device.draws, device.area, device.groups, device.late, (double)(end - start) / 1e9, library);
-    print_threads(before, num_before);
+    threads_print_since(&before);
     printf("}, \"clients\": [");
     for (unsigned i = 0; i < clients; i++) {
         if (i)

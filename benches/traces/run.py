@@ -111,7 +111,8 @@ def main():
             results.append({"trace": name, "mode": mode, "runs": runs})
             print(line(name, mode, *(figures(runs[side]) for side in SIDES)), flush=True)
             options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps({"clients": options.clients, "pace": options.pace, "read_back": options.read_back, "results": results}))
+            report = {"clients": options.clients, "pace": options.pace, "read_back": options.read_back, "results": results}
+            options.out.write_text(json.dumps(report))
 
 
 main()
