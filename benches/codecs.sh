@@ -10,8 +10,8 @@ cd "$(dirname "$0")/.."
 . tools/env.sh
 
 out=target/bench pictures=target/bench/pictures
-frames=16 rounds=3 kernel_rounds=9 modes=off,quic,lz,glz,lz4
-[ -z "${QUICK:-}" ] || frames=8 rounds=1 kernel_rounds=3 modes=quic,lz,glz
+frames=16 rounds=3 kernel_rounds=9 modes=off,quic,lz,glz,lz4 shared=quic,glz
+[ -z "${QUICK:-}" ] || frames=8 rounds=1 kernel_rounds=3 modes=quic,lz,glz shared=quic
 size=1920x1080
 step() { printf '\n== %s (%s s so far)\n' "$*" "$SECONDS"; }
 
@@ -36,7 +36,7 @@ step "sequences through both libraries, GLZ"
 benches/side_by_side/run.py --frames "$frames" --rounds "$rounds" --modes glz --ours "$STAGE_LIB" \
     --out "$out/sequences.json" "$(sequence photo)" "$(sequence ui)"
 step "one client and three"
-benches/side_by_side/clients.py --frames "$((frames / 2))" --rounds "$rounds" --ours "$STAGE_LIB" \
+benches/side_by_side/clients.py --modes "$shared" --frames "$((frames / 2))" --rounds "$rounds" --ours "$STAGE_LIB" \
     --out "$out/clients.json" "${singles[@]:0:2}"
 step "our encoders alone, scalar and best kernels"
 cargo bench --quiet --bench kernels -- --rounds "$kernel_rounds" --json "$PWD/$out/kernels.json" \
