@@ -45,7 +45,8 @@ def bars(path, title, unit, groups):
     bar, gap, left, width = 15, 10, 190, 560
     top = 64
     values = sorted(value for _, values in groups for value in values.values())
-    most = min(values[-1], 2.5 * values[len(values) * 3 // 4])
+    limit = 2.5 * values[len(values) * 3 // 4]
+    most = limit if values[-1] > 2 * limit else values[-1]
     height = top + sum(bar * len(values) + gap for _, values in groups) + 10
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 90} {height}" '
            'font-family="sans-serif" font-size="12">',
@@ -159,8 +160,8 @@ def main():
 
     kernels = load("kernels")
     makers = {
-        "codecs": lambda got: pictures(got, kernels, folder, "codecs", "Milliseconds per picture of 1920x1080, one core"),
-        "sequences": lambda got: pictures(got, kernels, folder, "sequences", "GLZ, milliseconds per picture of a sequence"),
+        "codecs": lambda got: pictures(got, kernels, folder, "codecs", "Processor time per picture of 1920x1080"),
+        "sequences": lambda got: pictures(got, kernels, folder, "sequences", "GLZ, processor time per picture of a sequence"),
         "clients": lambda got: clients(got, folder),
         "traces": lambda got: traces(got, folder),
     }
