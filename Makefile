@@ -8,14 +8,17 @@
 #   make install      library, headers and spice-server.pc under PREFIX (/usr/local); DESTDIR, LIBDIR
 #   make lint         formatting, clippy, licences
 #   make headers      regenerates include/
+#   make bench-codecs     pictures, sequences and three clients through spice-server and ours (QUICK=1: < 2 minutes)
+#   make bench-traces     recordings of real guests end to end, spice-server and ours (QUICK=1; RUN="chrt -f 1")
+#   make bench-pool       two encode workers beside one; wants an idle machine
 #   make bench-commands   small commands per second, spice-server and ours by turns (docs/benchmarks.md)
 #   make fuzz         every fuzz target for FUZZ_SECONDS (60); make fuzz-smoke: 10 s each
 
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
-export PORT DISK VGA QEMU_ARGS DEMO_SECONDS DESTDIR LIBDIR
+export QUICK PORT DISK VGA QEMU_ARGS DEMO_SECONDS DESTDIR LIBDIR
 
-.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-commands
+.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-codecs bench-commands bench-pool bench-traces
 
 lib:
 	tools/lib.sh
@@ -37,7 +40,15 @@ lint:
 	tools/setup.sh build test
 	tools/lint.sh
 bench:
-	@echo "make bench: not there yet; benchmarks come with the codecs" >&2; exit 1
+	@echo "make bench: not there yet. There are bench-codecs, bench-traces, bench-pool and bench-commands;" \
+		"cargo bench --bench codecs (criterion) and --bench pipe" >&2; exit 1
+bench-codecs:
+	@benches/codecs.sh
+bench-traces: lib
+	@benches/traces.sh
+bench-pool:
+	tools/setup.sh build
+	cargo bench --bench pool
 bench-commands: lib
 	tools/setup.sh test
 	benches/commands.sh

@@ -1,182 +1,152 @@
-//! Speed of the codecs: `cargo bench --bench codecs -- [--only WORD] [--rounds N] [--kept] FILE…`.
+//! The codecs by criterion: `cargo bench --bench codecs [-- FILTER]`, for example `quic/photo`.
 //!
-//! A file holds the rows of one picture, bytes B, G, R, x, and is named `…-WIDTHxHEIGHT.bgrx`.
-//! `--kept`: frames are handed over to the dictionary of GLZ instead of being copied.
-//! Several names joined by "+" are a sequence of frames for the dictionary of GLZ.
-//! One thread. What is compared is done in turn, round after round, and the medians are shown as
-//! MB of pixels per second; the ratio is that of the median times. Comparisons with the encoders of
-//! another library are made by `side_by_side/run.py`.
+//! Encoding and decoding of each class of picture, large and small, with the plain kernels and with the best ones of
+//! this processor where a codec has kernels. One thread; throughput is in bytes of pixels, 4 each.
+//! `kernels.rs` compares two ways by turns, which a noisy machine needs; `make bench-codecs` compares libraries.
 
-use std::path::Path;
-use std::sync::Arc;
+mod pictures;
+
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput};
+use pictures::{CLASSES, Picture};
 use spice_server::codec::simd::{self, Level};
-use spice_server::codec::{Limits, Rows, glz, lz, quic};
+use spice_server::codec::{Limits, Rows, glz, lz, lz4, quic};
+
+const SIZES: [(u32, u32); 2] = [(1920, 1080), (96, 64)];
+/// What spice-gtk asks for at most.
+const WINDOW: usize = 16 << 20;
+/// Number of the format of 32 bits a pixel.
+const FORMAT: u8 = 8;
 
 fn main() {
-    let mut files = Vec::new();
-    let (mut only, mut rounds, mut kept) = (String::new(), 15, false);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--only" => only = words.next().expect("a word"),
-            "--rounds" => {
-                rounds = words.next().and_then(|n| n.parse().ok()).expect("a number");
-            }
-            "--kept" => kept = true,
-            _ if word.starts_with("--") => {}
-            _ => files.push(word),
-        }
-    }
-    if files.is_empty() {
-        println!("codecs: name pictures as …-WIDTHxHEIGHT.bgrx");
-        return;
-    }
-    println!("best kernels of this processor: {:?}", simd::best());
-    println!("{:40} {:>9} {:>9} {:>6} {:>12}", "", "scalar", "best", "times", "bytes");
-    for file in files {
-        let frames: Vec<Frame> = file.split('+').map(frame).collect();
-        if frames.len() == 1 {
-            picture(&frames[0], &only, rounds);
-        }
-        if file.contains(&only) || "glz encode".contains(&only) {
-            sequence(&frames, rounds, kept);
-        }
-    }
-}
-
-struct Frame {
-    name: String,
-    width: u32,
-    height: u32,
-    data: Vec<u8>,
-}
-
-impl Frame {
-    fn colored(&self, key: [u8; 4]) -> Self {
-        let data = self.data.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key);
-        Self { name: String::new(), width: self.width, height: self.height, data: data.collect() }
-    }
-
-    fn rows(&self) -> Rows<'_> {
-        let (width, height) = (self.width, self.height);
-        Rows::new(&self.data, width, height, 32, width as usize * 4, true).expect("a picture")
-    }
-}
-
-fn frame(file: &str) -> Frame {
-    let stem = Path::new(file).file_stem().and_then(|stem| stem.to_str()).expect("a name");
-    let (name, size) = stem.rsplit_once('-').expect("a name that ends with -WIDTHxHEIGHT.bgrx");
-    let size = size.split_once('x');
-    let sides = size.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    let (width, height): (u32, u32) = sides.expect("a name that ends with -WIDTHxHEIGHT.bgrx");
-    Frame { name: name.into(), width, height, data: std::fs::read(file).expect("a readable file") }
-}
-
-/// Frame after frame into one dictionary, with other colours in each round: equal pixels stay equal
-/// ones, but nothing of the rounds before is found again. The first rounds, until the window is
-/// full, do not count.
-fn sequence(frames: &[Frame], rounds: usize, kept: bool) {
-    let mut times = vec![[const { Vec::new() }; 2]; frames.len()];
-    let mut bytes = vec![0; frames.len()];
-    let mut scratch = glz::Scratch::default();
-    let mut out = Vec::new();
-    // What spice-gtk asks for at most.
-    let dictionaries = [glz::Dictionary::new(16 << 20), glz::Dictionary::new(16 << 20)];
-    let full = 9usize.div_ceil(frames.len());
-    for round in 0..full + rounds {
-        let key = (u32::try_from(round).unwrap_or(0) * 0x0005_0b13).to_le_bytes();
-        let colored: Vec<Frame> = frames.iter().map(|frame| frame.colored(key)).collect();
-        for (which, level) in [Level::Scalar, simd::best()].into_iter().enumerate() {
-            let dictionary = &dictionaries[which];
-            for ((frame, times), bytes) in colored.iter().zip(&mut times).zip(&mut bytes) {
-                out.clear();
-                let (format, size) = (lz::PixelType::Rgb32, (frame.width, frame.height));
-                let own = kept.then(|| Arc::new(frame.data.clone()));
-                let start = thread_time();
-                let ticket = match own {
-                    Some(pixels) => {
-                        let block = 0..pixels.len();
-                        let origin = glz::Origin::default();
-                        dictionary.ticket_owned((pixels, block), format, size, true, origin)
-                    }
-                    None => dictionary.ticket(&frame.rows(), format, 0),
-                };
-                let ticket = ticket.expect("a type that GLZ has, of a size that fits");
-                glz::encode_at(level, dictionary, &ticket, &mut scratch, &mut out);
-                let time = thread_time().saturating_sub(start);
-                if round >= full {
-                    times[which].push(time);
-                }
-                ticket.sent();
-                *bytes = out.len();
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    let benches: [(&str, Bench); 4] = [("quic", quic), ("lz", lz), ("glz", glz), ("lz4", lz4)];
+    for (codec, bench) in benches {
+        for (class, make) in CLASSES {
+            for (width, height) in SIZES {
+                let picture = make(width, height, 5);
+                let name = format!("{codec}/{class}/{width}x{height}");
+                let mut group = criterion.benchmark_group(name);
+                group.throughput(Throughput::Bytes(picture.data.len() as u64));
+                bench(&mut group, &picture);
             }
         }
     }
-    for ((frame, times), bytes) in frames.iter().zip(times).zip(bytes) {
-        show(&format!("{} glz encode", frame.name), times, frame.data.len(), bytes);
+    criterion.final_summary();
+}
+
+type Bench = fn(&mut BenchmarkGroup<'_, WallTime>, &Picture);
+
+/// Both kinds of kernels, or one if this processor has no others.
+fn levels() -> Vec<(&'static str, Level)> {
+    let mut levels = vec![("scalar", Level::Scalar)];
+    if simd::best() != Level::Scalar {
+        levels.push(("best", simd::best()));
     }
+    levels
 }
 
-/// One line.
-fn show(title: &str, times: [Vec<Duration>; 2], raw: usize, bytes: usize) {
-    let [scalar, best] = times.map(|mut times| {
-        times.sort();
-        times[times.len() / 2].as_secs_f64()
-    });
-    let speed = |seconds: f64| raw as f64 / 1e6 / seconds;
-    let times = scalar / best;
-    println!("{title:40} {:9.0} {:9.0} {times:6.2} {bytes:12}", speed(scalar), speed(best));
-}
-
-fn picture(frame: &Frame, only: &str, rounds: usize) {
-    let (name, data, rows) = (&frame.name, &frame.data, frame.rows());
-    let compare = |what: &str, work: &mut dyn FnMut(Level) -> usize| {
-        let title = format!("{name} {what}");
-        if !title.contains(only) {
-            return;
-        }
-        let mut times = [const { Vec::new() }; 2];
-        let mut bytes = 0;
-        for _ in 0..rounds {
-            for (times, level) in times.iter_mut().zip([Level::Scalar, simd::best()]) {
-                let start = thread_time();
-                bytes = work(level);
-                times.push(thread_time().saturating_sub(start));
-            }
-        }
-        show(&title, times, data.len(), bytes);
-    };
-
+fn quic(group: &mut BenchmarkGroup<'_, WallTime>, picture: &Picture) {
     let mut out = Vec::new();
     let mut scratch = quic::Scratch::default();
-    compare("quic encode", &mut |level| {
-        out.clear();
-        let format = quic::PixelType::Rgb32;
-        quic::encode_at(level, &rows, format, usize::MAX, &mut scratch, &mut out).expect("checked");
-        out.len()
-    });
-    compare("quic decode", &mut |level| {
-        quic::decode_at(level, &out, &Limits::default()).expect("it was just written").pixels.len()
-    });
+    for (name, level) in levels() {
+        group.bench_function(format!("encode {name}"), |bench| {
+            bench.iter(|| {
+                out.clear();
+                let (rows, pixels) = (rows(picture), quic::PixelType::Rgb32);
+                quic::encode_at(level, &rows, pixels, usize::MAX, &mut scratch, &mut out)
+            });
+        });
+        group.bench_function(format!("decode {name}"), |bench| {
+            bench.iter(|| quic::decode_at(level, &out, &Limits::default()));
+        });
+    }
+}
 
+fn lz(group: &mut BenchmarkGroup<'_, WallTime>, picture: &Picture) {
+    let mut out = Vec::new();
     let mut scratch = lz::Scratch::default();
-    compare("lz encode", &mut |level| {
-        out.clear();
-        lz::encode_at(level, &rows, lz::PixelType::Rgb32, usize::MAX, &mut scratch, &mut out)
-            .expect("it was checked");
-        out.len()
-    });
-    compare("lz decode", &mut |_| {
-        lz::decode(&out, &Limits::default()).expect("it was just written").pixels.len()
+    for (name, level) in levels() {
+        group.bench_function(format!("encode {name}"), |bench| {
+            bench.iter(|| {
+                out.clear();
+                let (rows, pixels) = (rows(picture), lz::PixelType::Rgb32);
+                lz::encode_at(level, &rows, pixels, usize::MAX, &mut scratch, &mut out)
+            });
+        });
+    }
+    group.bench_function("decode", |bench| bench.iter(|| lz::decode(&out, &Limits::default())));
+}
+
+/// Each picture in other colors than the ones before: the dictionary is full and knows nothing of it.
+fn glz(group: &mut BenchmarkGroup<'_, WallTime>, picture: &Picture) {
+    let mut colored: Vec<Picture> = (1..10).map(|turn| recolored(picture, turn)).collect();
+    for (name, level) in levels() {
+        let dictionary = glz::Dictionary::new(WINDOW);
+        let mut scratch = glz::Scratch::default();
+        let mut out = Vec::new();
+        let mut encode = |picture: &Picture| {
+            out.clear();
+            let ticket = dictionary.ticket(&rows(picture), lz::PixelType::Rgb32, 0);
+            let ticket = ticket.expect("a type that GLZ has, of a size that fits");
+            glz::encode_at(level, &dictionary, &ticket, &mut scratch, &mut out);
+            ticket.sent();
+            out.len()
+        };
+        colored.iter().for_each(|picture| {
+            encode(picture);
+        });
+        let mut turn = 10;
+        group.bench_function(format!("encode {name}"), |bench| {
+            bench.iter_batched(
+                || {
+                    turn += 1;
+                    recolored(picture, turn)
+                },
+                |picture| encode(&picture),
+                criterion::BatchSize::PerIteration,
+            );
+        });
+    }
+    // A stream refers to those before it: one that stands alone is decoded.
+    colored.truncate(1);
+    let stream = glz_alone(&rows(&colored[0]));
+    group.bench_function("decode", |bench| {
+        bench.iter(|| glz::Window::default().decode(&stream, &Limits::default()));
     });
 }
 
-/// Time that this thread had a processor: others on the machine count less than by the clock.
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
-    Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
+fn glz_alone(rows: &Rows<'_>) -> Vec<u8> {
+    let dictionary = glz::Dictionary::new(WINDOW);
+    let mut out = Vec::new();
+    let ticket = dictionary.ticket(rows, lz::PixelType::Rgb32, 0);
+    let ticket = ticket.expect("a type that GLZ has, of a size that fits");
+    glz::encode(&dictionary, &ticket, &mut glz::Scratch::default(), &mut out);
+    out
+}
+
+fn rows(picture: &Picture) -> Rows<'_> {
+    let Picture { width, height, .. } = *picture;
+    Rows::new(&picture.data, width, height, 32, width as usize * 4, true).expect("a picture")
+}
+
+/// The same structure, but no value of it.
+fn recolored(picture: &Picture, turn: u32) -> Picture {
+    let key = ((turn * 0x0005_0b13) & 0x00ff_ffff).to_le_bytes();
+    let data = picture.data.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key);
+    Picture { width: picture.width, height: picture.height, data: data.collect() }
+}
+
+/// The encoder is the crate `lz4_flex`; clients decode.
+fn lz4(group: &mut BenchmarkGroup<'_, WallTime>, picture: &Picture) {
+    let mut scratch = lz4::Scratch::default();
+    group.bench_function("encode", |bench| {
+        bench.iter(|| lz4::encode(&rows(picture), FORMAT, usize::MAX, &mut scratch));
+    });
 }

@@ -18,7 +18,7 @@ client=${CLIENT:-drain} seconds=${SECONDS_EACH:-1} ahead=${AHEAD:-0}
 read -ra run <<<"${RUN:-}"
 
 [ -e "$STAGE_LIB/libspice-server.so.1" ] || tools/lib.sh
-make --silent -C benches/commands OUT="$HOSTS" \
+make --silent -C benches OUT="$HOSTS" "$HOSTS/commands" \
     SPICE_CFLAGS="-I$PWD/include/spice-server $(pkg-config --cflags spice-protocol)" \
     SPICE_LIBS="-L$STAGE_LIB -lspice-server"
 results=$(mktemp -d)

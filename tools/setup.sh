@@ -2,7 +2,7 @@
 # Makes sure that what a job needs is there. Idempotent: apt-get and cargo install run only when something is
 # missing, apt-get only as root; otherwise the command to type is printed and the exit status is 1.
 #
-#   tools/setup.sh SET...      sets: build demo qemu test guest; "rust" checks the toolchain only
+#   tools/setup.sh SET...      sets: build demo qemu test bench guest; "rust" checks the toolchain only
 #
 # CAYENNE_NO_APT=1 never runs apt-get (it prints what it would install).
 set -euo pipefail
@@ -39,6 +39,10 @@ TEST_PACKAGES=(
     zstd                                    # recorded traffic is packed with it
     nasm                                    # checks the committed bytes of the boot sector
     libssl-dev                              # the client of make bench-commands encrypts its ticket
+)
+# Benchmarks; what they share with the tests stands there.
+BENCH_PACKAGES=(
+    python3-numpy python3-pil fonts-dejavu-core # pictures to encode
 )
 # Only for tests/guest/, which is run by hand.
 GUEST_PACKAGES=(
@@ -116,7 +120,7 @@ install_cargo_tools() {
     done
 }
 
-[ $# -gt 0 ] || fail "usage: tools/setup.sh build|demo|qemu|test|guest|rust..."
+[ $# -gt 0 ] || fail "usage: tools/setup.sh build|demo|qemu|test|bench|guest|rust..."
 packages=() tools=no
 for set in "$@"; do
     case $set in
@@ -124,6 +128,7 @@ for set in "$@"; do
         build) packages+=("${BUILD_PACKAGES[@]}") ;;
         demo) packages+=("${DEMO_PACKAGES[@]}") ;;
         qemu) packages+=("${QEMU_PACKAGES[@]}") ;;
+        bench) packages+=("${BENCH_PACKAGES[@]}") ;;
         guest) packages+=("${GUEST_PACKAGES[@]}") ;;
         test) packages+=("${TEST_PACKAGES[@]}"); tools=yes ;;
         *) fail "no set named $set" ;;

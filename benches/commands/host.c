@@ -20,7 +20,7 @@
  * The time of the library's own thread is measured as well: other work on the machine does not touch it.
  */
 #include "../../capi-tests/host/host.h"
-#include "bench.h"
+#include "../client/client.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -527,7 +527,8 @@ int main(int argc, char **argv)
     if (mode != CLIENT_NONE) {
         child = fork();
         if (child == 0) {
-            client_run(device.shared, path, mode);
+            client_run(device.shared, &(struct client_wish){
+                                          .path = path, .mode = mode, .cache = 10 << 20, .window = 8 << 20 });
             _exit(0);
         }
     }

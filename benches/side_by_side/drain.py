@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import struct
+import threading
 import time
 
 MAIN, DISPLAY = 1, 2
@@ -70,13 +71,10 @@ class Channel:
         self.socket.sendall(struct.pack("<HI", kind, len(body)) + body)
 
     def next(self):
-        """One message: kind, size and, if it is small, its bytes."""
+        """One message: kind, size and its first bytes."""
         kind, size = struct.unpack("<HI", self.read(6))
-        body = b""
-        if size <= 4096:
-            body = self.read(size)
-        else:
-            self.skip(size)
+        body = self.read(min(size, 64))
+        self.skip(size - len(body))
         if kind == SET_ACK:
             generation, self.window = struct.unpack("<II", body)
             self.unacknowledged = 0
@@ -86,7 +84,7 @@ class Channel:
             if self.unacknowledged >= self.window:
                 self.unacknowledged = 0
                 self.send(ACK, b"")
-        if kind == PING and size <= 4096:
+        if kind == PING:
             self.send(PONG, body[:12])
         return kind, size, body
 
@@ -102,8 +100,8 @@ class Client:
             if kind == MAIN_INIT:
                 connection = struct.unpack("<I", body[:4])[0]
         self.main.send(ATTACH_CHANNELS, b"")
-        # Sized streams, composite, A8: no more, so that pictures come as they always did.
-        self.display = Channel(port, DISPLAY, connection, [1 | 4 | 8])
+        # Sized streams, composite, A8, LZ4.
+        self.display = Channel(port, DISPLAY, connection, [1 | 4 | 8 | 32])
         self.display.send(INIT, struct.pack("<BqBi", 1, 0, 1, window))
 
     def quiet(self, seconds):
@@ -117,16 +115,41 @@ class Client:
                 if channel.socket in ready:
                     channel.next()
 
-    def wait_copy(self, deadline=60):
-        """Bytes of the next picture that is drawn."""
+    def wait_picture(self, pixels, deadline=60):
+        """Bytes of the messages that draw the next picture of so many pixels: of one or of several, band by band."""
         end = time.monotonic() + deadline
-        while True:
+        total = 0
+        while pixels > 0:
             ready = select.select([self.main.socket, self.display.socket], [], [], max(0, end - time.monotonic()))[0]
             if not ready:
                 raise TimeoutError("no picture came")
             if self.main.socket in ready:
                 self.main.next()
             if self.display.socket in ready:
-                kind, size, _ = self.display.next()
+                kind, size, body = self.display.next()
                 if kind == DRAW_COPY:
-                    return size
+                    top, left, bottom, right = struct.unpack("<4i", body[4:20])
+                    pixels -= (bottom - top) * (right - left)
+                    total += size
+        return total
+
+    def wait_picture_in_background(self, pixels):
+        """Starts reading in a thread; the returned function waits and returns the bytes."""
+        result = []
+
+        def run():
+            try:
+                result.append(self.wait_picture(pixels))
+            except (OSError, EOFError) as error:
+                result.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+
+        def join():
+            thread.join()
+            if isinstance(result[0], Exception):
+                raise result[0]
+            return result[0]
+
+        return join

@@ -1,6 +1,6 @@
 /* Draws pictures over the whole screen, one per line on stdin, for a client that only drains its socket.
  *
- *   encode_host PORT off|quic|lz|glz|auto_lz|auto_glz WIDTH HEIGHT
+ *   encode_host PORT off|quic|lz|glz|lz4|auto_lz|auto_glz WIDTH HEIGHT
  *
  * Lines on stdin: "load FILE" (rows of B, G, R, x), "draw KEY" (the loaded picture with KEY xored into each pixel:
  * equal pixels stay equal ones, but nothing of earlier frames is found again), "mark COLOR" (a fill of 8x8 pixels, which
@@ -86,6 +86,7 @@ static int compression(const char *name)
         { "off", SPICE_IMAGE_COMPRESSION_OFF },          { "quic", SPICE_IMAGE_COMPRESSION_QUIC },
         { "lz", SPICE_IMAGE_COMPRESSION_LZ },            { "glz", SPICE_IMAGE_COMPRESSION_GLZ },
         { "auto_lz", SPICE_IMAGE_COMPRESSION_AUTO_LZ },  { "auto_glz", SPICE_IMAGE_COMPRESSION_AUTO_GLZ },
+        { "lz4", SPICE_IMAGE_COMPRESSION_LZ4 },
     };
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {

@@ -1,78 +1,89 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Encoding side by side: the same pictures by the same C host through two libspice-server.so.1, A B A B.
 
-  run.py [--frames N] [--rounds N] [--modes quic,lz,glz] [--theirs DIR] [--ours DIR] PICTURE...
+  run.py [--frames N] [--rounds N] [--modes off,quic,lz,glz] [--clients N] [--theirs DIR] [--ours DIR]
+         [--host PROGRAM] [--out FILE] PICTURE…
 
 A picture is a file of rows B, G, R, x named …-WIDTHxHEIGHT.bgrx; several joined by "+" are one sequence that is drawn
-in order, as it is (for the dictionary of GLZ). A single one is drawn anew each time with other colours in mode glz.
-Libraries are those of the directories; without one the system's is used, and without --ours only one is measured.
-What counts is the processor time of the host process, of all threads but the first one (which makes the pictures).
+in order, again and again in other colours (for the dictionary of GLZ). A single one is drawn anew each time, in other
+colours if a dictionary might know it. Rounds that fill the dictionary come first and do not count.
+What counts is the processor time of the host process, of all threads but the first one, which makes the pictures: so
+taking, drawing, encoding and sending. Results go to FILE as JSON, a table of medians is printed.
 """
 import argparse
+import json
 import os
 import pathlib
 import re
+import shlex
+import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from drain import Client  # noqa: E402
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+SIDES = ["spice-server", "ours"]
+# Pictures that a client's dictionary of 16 Mi pixels holds, and one more.
+FILL = 9
 
 
-def build(folder):
-    """The host, against whatever headers are installed."""
-    program = pathlib.Path(folder) / "encode_host"
-    flags = subprocess.run(["pkg-config", "--cflags", "spice-server"], check=True, capture_output=True, text=True)
-    libs = subprocess.run(["pkg-config", "--libs", "spice-server"], check=True, capture_output=True, text=True)
-    sources = [HERE / "encode_host.c", *sorted((ROOT / "capi-tests/host").glob("*.c"))]
-    command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-O2", *flags.stdout.split(), *sources, "-o", program]
-    subprocess.run([*command, *libs.stdout.split(), "-lpthread", "-lm"], check=True)
-    return program
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def used(pid):
-    """Nanoseconds and, of these, a share in the kernel: of all threads but the first."""
-    nanos = user = system = 0
+    """Nanoseconds of all threads but the first."""
+    nanos = 0
     for task in os.listdir(f"/proc/{pid}/task"):
         if int(task) == pid:
             continue
         try:
-            with open(f"/proc/{pid}/task/{task}/schedstat") as file:
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
                 nanos += int(file.read().split()[0])
-            with open(f"/proc/{pid}/task/{task}/stat") as file:
-                fields = file.read().rsplit(")", 1)[1].split()
-                user += int(fields[11])
-                system += int(fields[12])
         except FileNotFoundError:
             pass
-    return nanos, user, system
+    return nanos
 
 
 class Host:
-    def __init__(self, program, library, port, mode, width, height):
-        env = dict(os.environ)
-        env.pop("LD_LIBRARY_PATH", None)
+    def __init__(self, options, library, mode, size):
+        env = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
         if library:
             env["LD_LIBRARY_PATH"] = str(library)
-        command = [program, str(port), mode, str(width), str(height)]
+        if options.clients > 1:
+            env["SPICE_DEBUG_ALLOW_MC"] = "1"
+        port = free_port()
+        self.pixels = size[0] * size[1]
+        command = [*shlex.split(options.run), options.host, str(port), mode, *map(str, size)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
                                         stderr=subprocess.DEVNULL)
         self.expect("ready")
-        self.client = Client(port)
-        self.client.quiet(0.3)
+        self.clients = [Client(port) for _ in range(options.clients)]
+        self.settle()
+
+    def quiet(self, seconds):
+        for client in self.clients:
+            client.quiet(seconds)
+
+    def settle(self):
+        """Until the threads of the start have done their work: keys are made then."""
+        before, now = -1, self.used()
+        while before < 0 or now - before > 1e6:
+            self.quiet(0.3)
+            before, now = now, self.used()
 
     def expect(self, wanted):
-        line = self.process.stdout.readline().strip()
-        if line != wanted:
-            raise RuntimeError(f"the host says {line!r} instead of {wanted!r}")
+        said = self.process.stdout.readline().strip()
+        if said != wanted:
+            raise RuntimeError(f"the host says {said!r} instead of {wanted!r}")
 
-    def say(self, line):
-        self.process.stdin.write(line + "\n")
+    def say(self, words):
+        self.process.stdin.write(words + "\n")
         self.process.stdin.flush()
 
     def load(self, file):
@@ -80,83 +91,126 @@ class Host:
         self.expect("loaded")
 
     def draw(self, key):
+        """Bytes that the first client got for it."""
         self.say(f"draw {key:x}")
-        return self.client.wait_copy()
+        others = [client.wait_picture_in_background(self.pixels) for client in self.clients[1:]]
+        size = self.clients[0].wait_picture(self.pixels)
+        for join in others:
+            join()
+        return size
+
+    def used(self):
+        return used(self.process.pid)
 
     def close(self):
         self.say("quit")
         self.process.wait(20)
 
 
-def measure(program, library, port, mode, item, frames):
-    """Per frame of each file of the item: milliseconds and bytes."""
-    files = item.split("+")
-    width, height = map(int, re.search(r"-(\d+)x(\d+)\.bgrx$", files[0]).groups())
-    host = Host(program, library, port, mode, width, height)
-    pid = host.process.pid
-    results = []
-    fresh = mode.endswith("glz")
-    if len(files) == 1:
-        host.load(files[0])
-        host.draw(0xfefefe)
-        begin, size = used(pid), 0
-        for frame in range(frames):
-            # An odd constant for each channel keeps structure but no value of the frames before.
-            size += host.draw((frame * 0x050b13 + 0x010101) & 0xffffff if fresh else 0)
-        host.client.quiet(0.05)
-        end = used(pid)
-        results.append(((end[0] - begin[0]) / 1e6 / frames, size / frames, (end[2] - begin[2]) * 10 / frames))
-    else:
-        sums = [[0.0, 0, 0] for _ in files]
-        rounds = max(1, frames // len(files))
-        for turn in range(rounds):
-            for at, file in enumerate(files):
-                host.load(file)
-                begin = used(pid)
-                size = host.draw(turn * 0x050b13 & 0xffffff)
-                host.client.quiet(0.02)
-                end = used(pid)
-                sums[at][0] += (end[0] - begin[0]) / 1e6
-                sums[at][1] += size
-                sums[at][2] += (end[2] - begin[2]) * 10
-        results = [(nanos / rounds, size / rounds, kernel / rounds) for nanos, size, kernel in sums]
-    host.close()
-    return files, width * height * 4, results
+def color(turn):
+    """An odd constant for each channel keeps structure but no value of the frames before."""
+    return (turn * 0x050b13 + 0x010101) & 0xffffff
+
+
+def repeat(host, file, frames, fresh):
+    host.load(file)
+    for turn in range(FILL if fresh else 2):
+        host.draw(color(-1 - turn) if fresh else 0)
+    host.quiet(0.02)
+    begin = host.used()
+    size = sum(host.draw(color(turn) if fresh else 0) for turn in range(frames))
+    host.quiet(0.02)
+    return [{"ms": (host.used() - begin) / 1e6 / frames, "bytes": size / frames}]
+
+
+def sequence(host, files, frames):
+    turns = max(1, frames // len(files))
+    warm = -(-FILL // len(files))
+    sums = [{"ms": 0.0, "bytes": 0.0} for _ in files]
+    for turn in range(warm + turns):
+        for figures, file in zip(sums, files):
+            host.load(file)
+            begin = host.used()
+            size = host.draw(color(turn))
+            host.quiet(0.02)
+            if turn >= warm:
+                figures["ms"] += (host.used() - begin) / 1e6 / turns
+                figures["bytes"] += size / turns
+    return sums
+
+
+def measure(options, library, mode, files):
+    """Per frame of each file: milliseconds and bytes."""
+    size = tuple(map(int, re.search(r"-(\d+)x(\d+)\.bgrx$", files[0]).groups()))
+    host = Host(options, library, mode, size)
+    try:
+        if len(files) == 1:
+            return repeat(host, files[0], options.frames, "glz" in mode)
+        return sequence(host, files, options.frames)
+    finally:
+        host.close()
+
+
+def name_of(file):
+    return re.sub(r"-\d+x\d+\.bgrx$", "", os.path.basename(file))
+
+
+def show(entry):
+    print(f"| {entry['picture']} | {entry['mode']} ", end="")
+    middle = {}
+    for side in SIDES:
+        runs = entry["runs"].get(side)
+        middle[side] = statistics.median(run["ms"] for run in runs) if runs else float("nan")
+    print("".join(f"| {middle[side]:.2f} " for side in SIDES), end="")
+    print(f"| {middle[SIDES[0]] / middle[SIDES[1]]:.2f} ", end="")
+    for side in SIDES:
+        runs = entry["runs"].get(side)
+        print(f"| {statistics.median(run['bytes'] for run in runs):.0f} " if runs else "| ", end="")
+    print("|", flush=True)
+
+
+def arguments(description, modes, out):
+    """What every measurement of this kind can be told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--modes", default=modes)
+    parser.add_argument("--clients", type=int, default=1)
+    parser.add_argument("--theirs", help="directory of a library; the system's without")
+    parser.add_argument("--ours", default=ROOT / "stage/lib", help="directory of the other one")
+    parser.add_argument("--only", choices=SIDES, help="one library alone")
+    parser.add_argument("--host", default=ROOT / "stage/hosts/encode_host")
+    parser.add_argument("--run", default=os.environ.get("RUN", ""), help='words in front of each run, e.g. "chrt -f 1"')
+    parser.add_argument("--out", default=ROOT / "target/bench" / out, type=pathlib.Path)
+    parser.add_argument("pictures", nargs="+")
+    options = parser.parse_args()
+    options.sides = [side for side in zip(SIDES, [options.theirs, options.ours]) if options.only in (None, side[0])]
+    return options
+
+
+def write(path, results):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results))
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--frames", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--modes", default="off,quic,lz,glz")
-    parser.add_argument("--theirs")
-    parser.add_argument("--ours")
-    parser.add_argument("--port", type=int, default=59210)
-    parser.add_argument("pictures", nargs="+")
-    options = parser.parse_args()
-    sides = [("spice-server", options.theirs)]
-    if options.ours:
-        sides.append(("ours", options.ours))
-    print("| picture | mode | library | ms per frame | of these in the kernel | MB/s | bytes per frame |")
+    options = arguments(__doc__, "off,quic,lz,glz", "codecs.json")
+    results = []
+    print("| picture | mode | spice-server, ms per frame | ours | times | bytes, spice-server | ours |")
     print("|---|---|---|---|---|---|---|")
-    port = options.port
-    with tempfile.TemporaryDirectory() as folder:
-        program = build(folder)
-        for item in options.pictures:
-            for mode in options.modes.split(","):
-                rows = {}
-                for _ in range(options.rounds):
-                    for name, library in sides:
-                        port += 1
-                        files, raw, results = measure(program, library, port, mode, item, options.frames)
-                        for file, result in zip(files, results):
-                            rows.setdefault((file, name), []).append(result)
-                for (file, name), results in rows.items():
-                    millis, size, kernel = (statistics.median(column) for column in zip(*results))
-                    label = re.sub(r"-\d+x\d+\.bgrx$", "", os.path.basename(file))
-                    speed = raw / 1e3 / millis
-                    print(f"| {label} | {mode} | {name} | {millis:.2f} | {kernel:.1f} | {speed:.0f} | {size:.0f} |",
-                          flush=True)
+    for item in options.pictures:
+        files = item.split("+")
+        for mode in options.modes.split(","):
+            entries = [{"picture": name_of(file), "place": place, "mode": mode, "clients": options.clients, "runs": {}}
+                       for place, file in enumerate(files)]
+            for _ in range(options.rounds):
+                for side, library in options.sides:
+                    for entry, figures in zip(entries, measure(options, library, mode, files)):
+                        entry["runs"].setdefault(side, []).append(figures)
+            for entry in entries:
+                show(entry)
+            results += entries
+            write(options.out, results)
 
 
 if __name__ == "__main__":

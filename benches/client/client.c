@@ -2,9 +2,11 @@
  *
  * It runs in a process of its own, so that its work is not charged to the server's.
  */
-#include "bench.h"
+#include "client.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
@@ -19,9 +21,9 @@
 
 enum { MAIN = 1, DISPLAY = 2 };
 enum { SET_ACK = 3, PING = 4, MAIN_INIT = 103, DISPLAY_MARK = 102 };
-enum { COPY_BITS = 104, DRAW_FILL = 302, DRAW_COMPOSITE = 318, SURFACE_CREATE = 314, SURFACE_DESTROY = 315 };
+enum { COPY_BITS = 104, DRAW_FILL = 302, DRAW_COPY = 304, DRAW_COMPOSITE = 318, SURFACE_CREATE = 314, SURFACE_DESTROY = 315 };
 enum { ACK_SYNC = 1, ACK = 2, PONG = 3, DISPLAY_INIT = 101, ATTACH_CHANNELS = 104 };
-enum { HEADER = 6, KEPT = 64 };
+enum { HEADER = 6, KEPT = 128 };
 
 /* A channel and the message that is coming in. */
 struct channel {
@@ -107,28 +109,44 @@ static void encrypt_ticket(const uint8_t *key, uint8_t out[128])
     EVP_PKEY_free(public);
 }
 
-static int link_channel(const char *path, uint32_t session, uint8_t type)
+static int connected(const struct client_wish *wish)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    /* magic, version 2.2, size; session, channel, id, 1 common word, no channel word, offset; the word */
-    uint32_t words[9] = { 0x51444552, 2, 2, 22, session };
-    uint8_t bytes[38], reply[1024], ticket[128];
-    uint32_t capabilities = 1 | 2 | 8 /* auth selection, ticket, mini header */;
-    uint32_t counts[3] = { 1, 0, 18 }, mechanism = 1, result;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un local = { .sun_family = AF_UNIX };
+    struct sockaddr_in loopback = {
+        .sin_family = AF_INET, .sin_port = htons(wish->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)
+    };
+    int fd = socket(wish->path ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
 
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    for (int tries = 0; connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0; tries++) {
-        if (tries == 5000)
-            give_up("connect");
-        usleep(2000); /* the socket is not there yet */
+    if (wish->path)
+        snprintf(local.sun_path, sizeof(local.sun_path), "%s", wish->path);
+    else
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    for (int tries = 0; tries < 5000; tries++) {
+        if (connect(fd, wish->path ? (struct sockaddr *)&local : (struct sockaddr *)&loopback,
+                    wish->path ? sizeof(local) : sizeof(loopback)) == 0)
+            return fd;
+        usleep(2000); /* the server is not there yet */
     }
-    memcpy(bytes, words, 20);
+    give_up("connect");
+}
+
+static int link_channel(const struct client_wish *wish, uint32_t session, uint8_t type)
+{
+    uint8_t bytes[42], reply[1024], ticket[128];
+    uint32_t common = 1 | 2 | 8 /* auth selection, ticket, mini header */;
+    uint32_t words = type == DISPLAY && wish->capabilities ? 1 : 0;
+    /* magic, version 2.2, size; session, channel, id; 1 common word, words of the channel, their offset */
+    uint32_t head[5] = { 0x51444552, 2, 2, 22 + 4 * words, session };
+    uint32_t counts[3] = { 1, words, 18 }, mechanism = 1, result;
+    int fd = connected(wish);
+
+    memcpy(bytes, head, 20);
     bytes[20] = type;
     bytes[21] = 0;
     memcpy(bytes + 22, counts, 12);
-    memcpy(bytes + 34, &capabilities, 4);
-    put(fd, bytes, sizeof(bytes));
+    memcpy(bytes + 34, &common, 4);
+    memcpy(bytes + 38, &wish->capabilities, 4);
+    put(fd, bytes, 38 + 4 * words);
     get(fd, reply, 16);
     if (u32_at(reply + 12) > sizeof(reply))
         give_up("link reply");
@@ -148,6 +166,30 @@ static bool is_draw(uint16_t kind)
 {
     return kind == COPY_BITS ||
            (kind >= DRAW_FILL && kind <= DRAW_COMPOSITE && kind != SURFACE_CREATE && kind != SURFACE_DESTROY);
+}
+
+/* Pixels of the box of a draw message: it starts with the surface, then top, left, bottom, right. */
+static uint64_t area_of(const uint8_t *body)
+{
+    int32_t box[4];
+
+    memcpy(box, body + 4, sizeof(box));
+    return (uint64_t)((int64_t)(box[2] - box[0]) * (box[3] - box[1]));
+}
+
+/* Counts a draw_copy for the type of its image, which stands at an offset that follows the clip. */
+static void note_image(const uint8_t *body, uint32_t size)
+{
+    enum { CLIP = 20, RECTS = 1, TYPE = 8 /* behind the id */ };
+    uint64_t at = CLIP + 1, image;
+
+    if (body[CLIP] == RECTS)
+        at += 4 + 16 * (uint64_t)u32_at(body + at);
+    if (at + 4 > KEPT)
+        return;
+    image = (uint64_t)u32_at(body + at) + TYPE;
+    if (image < KEPT && image < size && body[image] < IMAGE_TYPES)
+        atomic_fetch_add_explicit(&board->image_bytes[body[image]], size, memory_order_relaxed);
 }
 
 /* A message has come as a whole; `head` holds its start. */
@@ -174,8 +216,12 @@ static void handle(struct channel *channel, bool display)
     atomic_fetch_add_explicit(&board->messages, 1, memory_order_relaxed);
     if (kind < MESSAGE_KINDS)
         atomic_fetch_add_explicit(&board->kinds[kind], 1, memory_order_relaxed);
-    if (is_draw(kind))
+    if (is_draw(kind)) {
         atomic_fetch_add_explicit(&board->drawn, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&board->area, area_of(channel->head + HEADER), memory_order_relaxed);
+        if (kind == DRAW_COPY)
+            note_image(channel->head + HEADER, u32_at(channel->head + 2));
+    }
     if (kind == DISPLAY_MARK)
         atomic_store(&board->ready, 1);
 }
@@ -217,9 +263,10 @@ static void consume(struct channel *channel, const uint8_t *at, size_t size, boo
 static void knock(void)
 {
     unsigned long long gate = atomic_load(&board->gate);
+    unsigned long long come = atomic_load(board->gate_counts_area ? &board->area : &board->drawn);
     uint64_t one = 1;
 
-    if (gate && atomic_load(&board->drawn) >= gate && atomic_compare_exchange_strong(&board->gate, &gate, 0) &&
+    if (gate && come >= gate && atomic_compare_exchange_strong(&board->gate, &gate, 0) &&
         write(board->gate_fd, &one, sizeof(one)) < 0)
         give_up("eventfd");
 }
@@ -248,25 +295,25 @@ static void wait_for_init(struct channel *main, uint32_t *session)
     }
 }
 
-void client_run(struct shared *shared, const char *path, enum client_mode mode)
+void client_run(struct shared *shared, const struct client_wish *wish)
 {
     enum { STEP = 1 << 20 };
     static uint8_t buffer[STEP];
-    /* pixmap cache 0 of 10 million pixels, dictionary 0 of 8 million */
+    /* pixmap cache 0 and dictionary 0 */
     uint8_t init[14] = { 0 };
-    int64_t cache = 10 << 20;
-    int32_t window = 8 << 20;
+    enum client_mode mode = wish->mode;
     struct channel main = { 0 }, display = { 0 };
     uint32_t session;
 
     board = shared;
-    main.fd = link_channel(path, 0, MAIN);
+    main.fd = link_channel(wish, 0, MAIN);
     wait_for_init(&main, &session);
     message(main.fd, ATTACH_CHANNELS, NULL, 0);
-    display.fd = link_channel(path, session, DISPLAY);
-    memcpy(init + 1, &cache, 8);
-    memcpy(init + 10, &window, 4);
+    display.fd = link_channel(wish, session, DISPLAY);
+    memcpy(init + 1, &wish->cache, 8);
+    memcpy(init + 10, &wish->window, 4);
     message(display.fd, DISPLAY_INIT, init, sizeof(init));
+    atomic_store(&board->linked, 1);
     while (!atomic_load(&board->stop)) {
         bool hungry = mode != CLIENT_STALLS || !atomic_load(&board->ready);
         bool slow = mode == CLIENT_IS_SLOW && atomic_load(&board->ready);
