@@ -13,7 +13,7 @@ use std::sync::Arc;
 const LARGE: usize = 64 << 10;
 /// Blocks that a thread keeps in sight, and their bytes.
 const KEPT: usize = 32;
-const KEPT_BYTES: usize = 32 << 20;
+const KEPT_BYTES: usize = 16 << 20;
 
 thread_local! {
     static BLOCKS: RefCell<Blocks> = RefCell::default();
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(in_sight(), 0);
         let _small = share(block(100));
         assert_eq!(in_sight(), 0);
-        let _large: Vec<_> = (0..5).map(|_| share(block(10 << 20))).collect();
+        let _large: Vec<_> = (0..5).map(|_| share(block(5 << 20))).collect();
         assert_eq!(in_sight(), 3);
     }
 }

@@ -14,7 +14,7 @@ use crate::qxl::model::Bitmap;
 
 /// Number of pictures that are kept, and their bytes.
 const KEPT: usize = 64;
-const KEPT_BYTES: usize = 16 << 20;
+const KEPT_BYTES: usize = 8 << 20;
 
 #[derive(Debug)]
 struct Picture {
@@ -123,7 +123,7 @@ mod tests {
         for n in 0..40 {
             snapshots.keep(n, Rect::from_size(0, 0, 1, 1), bitmap(0, 1 << 20), 0);
         }
-        assert_eq!(snapshots.list.borrow().len(), 16);
+        assert_eq!(snapshots.list.borrow().len(), 8);
         for n in 0..100 {
             snapshots.keep(n, Rect::from_size(0, 0, 1, 1), bitmap(0, 4), 0);
         }
