@@ -1,7 +1,7 @@
 /* Photographs that scroll, move sideways and roll down, on one or more displays: what a dictionary of earlier images is
  * for, and what is hard for it.
  *
- *   moving_photos --unix PATH | --port P [--displays N] [--seed S] [--compression C]
+ *   moving_photos --unix PATH | --port P [--displays N] [--seed S] [--compression C] [--zlib W]
  *       serves and obeys lines on stdin: "frames N" (the next N pictures, each on a random display), "dump FILE [DISPLAY]",
  *       "quit"
  *
@@ -211,10 +211,11 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         { "seed", required_argument, NULL, 's' },     { "unix", required_argument, NULL, 'u' },
         { "port", required_argument, NULL, 'p' },     { "displays", required_argument, NULL, 'd' },
-        { "compression", required_argument, NULL, 'C' }, { NULL, 0, NULL, 0 },
+        { "compression", required_argument, NULL, 'C' }, { "zlib", required_argument, NULL, 'z' },
+        { NULL, 0, NULL, 0 },
     };
     const char *path = NULL;
-    int seed = 1, port = 0, compression = SPICE_IMAGE_COMPRESSION_GLZ, option;
+    int seed = 1, port = 0, compression = SPICE_IMAGE_COMPRESSION_GLZ, zlib = 0, option;
     bool all = true;
     unsigned offences = 0;
     SpiceCoreInterface *core = core_loop_start();
@@ -228,6 +229,7 @@ int main(int argc, char **argv)
         case 'p': port = atoi(optarg); break;
         case 'd': state.displays = atoi(optarg); break;
         case 'C': compression = atoi(optarg); break;
+        case 'z': zlib = atoi(optarg); break;
         default: return 2;
         }
     }
@@ -239,6 +241,8 @@ int main(int argc, char **argv)
     spice_server_set_noauth(state.server);
     spice_server_set_streaming_video(state.server, SPICE_STREAM_VIDEO_OFF);
     spice_server_set_image_compression(state.server, (SpiceImageCompression)compression);
+    if (zlib)
+        spice_server_set_zlib_glz_compression(state.server, (spice_wan_compression_t)zlib);
     if (path) {
         spice_server_set_addr(state.server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
     } else {

@@ -225,12 +225,13 @@ int main(int argc, char **argv)
         { "ring", required_argument, NULL, 'n' },     { "compression", required_argument, NULL, 'r' },
         { "linger", no_argument, NULL, 'l' },         { "obey", no_argument, NULL, 'c' },
         { "jpeg", required_argument, NULL, 'j' },
+        { "zlib", required_argument, NULL, 'z' },
         { NULL, 0, NULL, 0 },
     };
     static struct player player = { .surfaces = REPLAY_SURFACES - 1 };
     const char *out = NULL, *path = NULL;
     bool linger = false, obeys = false, good;
-    int port = 0, compression = 0, jpeg = 0, option;
+    int port = 0, compression = 0, jpeg = 0, zlib = 0, option;
     SpiceCoreInterface *core = core_loop_start();
     SpiceWatch *watch = NULL;
     SpiceServer *server;
@@ -244,6 +245,7 @@ int main(int argc, char **argv)
         case 'o': out = optarg; break;
         case 'r': compression = atoi(optarg); break;
         case 'j': jpeg = atoi(optarg); break;
+        case 'z': zlib = atoi(optarg); break;
         case 'l': linger = true; break;
         case 'c': obeys = true; break;
         case 'n': player.host.room = (unsigned)strtoul(optarg, NULL, 10); break;
@@ -252,7 +254,7 @@ int main(int argc, char **argv)
     }
     if (optind + 1 != argc || player.surfaces < 1 || player.surfaces >= REPLAY_SURFACES) {
         fputs("usage: replay_player FILE [--surfaces N] [--ring N] [--port P | --unix PATH] [--compression N]"
-              " [--jpeg N]"
+              " [--jpeg N] [--zlib N]"
               " [--out PPM] [--linger | --obey]\n", stderr);
         return 2;
     }
@@ -265,6 +267,8 @@ int main(int argc, char **argv)
     spice_server_set_streaming_video(server, SPICE_STREAM_VIDEO_OFF);
     if (compression)
         spice_server_set_image_compression(server, (SpiceImageCompression)compression);
+    if (zlib)
+        spice_server_set_zlib_glz_compression(server, (spice_wan_compression_t)zlib);
     if (jpeg)
         spice_server_set_jpeg_compression(server, (spice_wan_compression_t)jpeg);
     if (path) {

@@ -12,6 +12,7 @@ import os
 import struct
 import sys
 import tempfile
+import zlib
 
 from driver import Client, free_port
 from hosts import Host, Report, ends_equal
@@ -20,6 +21,7 @@ from relay import DISPLAY, Relay
 GLZ_MODE, AUTO_GLZ_MODE, LZ_MODE = 5, 2, 6
 OPAQUE, COPY, BLEND, ROP3, TRANSPARENT, ALPHA_BLEND = 303, 304, 305, 309, 312, 313
 GLZ = 102
+ZLIB_GLZ = 107
 SCREEN = 320 * 240
 report = Report()
 
@@ -60,6 +62,7 @@ class Numbers:
     def __init__(self):
         self.images = {}  # number: (pixels, distance to the oldest, channel, distances of matches)
         self.twice = 0
+        self.packed = 0
         self.broken = None
 
     def watch(self, pair, kind, body):
@@ -71,13 +74,21 @@ class Numbers:
         if kind == ALPHA_BLEND:
             at += 2
         image = struct.unpack_from("<I", body, at)[0]
-        if body[image + 8] != GLZ:
+        if body[image + 8] == GLZ:
+            stream = body[image + 22 : image + 22 + struct.unpack_from("<I", body, image + 18)[0]]
+        elif body[image + 8] == ZLIB_GLZ:
+            size, packed = struct.unpack_from("<II", body, image + 18)
+            stream = zlib.decompress(body[image + 26 : image + 26 + packed])
+            self.packed += 1
+            if len(stream) != size or packed >= size:
+                self.broken = f"{packed} bytes that become {len(stream)}, not {size}"
+        else:
             return
-        size, form = struct.unpack_from("<I", body, image + 18)[0], body[image + 18 + 4 + 8]
-        width, height, _, number, distance = struct.unpack_from(">IIIQI", body, image + 18 + 4 + 9)
+        form = stream[8]
+        width, height, _, number, distance = struct.unpack_from(">IIIQI", stream, 9)
         self.twice += number in self.images
         try:
-            matches = distances(body[image + 18 + 4 + 33 : image + 18 + 4 + size], width * height)
+            matches = distances(stream[33:], width * height)
         except (ValueError, IndexError) as error:
             self.broken = f"image {number}, type {form}: {error}"
             matches = set()
@@ -109,10 +120,12 @@ class Numbers:
 class Scene:
     """A host, and what is compared."""
 
-    def __init__(self, options, scratch, mode, displays=1):
+    def __init__(self, options, scratch, mode, displays=1, zlib_wish=0):
         self.scratch = scratch
         self.displays = displays
         command = [options.program, "--seed", str(options.seed), "--displays", str(displays), "--compression", str(mode)]
+        if zlib_wish:
+            command += ["--zlib", str(zlib_wish)]
         self.host = Host(command, free_port(), options.lib)
         self.numbers = Numbers()
         self.relay = Relay(self.host.path, scratch, watch=self.numbers.watch)
@@ -163,9 +176,9 @@ class Scene:
         return sum(pair.received for pair in self.relay.channels(DISPLAY))
 
 
-def after_every_picture(options, scratch, name, mode):
+def after_every_picture(options, scratch, name, mode, zlib_wish=0):
     """Bytes to the client."""
-    with Scene(options, scratch, mode) as scene:
+    with Scene(options, scratch, mode, zlib_wish=zlib_wish) as scene:
         client = scene.client()
         wrong = None
         for frame in range(options.frames):
@@ -177,6 +190,8 @@ def after_every_picture(options, scratch, name, mode):
         report.none_wrong(f"{name}: {options.frames} pictures of moving photographs are exact", wrong)
         if mode == GLZ_MODE:
             report.none_wrong(f"{name}: numbers", scene.numbers.wrong(16 << 20, options.frames))
+            packed = scene.numbers.packed
+            report.check(f"{name}: deflated if it is to be", bool(packed) == (zlib_wish == 2), f"{packed} images")
         client.close()
         scene.end(name)
         return scene.received()
@@ -244,6 +259,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = options.keep or scratch
         glz = after_every_picture(options, scratch, "GLZ", GLZ_MODE)
+        after_every_picture(options, scratch, "GLZ and zlib", GLZ_MODE, 2)
         lz = after_every_picture(options, scratch, "LZ", LZ_MODE)
         # What is found in earlier pictures, most pixels are.
         report.check("GLZ sends less than half of what LZ sends", glz * 2 < lz, f"{glz} and {lz} bytes")

@@ -50,6 +50,8 @@ class Play:
         path = os.path.join(self.scratch, f"{self.which}.socket")
         if self.options.compression:
             command += ["--compression", str(self.options.compression)]
+        if self.options.zlib:
+            command += ["--zlib", str(self.options.zlib)]
             path = free_port()
         return Host(command, path, self.lib, SPICE_DEBUG_ALLOW_MC="1")
 
@@ -139,6 +141,7 @@ def main():
     parser.add_argument("--points", type=int, default=10)
     parser.add_argument("--stay", type=int, default=2, help="how many points have a client that stays to the end")
     parser.add_argument("--compression", type=int, help="SpiceImageCompression; over TCP, for nothing is compressed on unix sockets")
+    parser.add_argument("--zlib", type=int, help="spice_wan_compression_t for GLZ images: 2 always")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", help="directory for the pictures")
     parser.add_argument("names", nargs="*", default=["terminal", "office", "web"])
