@@ -175,7 +175,18 @@ pub fn choose(
     compression: Compression,
     skills: Skills,
 ) -> Coding {
-    let exact = choose_exact(bitmap, purpose, compression, skills);
+    choose_knowing(None, bitmap, purpose, compression, skills)
+}
+
+/// [`choose`], where it may be known already what the bits are that codecs of colours do not keep.
+pub(super) fn choose_knowing(
+    known: Option<Fourth>,
+    bitmap: &Bitmap,
+    purpose: Purpose,
+    compression: Compression,
+    skills: Skills,
+) -> Coding {
+    let exact = choose_exact(known, bitmap, purpose, compression, skills);
     let bytes = u64::from(bitmap.stride) * u64::from(bitmap.height);
     let fits = bytes >= SMALL_FOR_JPEG && bitmap.width.max(bitmap.height) <= MAX_JPEG_SIDE;
     match exact {
@@ -187,6 +198,7 @@ pub fn choose(
 }
 
 fn choose_exact(
+    known: Option<Fourth>,
     bitmap: &Bitmap,
     purpose: Purpose,
     compression: Compression,
@@ -204,19 +216,19 @@ fn choose_exact(
     match compression {
         Compression::Off => Coding::Raw,
         Compression::Lz4 if skills.lz4 && lz4_has => Coding::Lz4,
-        Compression::Quic => quic(bitmap, purpose),
+        Compression::Quic => quic(known, bitmap, purpose),
         Compression::AutoLz | Compression::AutoGlz if has_quic(bitmap) && is_gradual(bitmap) => {
             if skills.slow && !skills.jpeg {
-                lz(bitmap, purpose)
+                lz(known, bitmap, purpose)
             } else {
-                quic(bitmap, purpose)
+                quic(known, bitmap, purpose)
             }
         }
-        Compression::AutoGlz | Compression::Glz => match lz(bitmap, purpose) {
+        Compression::AutoGlz | Compression::Glz => match lz(known, bitmap, purpose) {
             Coding::Lz(pixels, flags) if purpose.may_be_numbered => Coding::Glz(pixels, flags),
             other => other,
         },
-        Compression::AutoLz | Compression::Lz | Compression::Lz4 => lz(bitmap, purpose),
+        Compression::AutoLz | Compression::Lz | Compression::Lz4 => lz(known, bitmap, purpose),
     }
 }
 
@@ -229,7 +241,7 @@ fn has_quic(bitmap: &Bitmap) -> bool {
     direct && bitmap.width >= 3 && bitmap.height >= 3
 }
 
-fn quic(bitmap: &Bitmap, purpose: Purpose) -> Coding {
+fn quic(known: Option<Fourth>, bitmap: &Bitmap, purpose: Purpose) -> Coding {
     if !has_quic(bitmap) {
         return Coding::Raw;
     }
@@ -239,11 +251,11 @@ fn quic(bitmap: &Bitmap, purpose: Purpose) -> Coding {
         BitmapFormat::Rgba => return Coding::Quic(QuicPixels::Rgba, 0),
         _ => (QuicPixels::Rgb32, Some(QuicPixels::Rgba)),
     };
-    whole(bitmap, purpose, pixels, with_alpha)
+    whole(known, bitmap, purpose, pixels, with_alpha)
         .map_or(Coding::Raw, |(pixels, flags)| Coding::Quic(pixels, flags))
 }
 
-fn lz(bitmap: &Bitmap, purpose: Purpose) -> Coding {
+fn lz(known: Option<Fourth>, bitmap: &Bitmap, purpose: Purpose) -> Coding {
     let (pixels, with_alpha) = match bitmap.format {
         BitmapFormat::Bit16 => (LzPixels::Rgb16, None),
         BitmapFormat::Bit24 => (LzPixels::Rgb24, None),
@@ -255,18 +267,19 @@ fn lz(bitmap: &Bitmap, purpose: Purpose) -> Coding {
         // Stock clients end themselves over little-endian indices, and alpha alone is rare.
         _ => return Coding::Raw,
     };
-    whole(bitmap, purpose, pixels, with_alpha)
+    whole(known, bitmap, purpose, pixels, with_alpha)
         .map_or(Coding::Raw, |(pixels, flags)| Coding::Lz(pixels, flags))
 }
 
 /// Pixels and flags with which nothing of the bitmap is lost; `None` if there are none.
 fn whole<P>(
+    known: Option<Fourth>,
     bitmap: &Bitmap,
     purpose: Purpose,
     pixels: P,
     with_alpha: Option<P>,
 ) -> Option<(P, u8)> {
-    match fourth(bitmap) {
+    match known.unwrap_or_else(|| fourth(bitmap)) {
         Fourth::Zero => Some((pixels, 0)),
         Fourth::Ones if with_alpha.is_some() => Some((pixels, HIGH_BITS_SET)),
         // What the server read is only put, bit by bit. A command may ask what its source is.

@@ -13,7 +13,7 @@ use crate::protocol::display as wire;
 use crate::protocol::message::Message;
 use crate::qxl::model::{Bitmap, BitmapFormat, Image};
 
-use super::choice::{Coding, Compression, CompressionSetting, Skills, choose};
+use super::choice::{Coding, Compression, CompressionSetting, Skills, choose_knowing};
 use super::dictionary::{Dictionaries, Member as DictionaryMember};
 use super::image::{HIGH_BITS_SET, ImageEncoder, ImagePayload, Payload, Purpose};
 use super::shop::Shop;
@@ -263,15 +263,16 @@ impl ClientImages {
         let whole = matches!(compression, Compression::Off | Compression::Lz4);
         let coded = !whole && (!skills.local || !purpose.of_command);
         let plain = if coded { without_alpha(bitmap, purpose.alpha) } else { None };
-        let bitmap = plain.as_ref().unwrap_or(bitmap);
-        let mut coding = choose(bitmap, purpose, compression, skills);
+        let known = plain.as_ref().map(|(_, fourth)| *fourth);
+        let bitmap = plain.as_ref().map_or(bitmap, |(plain, _)| plain);
+        let mut coding = choose_knowing(known, bitmap, purpose, compression, skills);
         if compression == Compression::AutoGlz
             && matches!(coding, Coding::Quic(..))
             && purpose.may_be_numbered
             && let Some(dictionary) = &mut self.dictionary
             && dictionary.repeats(bitmap)
         {
-            coding = choose(bitmap, purpose, Compression::Glz, skills);
+            coding = choose_knowing(known, bitmap, purpose, Compression::Glz, skills);
         }
         // Simple clients are not known to decode streams of every orientation and type.
         // Others may decode streams of 16 bits to 32, which the flag speaks of, and bitmaps not.

@@ -55,14 +55,14 @@ pub(super) fn fourth(bitmap: &Bitmap) -> Fourth {
 ///
 /// Drivers send all they have as RGBA, with 255 or 0 in every pixel. The codecs take half the time for three colours,
 /// and clients too.
-pub(super) fn without_alpha(bitmap: &Bitmap, alpha: AlphaUse) -> Option<Bitmap> {
+pub(super) fn without_alpha(bitmap: &Bitmap, alpha: AlphaUse) -> Option<(Bitmap, Fourth)> {
     if bitmap.format != BitmapFormat::Rgba || alpha == AlphaUse::Used {
         return None;
     }
     let plain = Bitmap { format: BitmapFormat::Bit32, ..bitmap.clone() };
     match fourth(&plain) {
-        Fourth::Ones => Some(plain),
-        Fourth::Zero if alpha == AlphaUse::Dropped => Some(plain),
+        Fourth::Ones => Some((plain, Fourth::Ones)),
+        Fourth::Zero if alpha == AlphaUse::Dropped => Some((plain, Fourth::Zero)),
         _ => None,
     }
 }
