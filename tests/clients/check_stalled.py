@@ -24,7 +24,7 @@ from relay import CURSOR, DISPLAY, INPUTS, MAIN, Relay
 ONE_CLIENT_KIB = 26 * 1024 + 2 * 1280 * 800 * 4 // 1024
 # The same place, what a display with several clients has: results and pictures that they share, blocks to be used again
 # by the display's thread and by one worker.
-DISPLAY_KIB = (8 + 8 + 16 + 16) * 1024
+DISPLAY_KIB = (16 + 8 + 16 + 16) * 1024
 # AUTO_LZ: a client's dictionary is another matter.
 COMPRESSION = "3"
 # Silence after which a client goes, how often it is asked to speak (docs/limits.md), and what a busy machine may add.

@@ -20,7 +20,7 @@ use super::image::{Coming, ImagePayload, Payload, raw};
 /// Bitmaps of fewer bytes are coded at once: handing one over costs some ten microseconds.
 const LARGE: usize = 64 * 1024;
 /// Bytes of results and of bitmaps that wait for clients which are a little behind the first one.
-const KEPT_BYTES: usize = 8 << 20;
+const KEPT_BYTES: usize = 16 << 20;
 /// Number of them.
 const KEPT: usize = 256;
 
