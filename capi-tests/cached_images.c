@@ -167,38 +167,29 @@ static void several(int on)
     printf("several %d\n", set ? set(state.server, on) : -2);
 }
 
+static void obey_line(const char *line, void *opaque)
+{
+    (void)opaque;
+    if (strncmp(line, "draw ", 5) == 0) {
+        draw_many(atoi(line + 5));
+        puts("drawn");
+    } else if (strncmp(line, "dump ", 5) == 0) {
+        puts(dump(line + 5) == 0 ? "dumped" : "dump failed");
+    } else if (strncmp(line, "compression ", 12) == 0) {
+        printf("compression %d\n", spice_server_set_image_compression(state.server, (SpiceImageCompression)atoi(line + 12)));
+    } else if (strncmp(line, "several ", 8) == 0) {
+        several(atoi(line + 8));
+    } else if (strcmp(line, "quit") == 0) {
+        state.quit = true;
+    }
+}
+
 static void obey(int fd, int event, void *opaque)
 {
-    static char line[512];
-    static size_t length;
-    ssize_t got = read(fd, line + length, sizeof(line) - 1 - length);
-    char *end;
-
     (void)event;
     (void)opaque;
-    if (got <= 0) {
+    if (!core_loop_read_lines(fd, obey_line, NULL))
         state.quit = true;
-        return;
-    }
-    length += (size_t)got;
-    line[length] = '\0';
-    while ((end = strchr(line, '\n')) != NULL) {
-        *end = '\0';
-        if (strncmp(line, "draw ", 5) == 0) {
-            draw_many(atoi(line + 5));
-            puts("drawn");
-        } else if (strncmp(line, "dump ", 5) == 0) {
-            puts(dump(line + 5) == 0 ? "dumped" : "dump failed");
-        } else if (strncmp(line, "compression ", 12) == 0) {
-            printf("compression %d\n", spice_server_set_image_compression(state.server, (SpiceImageCompression)atoi(line + 12)));
-        } else if (strncmp(line, "several ", 8) == 0) {
-            several(atoi(line + 8));
-        } else if (strcmp(line, "quit") == 0) {
-            state.quit = true;
-        }
-        length -= (size_t)(end + 1 - line);
-        memmove(line, end + 1, length + 1);
-    }
 }
 
 int main(int argc, char **argv)

@@ -377,11 +377,12 @@ static void draw_screen(const char *name, unsigned first)
 
 static bool quit_asked;
 
-static void obey_line(char *line)
+static void obey_line(const char *line, void *opaque)
 {
     char name[32];
     unsigned first;
 
+    (void)opaque;
     if (sscanf(line, "screen %31s %u", name, &first) == 2) {
         draw_screen(name, first);
     } else if (strncmp(line, "dump ", 5) == 0) {
@@ -394,25 +395,10 @@ static void obey_line(char *line)
 
 static void obey(int fd, int event, void *opaque)
 {
-    static char line[512];
-    static size_t length;
-    ssize_t got = read(fd, line + length, sizeof(line) - 1 - length);
-    char *end;
-
     (void)event;
     (void)opaque;
-    if (got <= 0) {
+    if (!core_loop_read_lines(fd, obey_line, NULL))
         quit_asked = true;
-        return;
-    }
-    length += (size_t)got;
-    line[length] = '\0';
-    while ((end = strchr(line, '\n')) != NULL) {
-        *end = '\0';
-        obey_line(line);
-        length -= (size_t)(end + 1 - line);
-        memmove(line, end + 1, length + 1);
-    }
 }
 
 static int serve(void)

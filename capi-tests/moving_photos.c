@@ -171,8 +171,9 @@ static int dump(const char *words)
     return pixels_write_ppm(path, pixels, WIDTH, HEIGHT, stride);
 }
 
-static void obey_line(const char *line)
+static void obey_line(const char *line, void *opaque)
 {
+    (void)opaque;
     if (strncmp(line, "frames ", 7) == 0) {
         draw_frames(atoi(line + 7));
         puts("drawn");
@@ -185,25 +186,10 @@ static void obey_line(const char *line)
 
 static void obey(int fd, int event, void *opaque)
 {
-    static char line[512];
-    static size_t length;
-    ssize_t got = read(fd, line + length, sizeof(line) - 1 - length);
-    char *end;
-
     (void)event;
     (void)opaque;
-    if (got <= 0) {
+    if (!core_loop_read_lines(fd, obey_line, NULL))
         state.quit = true;
-        return;
-    }
-    length += (size_t)got;
-    line[length] = '\0';
-    while ((end = strchr(line, '\n')) != NULL) {
-        *end = '\0';
-        obey_line(line);
-        length -= (size_t)(end + 1 - line);
-        memmove(line, end + 1, length + 1);
-    }
 }
 
 int main(int argc, char **argv)

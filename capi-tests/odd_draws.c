@@ -327,34 +327,25 @@ static void dump(const char *path)
 
 static bool quit_asked;
 
+static void obey_line(const char *line, void *opaque)
+{
+    (void)opaque;
+    if (strncmp(line, "draw ", 5) == 0) {
+        draw_many(atoi(line + 5));
+        puts("drawn");
+    } else if (strncmp(line, "dump ", 5) == 0) {
+        dump(line + 5);
+    } else if (strcmp(line, "quit") == 0) {
+        quit_asked = true;
+    }
+}
+
 static void obey(int fd, int event, void *opaque)
 {
-    static char line[512];
-    static size_t length;
-    ssize_t got = read(fd, line + length, sizeof(line) - 1 - length);
-    char *end;
-
     (void)event;
     (void)opaque;
-    if (got <= 0) {
+    if (!core_loop_read_lines(fd, obey_line, NULL))
         quit_asked = true;
-        return;
-    }
-    length += (size_t)got;
-    line[length] = '\0';
-    while ((end = strchr(line, '\n')) != NULL) {
-        *end = '\0';
-        if (strncmp(line, "draw ", 5) == 0) {
-            draw_many(atoi(line + 5));
-            puts("drawn");
-        } else if (strncmp(line, "dump ", 5) == 0) {
-            dump(line + 5);
-        } else if (strcmp(line, "quit") == 0) {
-            quit_asked = true;
-        }
-        length -= (size_t)(end + 1 - line);
-        memmove(line, end + 1, length + 1);
-    }
 }
 
 int main(int argc, char **argv)

@@ -489,34 +489,25 @@ static void draw_many(struct drawing *drawing, int count)
 
 static bool quit_asked;
 
-static void obey(int fd, int event, void *opaque)
+static void obey_line(const char *line, void *opaque)
 {
     struct drawing *drawing = opaque;
-    static char line[512];
-    static size_t length;
-    ssize_t got = read(fd, line + length, sizeof(line) - 1 - length);
-    char *end;
 
-    (void)event;
-    if (got <= 0) {
+    if (strncmp(line, "draw ", 5) == 0) {
+        draw_many(drawing, atoi(line + 5));
+        printf("drawn checksum %08x\n", checksum(drawing));
+    } else if (strncmp(line, "dump ", 5) == 0) {
+        puts(dump(drawing, line + 5) == 0 ? "dumped" : "dump failed");
+    } else if (strcmp(line, "quit") == 0) {
         quit_asked = true;
-        return;
     }
-    length += (size_t)got;
-    line[length] = '\0';
-    while ((end = strchr(line, '\n')) != NULL) {
-        *end = '\0';
-        if (strncmp(line, "draw ", 5) == 0) {
-            draw_many(drawing, atoi(line + 5));
-            printf("drawn checksum %08x\n", checksum(drawing));
-        } else if (strncmp(line, "dump ", 5) == 0) {
-            puts(dump(drawing, line + 5) == 0 ? "dumped" : "dump failed");
-        } else if (strcmp(line, "quit") == 0) {
-            quit_asked = true;
-        }
-        length -= (size_t)(end + 1 - line);
-        memmove(line, end + 1, length + 1);
-    }
+}
+
+static void obey(int fd, int event, void *opaque)
+{
+    (void)event;
+    if (!core_loop_read_lines(fd, obey_line, opaque))
+        quit_asked = true;
 }
 
 int main(int argc, char **argv)

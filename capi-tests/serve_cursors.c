@@ -86,10 +86,11 @@ static void set_bytes(const char *arguments)
     qxl_host_push(device, item);
 }
 
-static void obey_line(const char *line)
+static void obey_line(const char *line, void *opaque)
 {
     int a, b;
 
+    (void)opaque;
     if (strncmp(line, "set ", 4) == 0) {
         set_shape(line + 4);
     } else if (strncmp(line, "shape ", 6) == 0) {
@@ -122,25 +123,10 @@ static void obey_line(const char *line)
 
 static void obey(int fd, int event, void *opaque)
 {
-    static char line[1 << 17];
-    static size_t length;
-    ssize_t got = read(fd, line + length, sizeof(line) - 1 - length);
-    char *end;
-
     (void)event;
     (void)opaque;
-    if (got <= 0) {
+    if (!core_loop_read_lines(fd, obey_line, NULL))
         quit_asked = true;
-        return;
-    }
-    length += (size_t)got;
-    line[length] = '\0';
-    while ((end = strchr(line, '\n')) != NULL) {
-        *end = '\0';
-        obey_line(line);
-        length -= (size_t)(end + 1 - line);
-        memmove(line, end + 1, length + 1);
-    }
 }
 
 int main(int argc, char **argv)

@@ -53,10 +53,11 @@ static void set_cursor(void)
     qxl_host_push(device, qxl_cursor_set(7, 9, SPICE_CURSOR_TYPE_ALPHA, 16, 16, 3, 4, pixels, sizeof(pixels)));
 }
 
-static void obey_line(const char *line)
+static void obey_line(const char *line, void *opaque)
 {
     int width, height;
 
+    (void)opaque;
     if (strncmp(line, "leds ", 5) == 0) {
         input.leds = (uint8_t)atoi(line + 5);
         spice_server_kbd_leds(&input.keyboard, input.leds);
@@ -83,25 +84,10 @@ static void obey_line(const char *line)
 
 static void obey(int fd, int event, void *opaque)
 {
-    static char line[512];
-    static size_t length;
-    ssize_t got = read(fd, line + length, sizeof(line) - 1 - length);
-    char *end;
-
     (void)event;
     (void)opaque;
-    if (got <= 0) {
+    if (!core_loop_read_lines(fd, obey_line, NULL))
         quit_asked = true;
-        return;
-    }
-    length += (size_t)got;
-    line[length] = '\0';
-    while ((end = strchr(line, '\n')) != NULL) {
-        *end = '\0';
-        obey_line(line);
-        length -= (size_t)(end + 1 - line);
-        memmove(line, end + 1, length + 1);
-    }
 }
 
 int main(int argc, char **argv)

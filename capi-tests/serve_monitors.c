@@ -239,7 +239,7 @@ static void set_max(int device, unsigned most)
 #pragma GCC diagnostic pop
 }
 
-static void obey_line(const char *line)
+static void obey_line(const char *line, void *opaque)
 {
     unsigned a, b;
     int device, used = 0;
@@ -247,6 +247,7 @@ static void obey_line(const char *line)
     ptrdiff_t stride;
     const uint8_t *pixels;
 
+    (void)opaque;
     if (sscanf(line, "draw %u %u", &a, &b) == 2) {
         draw_all(a, b);
     } else if (sscanf(line, "beacon %u", &a) == 1) {
@@ -288,28 +289,10 @@ static void obey_line(const char *line)
 
 static void obey(int fd, int event, void *opaque)
 {
-    static char line[4096];
-    static size_t length;
-    ssize_t got = read(fd, line + length, sizeof(line) - 1 - length);
-    char *end;
-
     (void)event;
     (void)opaque;
-    if (got <= 0) {
+    if (!core_loop_read_lines(fd, obey_line, NULL))
         quit_asked = true;
-        return;
-    }
-    length += (size_t)got;
-    line[length] = '\0';
-    while ((end = strchr(line, '\n')) != NULL) {
-        char one[sizeof(line)];
-
-        *end = '\0';
-        memcpy(one, line, (size_t)(end + 1 - line));
-        length -= (size_t)(end + 1 - line);
-        memmove(line, end + 1, length + 1);
-        obey_line(one);
-    }
 }
 
 int main(int argc, char **argv)

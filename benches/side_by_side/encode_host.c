@@ -41,8 +41,9 @@ static void draw(uint32_t key)
     qxl_host_push(device, qxl_draw_copy(0, all, source, all, SPICE_ROPD_OP_PUT));
 }
 
-static void obey_line(const char *line)
+static void obey_line(const char *line, void *opaque)
 {
+    (void)opaque;
     if (strncmp(line, "load ", 5) == 0)
         load(line + 5);
     else if (strncmp(line, "draw ", 5) == 0)
@@ -56,25 +57,10 @@ static void obey_line(const char *line)
 
 static void obey(int fd, int event, void *opaque)
 {
-    static char line[4096];
-    static size_t length;
-    ssize_t got = read(fd, line + length, sizeof(line) - 1 - length);
-    char *end;
-
     (void)event;
     (void)opaque;
-    if (got <= 0) {
+    if (!core_loop_read_lines(fd, obey_line, NULL))
         quit_asked = true;
-        return;
-    }
-    length += (size_t)got;
-    line[length] = '\0';
-    while ((end = strchr(line, '\n')) != NULL) {
-        *end = '\0';
-        obey_line(line);
-        length -= (size_t)(end + 1 - line);
-        memmove(line, end + 1, length + 1);
-    }
 }
 
 static int compression(const char *name)

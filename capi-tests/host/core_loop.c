@@ -334,3 +334,27 @@ void core_loop_on_channel_event(void (*hook)(const struct channel_record *record
 {
     loop.hook = hook;
 }
+
+bool core_loop_read_lines(int fd, void (*obey)(const char *line, void *opaque), void *opaque)
+{
+    static char text[1 << 17];
+    static size_t length;
+    ssize_t got = read(fd, text + length, sizeof(text) - 1 - length);
+    char *end;
+
+    if (got <= 0)
+        return false;
+    length += (size_t)got;
+    text[length] = '\0';
+    while ((end = strchr(text, '\n')) != NULL) {
+        /* A copy, because `obey` may come here again. */
+        char *line = strndup(text, (size_t)(end - text));
+
+        length -= (size_t)(end + 1 - text);
+        memmove(text, end + 1, length + 1);
+        if (line)
+            obey(line, opaque);
+        free(line);
+    }
+    return true;
+}

@@ -251,6 +251,19 @@ impl Drop for Source {
     }
 }
 
+/// Does some work; `None` if it panicked, which ends there. The scratch memory is fresh then.
+pub fn guarded<R>(scratch: &mut Scratch, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
+    let result = catch_unwind(AssertUnwindSafe(|| work(scratch))).ok();
+    if result.is_none() {
+        // It may be half-changed.
+        *scratch = Scratch::default();
+        if FAILED.allow() {
+            tracing::error!("internal error while an image was encoded");
+        }
+    }
+    result
+}
+
 trait Job: Send + Sync {
     /// False if somebody else did it, or does.
     fn run(&self, scratch: &mut Scratch) -> bool;
@@ -269,16 +282,8 @@ impl<T: Send + Sync> Job for Task<T> {
     fn run(&self, scratch: &mut Scratch) -> bool {
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(work) = work else { return false };
-        let result = catch_unwind(AssertUnwindSafe(|| work(scratch))).ok();
-        if result.is_none() {
-            // It may be half-changed.
-            *scratch = Scratch::default();
-            if FAILED.allow() {
-                tracing::error!("internal error while an image was encoded");
-            }
-        }
         // Only who took the work comes here.
-        let _ = self.result.set(result);
+        let _ = self.result.set(guarded(scratch, work));
         true
     }
 }

@@ -506,6 +506,7 @@ impl Channel for Display {
         if !self.running {
             // A wakeup now is for commands that `start` will look for, or images are made.
             self.peers.pump_all(clients, &self.scene);
+            blocks::release();
             return Turn::Idle;
         }
         if self.pending.take_wakeup() {

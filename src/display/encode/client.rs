@@ -17,7 +17,7 @@ use super::choice::{Coding, Compression, CompressionSetting, Skills, choose_know
 use super::dictionary::{Dictionaries, Member as DictionaryMember};
 use super::image::{HIGH_BITS_SET, ImageEncoder, ImagePayload, Payload, Purpose};
 use super::shop::Shop;
-use super::traits::without_alpha;
+use super::traits::{Fourth, without_alpha};
 use super::wan::{LinkSpeed, WanSettings};
 use super::{EncodeError, GROUP_RED};
 
@@ -217,10 +217,11 @@ impl ClientImages {
         bitmap: &Bitmap,
         purpose: Purpose,
     ) -> Result<Payload, EncodeError> {
-        let mut facts = facts(image, bitmap, purpose);
+        let plain = self.without_alpha(bitmap, purpose);
+        let mut facts = facts(image, bitmap, plain.is_some(), purpose.may_be_lossy);
         let stamp = self.stamp;
         let Some(found) = self.pixmaps.as_mut().map(|p| p.find(image.id, facts, stamp)) else {
-            return self.plain(image, bitmap, purpose);
+            return self.sent(image, bitmap, plain, purpose);
         };
         if let Found::Here { lossy } = found {
             self.lossy |= lossy;
@@ -235,7 +236,7 @@ impl ClientImages {
         }
         // First the codec, then the cache: a dictionary and a cache may not wait for each other.
         let earlier = std::mem::take(&mut self.lossy);
-        let mut payload = self.plain(image, bitmap, purpose)?;
+        let mut payload = self.sent(image, bitmap, plain, purpose)?;
         facts.lossy = self.lossy;
         self.lossy |= earlier;
         if found == Found::Missing
@@ -248,22 +249,39 @@ impl ClientImages {
         Ok(payload)
     }
 
-    /// An image that is sent in full.
-    fn plain(
+    /// The image without alpha, if that makes no difference and it is going to be coded.
+    fn without_alpha(&self, bitmap: &Bitmap, purpose: Purpose) -> Option<(Bitmap, Fourth)> {
+        let whole = matches!(self.compression(), Compression::Off | Compression::Lz4);
+        let local = self.abilities.skills.local && purpose.of_command;
+        let coded = !whole && !local;
+        if coded { without_alpha(bitmap, purpose.alpha, |b| self.shop.fourth(b)) } else { None }
+    }
+
+    /// What the client wishes, or the host.
+    fn compression(&self) -> Compression {
+        let compression = self.preferred.unwrap_or_else(|| self.share.compression.get());
+        if self.shared { compression.without_dictionary() } else { compression }
+    }
+
+    /// An image that is sent in full; `plain`: the same without alpha.
+    fn sent(
         &mut self,
         image: &Image,
         bitmap: &Bitmap,
+        plain: Option<(Bitmap, Fourth)>,
         purpose: Purpose,
     ) -> Result<Payload, EncodeError> {
-        let mut compression = self.preferred.unwrap_or_else(|| self.share.compression.get());
-        if self.shared {
-            compression = compression.without_dictionary();
-        }
+        let compression = self.compression();
         let skills = Skills { jpeg: self.takes_jpeg(), ..self.abilities.skills };
-        let whole = matches!(compression, Compression::Off | Compression::Lz4);
-        let coded = !whole && (!skills.local || !purpose.of_command);
-        let plain = if coded { without_alpha(bitmap, purpose.alpha) } else { None };
-        let known = plain.as_ref().map(|(_, fourth)| *fourth);
+        let local = skills.local && purpose.of_command;
+        let known = match &plain {
+            Some((_, fourth)) => Some(*fourth),
+            None if bitmap.format == BitmapFormat::Bit32 && !local => match compression {
+                Compression::Off | Compression::Lz4 => None,
+                _ => Some(self.shop.fourth(bitmap)),
+            },
+            None => None,
+        };
         let bitmap = plain.as_ref().map_or(bitmap, |(plain, _)| plain);
         let mut coding = choose_knowing(known, bitmap, purpose, compression, skills);
         if compression == Compression::AutoGlz
@@ -329,12 +347,13 @@ impl ImageEncoder for ClientImages {
         purpose: Purpose,
     ) -> Result<Payload, EncodeError> {
         if self.abilities.only_xrgb {
-            return self.plain(image, &as_xrgb(bitmap), purpose);
+            return self.sent(image, &as_xrgb(bitmap), None, purpose);
         }
         if purpose.may_be_kept && guest_wants_it_kept(image, bitmap) {
             return self.kept(image, bitmap, purpose);
         }
-        let mut payload = self.plain(image, bitmap, purpose)?;
+        let plain = self.without_alpha(bitmap, purpose);
+        let mut payload = self.sent(image, bitmap, plain, purpose)?;
         if let Payload::Here(payload) = &mut payload {
             self.settle_palette(payload);
         }
@@ -369,16 +388,16 @@ fn guest_wants_it_kept(image: &Image, bitmap: &Bitmap) -> bool {
         && !bitmap.format.is_indexed()
 }
 
-fn facts(image: &Image, bitmap: &Bitmap, purpose: Purpose) -> Facts {
+/// `plain`: it goes without alpha, and that is how the client keeps it.
+fn facts(image: &Image, bitmap: &Bitmap, plain: bool, lossy: bool) -> Facts {
     let pixels = u64::from(bitmap.width) * u64::from(bitmap.height);
     let seed = fingerprint::seed(&[
         u64::from(bitmap.width) << 32 | u64::from(bitmap.height),
         u64::from(bitmap.stride) << 32 | (bitmap.format as u64) << 16,
         u64::from(image.flags & !CACHE_ME) << 1 | u64::from(bitmap.top_down),
-        // The form in which the client keeps it depends on it.
-        if bitmap.format == BitmapFormat::Rgba { purpose.alpha as u64 } else { 0 },
+        u64::from(plain),
     ]);
-    Facts { fingerprint: fingerprint::of(seed, &bitmap.data), pixels, lossy: purpose.may_be_lossy }
+    Facts { fingerprint: fingerprint::of(seed, &bitmap.data), pixels, lossy }
 }
 
 /// The same picture as a 32-bit bitmap without alpha and without padding; as it is if it cannot be one.

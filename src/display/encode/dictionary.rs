@@ -171,7 +171,9 @@ impl Member {
         let origin = GlzOrigin { channel: self.channel, high_bits };
         let tight = bitmap.format.bits() == 32
             && bitmap.stride == bitmap.width.saturating_mul(4)
-            && bitmap.data.len() == bitmap.stride as usize * bitmap.height as usize;
+            && bitmap.data.len() == bitmap.stride as usize * bitmap.height as usize
+            // A band would hold the whole picture for as long as the window has it.
+            && bitmap.data.bytes.capacity() <= bitmap.data.len().saturating_mul(2);
         let ticket = if tight {
             // Nobody changes the block any more, so the window can have it instead of a copy.
             let block = (Arc::clone(&bitmap.data.bytes), bitmap.data.range.clone());

@@ -16,6 +16,7 @@ use crate::qxl::model::Bitmap;
 use super::EncodeError;
 use super::choice::{Coding, code};
 use super::image::{Coming, ImagePayload, Payload, raw};
+use super::traits::{Fourth, fourth};
 
 /// Bitmaps of fewer bytes are coded at once: handing one over costs some ten microseconds.
 const LARGE: usize = 64 * 1024;
@@ -38,26 +39,22 @@ struct Bench {
     kept_bytes: usize,
 }
 
-/// A result, and what it is the result of.
+/// What is known of a bitmap.
 #[derive(Debug)]
 struct Kept {
-    key: Key,
-    payload: Payload,
+    data: Bulk,
+    shape: Shape,
+    fourth: Option<Fourth>,
+    made: Vec<(Coding, Payload)>,
+    /// Bytes that it is charged for.
     bytes: usize,
 }
 
-/// A bitmap and how it is coded.
-#[derive(Debug)]
-struct Key {
-    data: Bulk,
-    shape: (u32, u32, u32, bool),
-    coding: Coding,
-}
+/// Width, height, stride and order of the rows: what the block of pixels does not say.
+type Shape = (u32, u32, u32, bool);
 
-impl Key {
-    fn is_same(&self, other: &Self) -> bool {
-        self.coding == other.coding && self.shape == other.shape && self.data.is_same(&other.data)
-    }
+fn shape(bitmap: &Bitmap) -> Shape {
+    (bitmap.width, bitmap.height, bitmap.stride, bitmap.top_down)
 }
 
 impl Shop {
@@ -90,14 +87,32 @@ impl Shop {
         if bench.clients < 2 {
             return bench.code(bitmap, coding);
         }
-        let shape = (bitmap.width, bitmap.height, bitmap.stride, bitmap.top_down);
-        let key = Key { data: bitmap.data.clone(), shape, coding };
-        if let Some(kept) = bench.kept.iter().rev().find(|kept| kept.key.is_same(&key)) {
-            return Ok(kept.payload.clone());
+        if let Some(kept) = bench.known(bitmap)
+            && let Some((_, payload)) = kept.made.iter().find(|(made, _)| *made == coding)
+        {
+            return Ok(payload.clone());
         }
         let payload = bench.code(bitmap, coding)?;
-        bench.keep(key, payload.clone());
+        let bytes = match &payload {
+            Payload::Here(payload) => payload.data.as_ref().map_or(0, |data| data.len()),
+            Payload::Coming(coming) => coming.pixels,
+        };
+        bench.keep(bitmap, bytes, |kept| kept.made.push((coding, payload.clone())));
         Ok(payload)
+    }
+
+    /// What the fourth bytes of 32-bit pixels are.
+    pub(super) fn fourth(&self, bitmap: &Bitmap) -> Fourth {
+        let mut bench = self.bench();
+        if bench.clients < 2 {
+            return fourth(bitmap);
+        }
+        if let Some(known) = bench.known(bitmap).and_then(|kept| kept.fourth) {
+            return known;
+        }
+        let found = fourth(bitmap);
+        bench.keep(bitmap, 0, |kept| kept.fourth = Some(found));
+        found
     }
 
     /// Codes an image of so many bytes that is one client's alone, now or later.
@@ -131,12 +146,12 @@ impl Bench {
         let plain = raw(bitmap)?;
         let bytes = plain.data.as_ref().map_or(0, |data| data.len());
         if bytes < LARGE || plain.palette.is_some() {
-            let payload = code(bitmap, coding, &mut self.scratch);
+            let payload = code_or_raw(bitmap, coding, &mut self.scratch);
             self.scratch.trim();
             return payload.map(Payload::Here);
         }
         let bitmap = bitmap.clone();
-        self.run(bytes, bytes as u64, move |scratch| code(&bitmap, coding, scratch))
+        self.run(bytes, bytes as u64, move |scratch| code_or_raw(&bitmap, coding, scratch))
     }
 
     fn run(
@@ -152,27 +167,48 @@ impl Bench {
             },
             _ => work,
         };
-        let payload = refused(&mut self.scratch);
+        let made = workers::guarded(&mut self.scratch, refused);
+        let payload = made.unwrap_or(Err(EncodeError::NotMade));
         self.scratch.trim();
         payload.map(Payload::Here)
     }
 
-    fn keep(&mut self, key: Key, payload: Payload) {
-        let made = match &payload {
-            Payload::Here(payload) => payload.data.as_ref().map_or(0, |data| data.len()),
-            Payload::Coming(coming) => coming.pixels,
+    fn known(&self, bitmap: &Bitmap) -> Option<&Kept> {
+        let is_it = |kept: &&Kept| kept.data.is_same(&bitmap.data) && kept.shape == shape(bitmap);
+        self.kept.iter().rev().find(is_it)
+    }
+
+    /// Adds to what is known of a bitmap, which takes so many bytes more.
+    fn keep(&mut self, bitmap: &Bitmap, bytes: usize, add: impl FnOnce(&mut Kept)) {
+        let shape = shape(bitmap);
+        let is_it = |kept: &Kept| kept.data.is_same(&bitmap.data) && kept.shape == shape;
+        let mut kept = match self.kept.iter().rposition(is_it).and_then(|at| self.kept.remove(at)) {
+            Some(kept) => kept,
+            None => {
+                let data = bitmap.data.clone();
+                self.kept_bytes += data.len();
+                Kept { bytes: data.len(), data, shape, fourth: None, made: Vec::new() }
+            }
         };
-        let bytes = made + key.data.len();
-        if bytes > KEPT_BYTES / 2 {
-            return;
-        }
+        add(&mut kept);
+        kept.bytes += bytes;
         self.kept_bytes += bytes;
-        self.kept.push_back(Kept { key, payload, bytes });
+        self.kept.push_back(kept);
         while self.kept_bytes > KEPT_BYTES || self.kept.len() > KEPT {
             let Some(old) = self.kept.pop_front() else { break };
             self.kept_bytes -= old.bytes;
         }
     }
+}
+
+/// [`code`]; if that goes wrong for a mistake of ours the bitmap goes as it is, and nobody has to leave.
+fn code_or_raw(
+    bitmap: &Bitmap,
+    coding: Coding,
+    scratch: &mut Scratch,
+) -> Result<ImagePayload, EncodeError> {
+    workers::guarded(scratch, |scratch| code(bitmap, coding, scratch))
+        .unwrap_or_else(|| raw(bitmap))
 }
 
 fn coming(
@@ -182,4 +218,80 @@ fn coming(
 ) -> Payload {
     debug_assert!(!matches!(promise.progress(), Progress::Failed));
     Payload::Coming(Coming { promise, flags: 0, at_most, pixels })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::LzPixels;
+    use crate::qxl::model::BitmapFormat;
+
+    const LZ: Coding = Coding::Lz(LzPixels::Rgb32, 0);
+
+    fn bitmap(width: u32, height: u32) -> Bitmap {
+        let stride = width * 4;
+        let data = vec![5; (stride * height) as usize].into();
+        let format = BitmapFormat::Bit32;
+        Bitmap { format, top_down: true, width, height, stride, palette: None, data }
+    }
+
+    fn data(payload: Payload) -> Bulk {
+        payload.here().and_then(|payload| payload.data).unwrap()
+    }
+
+    #[test]
+    fn what_several_clients_need_alike_is_made_once() {
+        let shop = Shop::default();
+        let picture = bitmap(50, 50);
+        let made = |bitmap: &Bitmap, coding| data(shop.code(bitmap, coding).unwrap());
+        assert!(!made(&picture, LZ).is_same(&made(&picture, LZ)), "one client shares with nobody");
+        shop.set_clients(2);
+        assert_eq!((shop.fourth(&picture), shop.fourth(&picture)), (Fourth::Mixed, Fourth::Mixed));
+        let first = made(&picture, LZ);
+        assert!(first.is_same(&made(&picture.clone(), LZ)));
+        assert!(!first.is_same(&made(&picture, Coding::Lz(LzPixels::Rgba, 0))));
+        assert!(!first.is_same(&made(&bitmap(50, 50), LZ)), "equal pixels, another block");
+        assert!(!first.is_same(&made(&Bitmap { top_down: false, ..picture.clone() }, LZ)));
+        assert!(first.is_same(&made(&picture, LZ)));
+        shop.set_clients(1);
+        assert!(!first.is_same(&made(&picture, LZ)));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let shop = Shop::default();
+        shop.set_clients(2);
+        for n in 1..400 {
+            shop.code(&bitmap(20 + n % 9, 20), LZ).unwrap();
+        }
+        assert_eq!(shop.bench().kept.len(), KEPT);
+        for _ in 0..30 {
+            shop.code(&bitmap(512, 512), LZ).unwrap();
+        }
+        let bench = shop.bench();
+        assert!(bench.kept_bytes <= KEPT_BYTES);
+        assert_eq!(bench.kept_bytes, bench.kept.iter().map(|kept| kept.bytes).sum::<usize>());
+        assert!((10..=16).contains(&bench.kept.len()), "{}", bench.kept.len());
+    }
+
+    #[test]
+    fn large_pictures_are_the_workers_and_small_ones_are_made_at_once() {
+        let (told, done) = std::sync::mpsc::channel();
+        let told = Mutex::new(told);
+        let shop = Shop::with_workers(move || told.lock().unwrap().send(()).unwrap_or(()));
+        assert!(matches!(shop.code(&bitmap(100, 100), LZ), Ok(Payload::Here(_))));
+        let picture = bitmap(200, 200);
+        let Ok(Payload::Coming(coming)) = shop.code(&picture, LZ) else { panic!("not a job") };
+        assert_eq!(coming.pixels, 160_000);
+        done.recv().unwrap();
+        assert!(!coming.is_working());
+        let here = code(&picture, LZ, &mut Scratch::default()).unwrap();
+        assert_eq!(data(Payload::Coming(coming)), here.data.unwrap());
+        let mut short = bitmap(200, 200);
+        short.data = short.data.part(0..159_999);
+        assert_eq!(
+            shop.code(&short, LZ).err(),
+            Some(EncodeError::ShortBitmap { have: 159_999, need: 160_000 })
+        );
+    }
 }

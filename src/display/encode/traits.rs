@@ -55,7 +55,13 @@ pub(super) fn fourth(bitmap: &Bitmap) -> Fourth {
 ///
 /// Drivers send all they have as RGBA, with 255 or 0 in every pixel. The codecs take half the time for three colours,
 /// and clients too.
-pub(super) fn without_alpha(bitmap: &Bitmap, alpha: AlphaUse) -> Option<(Bitmap, Fourth)> {
+///
+/// `fourth` tells what the fourth bytes of 32-bit pixels are; that is told as well.
+pub(super) fn without_alpha(
+    bitmap: &Bitmap,
+    alpha: AlphaUse,
+    fourth: impl FnOnce(&Bitmap) -> Fourth,
+) -> Option<(Bitmap, Fourth)> {
     if bitmap.format != BitmapFormat::Rgba || alpha == AlphaUse::Used {
         return None;
     }

@@ -139,3 +139,27 @@ fn the_process_has_one_pool_whose_threads_come_and_go() {
     assert_eq!(promise.progress(), Progress::Done(&1));
     set_threads(0);
 }
+
+#[test]
+fn guarded_work_that_panics_leaves_fresh_memory() {
+    let mut scratch = Scratch::default();
+    assert_eq!(guarded(&mut scratch, |_| 3), Some(3));
+    let spoil = |scratch: &mut Scratch| -> u8 {
+        let pixels: Vec<u8> = (0..40_000u32).flat_map(|n| (n * n).to_le_bytes()).collect();
+        let picture = crate::pool::Picture {
+            data: &pixels,
+            width: 200,
+            height: 200,
+            bits: 32,
+            stride: 800,
+            top_down: true,
+            format: 8,
+        };
+        let pixels = crate::pool::LzPixels::Rgb32;
+        assert!(crate::pool::encode_lz(&picture, pixels, 1 << 20, &mut scratch.lz).is_some());
+        assert!(scratch.lz.capacity() > 0);
+        panic!("on purpose")
+    };
+    assert_eq!(guarded(&mut scratch, spoil), None);
+    assert_eq!(scratch.lz.capacity(), 0);
+}

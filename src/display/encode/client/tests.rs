@@ -292,6 +292,11 @@ fn alpha_that_makes_no_difference_is_left_out() {
     assert_eq!(ask(2, AlphaUse::Copied), TYPE_FROM_CACHE);
     assert_eq!(ask(3, AlphaUse::Used), 1);
     assert_eq!(ask(4, AlphaUse::Used), TYPE_FROM_CACHE);
+    // An image that has only one form is sent once.
+    let icon = image(2 << 32, CACHE_ME, with_alpha([255, 0]));
+    let mut ask = |last, alpha| self::ask(&mut images, last, &icon, purpose(alpha)).0;
+    assert_eq!(ask(5, AlphaUse::Dropped), 1);
+    assert_eq!(ask(6, AlphaUse::Used), TYPE_FROM_CACHE);
 }
 
 /// The number that an image of the next message has; `None` if it goes as LZ.
