@@ -15,8 +15,8 @@ use crate::protocol::caps::ChannelType;
 use crate::protocol::common::{ClientCommon, client};
 use crate::protocol::header::Incoming;
 use crate::sys::thread::spawn;
-use crate::transport::mio_reactor::MioReactor;
-use crate::transport::reactor::{Event, Key, Reactor};
+use crate::transport::backend;
+use crate::transport::reactor::{Event, Key};
 
 use super::ack::{AckWindow, WINDOW};
 use super::clients::{Client, Clients, Close};
@@ -97,13 +97,13 @@ pub fn start<C: Channel>(
     upward: Arc<dyn Upward>,
     make: impl FnOnce(&Handle<C::Order>) -> C,
 ) -> io::Result<(Handle<C::Order>, JoinHandle<()>)> {
-    let reactor = MioReactor::new()?;
+    let reactor = backend::reactor()?;
     let handle = Handle::new(reactor.waker());
     let channel = make(&handle);
     let acks = C::USES_ACKS.then(|| AckWindow::new(WINDOW, C::FREE_BYTES));
     let engine = Engine {
         channel,
-        clients: Clients::new(Box::new(reactor), acks),
+        clients: Clients::new(reactor, acks),
         orders: handle.clone(),
         upward,
         stalled: Vec::new(),

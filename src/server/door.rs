@@ -19,9 +19,9 @@ use crate::link::ticket::TicketRefused;
 use crate::observe::RateLimit;
 use crate::protocol::caps::{Caps, ChannelType, display, inputs, main};
 use crate::sys::thread::spawn;
+use crate::transport::backend;
 use crate::transport::connection::Connection;
 use crate::transport::listener::Listener;
-use crate::transport::mio_reactor::MioReactor;
 use crate::transport::reactor::{Event, Key, Reactor};
 use crate::transport::stream::Stream;
 
@@ -70,7 +70,7 @@ impl Door {
     /// # Errors
     /// If the system has no thread or descriptor left.
     pub fn start(core: &Arc<Core>) -> io::Result<Self> {
-        let reactor = MioReactor::new()?;
+        let reactor = backend::reactor()?;
         let orders = Handle::new(reactor.waker());
         let (want, wanted) = bounded(KEYS_AHEAD);
         let to_door = orders.clone();
@@ -146,7 +146,7 @@ enum Progress {
 
 struct Hall {
     core: Arc<Core>,
-    reactor: MioReactor,
+    reactor: Box<dyn Reactor>,
     orders: Handle<DoorOrder>,
     /// Keys grow, so the first one is the oldest.
     visitors: BTreeMap<Key, Visitor>,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::layer::{Flow, Layer};
 use super::listener::Listener;
 use super::outbox::Outbox;
 use super::reactor::{Event, Key, Reactor, Wake};
@@ -38,6 +39,10 @@ struct Connection {
     writable: bool,
     reading: bool,
     closed: bool,
+    /// Layers take nothing to send until the peer has said more.
+    stuck: bool,
+    /// The sending side is closed when everything is out.
+    finishing: bool,
     /// Stands in the ready list.
     queued: bool,
 }
@@ -67,8 +72,29 @@ impl Connection {
     }
 
     fn wants_write(&self) -> bool {
-        self.writable && !self.closed && !self.outbox.is_empty()
+        let waits = (!self.outbox.is_empty() && !self.stuck) || !self.stream.layers().is_drained();
+        self.writable && !self.closed && waits
     }
+
+    /// Takes what the socket brought. True if there is more to read for those above.
+    fn received(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        if self.stream.layers().is_empty() {
+            self.append(bytes);
+            return Ok(true);
+        }
+        self.unread.drain(..self.start);
+        self.start = 0;
+        self.stuck = false;
+        let before = self.unread.len();
+        let opened = self.stream.layers_mut().open(bytes, &mut self.unread);
+        check(opened)?;
+        Ok(self.unread.len() > before)
+    }
+}
+
+/// A peer that ended in a layer's own way has ended.
+fn check(opened: io::Result<Flow>) -> io::Result<()> {
+    if opened? == Flow::Ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
 /// A reactor over mio. Owned by one thread.
@@ -142,10 +168,11 @@ impl MioReactor {
         if c.wants_read() {
             match c.stream.recv(&mut self.scratch) {
                 Ok(0) => c.closed = true,
-                Ok(n) => {
-                    c.append(self.scratch.get(..n).unwrap_or_default());
-                    events.push(Event::Received(Key(key)));
-                }
+                Ok(n) => match c.received(self.scratch.get(..n).unwrap_or_default()) {
+                    Ok(true) => events.push(Event::Received(Key(key))),
+                    Ok(false) => {}
+                    Err(error) => Self::end(c, &error),
+                },
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => c.readable = false,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => c.closed = true,
@@ -158,12 +185,20 @@ impl MioReactor {
         self.enqueue(key);
     }
 
+    /// A layer ends the connection; its last word is sent if the socket takes it at once.
+    fn end(c: &mut Connection, why: &io::Error) {
+        tracing::debug!(%why, "a layer of a connection ended");
+        c.outbox = Outbox::default();
+        let _ = c.stream.send(&mut c.outbox);
+        c.closed = true;
+    }
+
     fn send(c: &mut Connection, key: usize, events: &mut Vec<Event>) {
         let mut budget = SEND_STEP;
         let had = c.wants_write();
         while c.wants_write() && budget > 0 {
-            let stream = &c.stream;
-            match c.outbox.drain(|slices| stream.send(slices)) {
+            match c.stream.send(&mut c.outbox) {
+                Ok(0) => c.stuck = true,
                 Ok(n) => budget = budget.saturating_sub(n),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => c.writable = false,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -173,8 +208,14 @@ impl MioReactor {
                 }
             }
         }
-        if had && c.outbox.is_empty() && !c.closed {
-            events.push(Event::Drained(Key(key)));
+        let empty = c.outbox.is_empty() && c.stream.layers().is_drained();
+        if empty && !c.closed {
+            if had {
+                events.push(Event::Drained(Key(key)));
+            }
+            if std::mem::take(&mut c.finishing) {
+                c.stream.finish_sending();
+            }
         }
     }
 }
@@ -200,6 +241,8 @@ impl Reactor for MioReactor {
             writable: true,
             reading: true,
             closed: false,
+            stuck: false,
+            finishing: false,
             queued: false,
         };
         self.connections.insert(key, connection);
@@ -213,6 +256,22 @@ impl Reactor for MioReactor {
         let _ = self.poll.registry().deregister(&mut SourceFd(&c.stream.as_raw_fd()));
         let unread = c.unread.split_off(c.start);
         Some((c.stream, unread))
+    }
+
+    fn add_layer(&mut self, key: Key, layer: Box<dyn Layer>) {
+        let Some(c) = self.connections.get_mut(&key.0) else { return };
+        c.unread.drain(..c.start);
+        (c.start, c.stuck) = (0, false);
+        let opened = c.stream.layers_mut().push(layer, &mut c.outbox, &mut c.unread);
+        match check(opened) {
+            Ok(()) if !c.unread.is_empty() => self.pending.push(Event::Received(key)),
+            Ok(()) => {}
+            Err(error) => {
+                Self::end(c, &error);
+                self.pending.push(Event::Closed(key));
+            }
+        }
+        self.enqueue(key.0);
     }
 
     fn listen(&mut self, listener: Listener) -> io::Result<Key> {
@@ -271,9 +330,12 @@ impl Reactor for MioReactor {
     }
 
     fn finish_sending(&mut self, key: Key) {
-        if let Some(c) = self.connections.get(&key.0) {
-            c.stream.finish_sending();
+        if let Some(c) = self.connections.get_mut(&key.0) {
+            c.stream.layers_mut().finish();
+            c.finishing = true;
+            Self::send(c, key.0, &mut self.pending);
         }
+        self.enqueue(key.0);
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
@@ -323,6 +385,7 @@ impl Reactor for MioReactor {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layer::tests::Masked;
     use super::*;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
@@ -360,6 +423,53 @@ mod tests {
         assert_eq!(&got, b"answer");
         drop(peer);
         wait_for(&mut reactor, Event::Closed(key));
+    }
+
+    #[test]
+    fn layers_stand_between_the_socket_and_the_bytes() {
+        let mut reactor = MioReactor::new().unwrap();
+        let (key, mut peer) = pair(&mut reactor);
+        reactor.outbox(key).unwrap().push(b"plain,");
+        reactor.add_layer(key, Box::new(Masked::new(1)));
+        // It waits for the layer's handshake, without keeping the thread busy.
+        reactor.outbox(key).unwrap().push(b"masked");
+        reactor.flush(key);
+        let mut events = Vec::new();
+        reactor.wait(Some(Duration::from_millis(20)), &mut events).unwrap();
+        reactor.wait(Some(Duration::from_millis(20)), &mut events).unwrap();
+        assert!(reactor.ready.is_empty());
+        peer.write_all(&[1, b'i' ^ 1, b'n' ^ 1]).unwrap();
+        wait_for(&mut reactor, Event::Drained(key));
+        assert_eq!(reactor.unread(key), b"in");
+        let masked: Vec<u8> = b"masked".iter().map(|b| b ^ 1).collect();
+        let mut got = [0; 13];
+        peer.read_exact(&mut got).unwrap();
+        assert_eq!(got.to_vec(), [b"plain,\x01", &masked[..]].concat());
+        // The layers travel with the stream; so does what they have wrapped already.
+        let (mut stream, unread) = reactor.remove(key).unwrap();
+        stream.layers_mut().wire().unwrap().push(b"left");
+        let mut other = MioReactor::new().unwrap();
+        let key = other.insert(stream, unread).unwrap();
+        wait_for(&mut other, Event::Received(key));
+        assert_eq!(other.unread(key), b"in");
+        other.finish_sending(key);
+        wait_for(&mut other, Event::Drained(key));
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"left\x01", "the layer's last word is followed by the end");
+    }
+
+    #[test]
+    fn a_layer_that_fails_ends_the_connection_with_its_last_word() {
+        let mut reactor = MioReactor::new().unwrap();
+        let (key, mut peer) = pair(&mut reactor);
+        reactor.add_layer(key, Box::new(Masked::new(1)));
+        peer.write_all(b"garbage").unwrap();
+        wait_for(&mut reactor, Event::Closed(key));
+        reactor.remove(key);
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"no");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::layer::Layer;
 use super::listener::Listener;
 use super::outbox::Outbox;
 use super::stream::Stream;
@@ -20,7 +21,7 @@ pub struct Key(pub(super) usize);
 pub enum Event {
     /// More bytes are in [`Reactor::unread`].
     Received(Key),
-    /// The outbox ran empty.
+    /// The outbox ran empty, and everything is with the kernel.
     Drained(Key),
     /// The peer closed or the socket failed; nothing more comes or goes.
     Closed(Key),
@@ -44,8 +45,13 @@ pub trait Reactor: Send {
     /// If the system cannot watch one more descriptor.
     fn insert(&mut self, stream: Stream, unread: Vec<u8>) -> io::Result<Key>;
 
-    /// Gives a stream back with what was read but not consumed. Unsent bytes are dropped.
+    /// Gives a stream back with what was read but not consumed. Unsent bytes are dropped, but for those that a layer
+    /// has wrapped: they stay in the stream, and the next reactor sends them.
     fn remove(&mut self, key: Key) -> Option<(Stream, Vec<u8>)>;
+
+    /// Puts a layer on top of those that the stream has. What is unread is for it, what is in the outbox goes
+    /// without it. Its errors end the connection as those of the socket do, with [`Event::Closed`].
+    fn add_layer(&mut self, key: Key, layer: Box<dyn Layer>);
 
     /// Watches a listener.
     ///
@@ -74,7 +80,7 @@ pub trait Reactor: Send {
     /// How long in all a peer has held up what was to be sent to it (see `Stream::held_up`).
     fn held_up(&self, key: Key) -> Option<Duration>;
 
-    /// Tells the peer that nothing more comes; reading goes on.
+    /// Tells the peer that nothing more comes, once everything is out; reading goes on.
     fn finish_sending(&mut self, key: Key);
 
     /// Starts sending what the outbox holds.

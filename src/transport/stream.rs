@@ -9,6 +9,8 @@ use rustix::net::{
     getsockname, sockopt,
 };
 
+use super::layer::Layers;
+use super::outbox::Outbox;
 use crate::sys::tcp::held_up_by_receiver;
 
 /// Seconds of silence before TCP keepalive probes start (spec 02 §1).
@@ -20,6 +22,7 @@ pub struct Stream {
     fd: OwnedFd,
     local: Option<SocketAddrAny>,
     peer: Option<SocketAddrAny>,
+    layers: Layers,
 }
 
 impl Stream {
@@ -40,7 +43,7 @@ impl Stream {
         }
         let local = getsockname(&fd).ok();
         let peer = getpeername(&fd).ok().flatten();
-        let stream = Self { fd, local, peer };
+        let stream = Self { fd, local, peer, layers: Layers::default() };
         if stream.is_tcp() {
             // Keepalive is a convenience; a socket without it still works.
             let _ = sockopt::set_socket_keepalive(&stream.fd, true);
@@ -76,7 +79,18 @@ impl Stream {
         self.peer.as_ref()
     }
 
-    /// Reads what is there.
+    /// What lies between the socket and the connection's bytes.
+    #[must_use]
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// The same, to be driven.
+    pub fn layers_mut(&mut self) -> &mut Layers {
+        &mut self.layers
+    }
+
+    /// Reads what is there, as the socket has it.
     ///
     /// # Errors
     /// `WouldBlock` if nothing is there. `Ok(0)` means the peer closed.
@@ -85,20 +99,32 @@ impl Stream {
         Ok(n)
     }
 
-    /// Tells the peer that nothing more comes.
+    /// Closes the sending side of the socket. The last words of layers have to be sent before.
     pub fn finish_sending(&self) {
         // Fails if the peer is gone already, which is as good.
         let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write);
     }
 
-    /// Sends as much as the socket takes. Never raises SIGPIPE: the host owns its signals.
+    /// Gives the socket what waits in `outbox`, through the layers, as much as it takes in one call. `Ok(0)`: layers have
+    /// nothing for it yet. Never raises SIGPIPE: the host owns its signals.
     ///
     /// # Errors
-    /// `WouldBlock` if the socket takes nothing now.
-    pub fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut control = SendAncillaryBuffer::default();
-        Ok(rustix::net::sendmsg(&self.fd, slices, &mut control, SendFlags::NOSIGNAL)?)
+    /// `WouldBlock` if the socket takes nothing now; errors of layers.
+    pub fn send(&mut self, outbox: &mut Outbox) -> io::Result<usize> {
+        if self.layers.is_empty() {
+            return outbox.drain(|slices| send(&self.fd, slices));
+        }
+        self.layers.wrap(outbox)?;
+        match self.layers.wire().filter(|wire| !wire.is_empty()) {
+            Some(wire) => wire.drain(|slices| send(&self.fd, slices)),
+            None => Ok(0),
+        }
     }
+}
+
+fn send(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut control = SendAncillaryBuffer::default();
+    Ok(rustix::net::sendmsg(fd, slices, &mut control, SendFlags::NOSIGNAL)?)
 }
 
 impl AsFd for Stream {
