@@ -63,6 +63,17 @@ pub const ROP_PUT: u16 = 8;
 /// Low half of the id of an image that the server made (`QXL_IMAGE_GROUP_RED`).
 const GROUP_RED: u64 = 2;
 
+/// True if a command's picture looks like a photograph, for which QUIC is the codec.
+#[must_use]
+pub fn is_photograph(drawable: &Drawable) -> bool {
+    match &drawable.op {
+        DrawOp::Copy { src: Image { kind: ImageKind::Bitmap(bitmap), .. }, .. } => {
+            traits::is_gradual(bitmap)
+        }
+        _ => false,
+    }
+}
+
 /// Why a drawable cannot be sent as a command; its pixels still can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {

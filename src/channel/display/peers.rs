@@ -5,6 +5,7 @@
 //! (spice-html5 is): it gets fills, whole 32-bit images and moves on the screen, and pixels for
 //! everything else; it is told of no other surface and keeps no images.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,6 +14,7 @@ use crate::channel::clients::{Client, Clients, Close, Feed};
 use crate::display::encode::choice::Skills;
 use crate::display::encode::client::{ClientImages, ImageAbilities, ImageShare};
 use crate::display::encode::draft::Draft;
+use crate::display::encode::is_photograph;
 use crate::display::encode::shop::Shop;
 use crate::display::pipe::{Abilities, ClientPipe, Limits, PipedDraw, SurfaceInfo, bands};
 use crate::display::scene::Scene;
@@ -172,8 +174,16 @@ impl Peers {
     pub fn draw(&mut self, draw: &Arc<PipedDraw>, surface: Rect) {
         self.snapshots.drawn(draw.drawable.surface_id, &draw.region);
         let bands = if self.coded { bands(draw, surface) } else { None };
-        for band in bands.as_deref().unwrap_or(std::slice::from_ref(draw)) {
-            self.pipes().for_each(|pipe| pipe.push_draw(Arc::clone(band)));
+        let photograph = OnceCell::new();
+        for peer in self.list.values_mut() {
+            let Some(pipe) = &mut peer.pipe else { continue };
+            let look = || *photograph.get_or_init(|| is_photograph(&draw.drawable));
+            match &bands {
+                Some(bands) if peer.images.takes_bands(look) => {
+                    bands.iter().for_each(|band| pipe.push_draw(Arc::clone(band)));
+                }
+                _ => pipe.push_draw(Arc::clone(draw)),
+            }
         }
     }
 
@@ -231,10 +241,10 @@ impl Peers {
     }
 
     /// Sends to a client while it has room.
-    pub fn pump(&mut self, clients: &mut Clients, key: Key, scene: &Scene) {
-        let surfaces = Shared { scene, snapshots: (self.told > 1).then_some(&self.snapshots) };
+    pub fn pump(&mut self, clients: &mut Clients, key: Key, scene: &mut Scene) {
+        let mut surfaces = Shared { scene, snapshots: (self.told > 1).then_some(&self.snapshots) };
         if let Some(peer) = self.list.get_mut(&key) {
-            peer.pump(clients, key, &surfaces);
+            peer.pump(clients, key, &mut surfaces);
         }
     }
 
@@ -245,16 +255,16 @@ impl Peers {
     }
 
     /// Sends to everybody who has room.
-    pub fn pump_all(&mut self, clients: &mut Clients, scene: &Scene) {
-        let surfaces = Shared { scene, snapshots: (self.told > 1).then_some(&self.snapshots) };
+    pub fn pump_all(&mut self, clients: &mut Clients, scene: &mut Scene) {
+        let mut surfaces = Shared { scene, snapshots: (self.told > 1).then_some(&self.snapshots) };
         for (key, peer) in &mut self.list {
-            peer.pump(clients, *key, &surfaces);
+            peer.pump(clients, *key, &mut surfaces);
         }
     }
 }
 
 impl Peer {
-    fn pump(&mut self, clients: &mut Clients, key: Key, surfaces: &Shared<'_>) {
+    fn pump(&mut self, clients: &mut Clients, key: Key, surfaces: &mut Shared<'_>) {
         let Self { pipe: Some(pipe), images, lane, pace, .. } = self else { return };
         let sent = clients.get(key).map_or(0, Client::sent);
         let sight = Sight { sent, unanswered: clients.is_unanswered(key) };

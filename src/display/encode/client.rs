@@ -263,6 +263,17 @@ impl ClientImages {
         if self.shared { compression.without_dictionary() } else { compression }
     }
 
+    /// True if a large picture had better come in bands, which several workers code at once. Not if nothing is coded, and
+    /// not for the dictionary: it gets whole pictures without a copy, and bands do not find as much.
+    pub fn takes_bands(&self, is_photograph: impl FnOnce() -> bool) -> bool {
+        match self.compression() {
+            _ if self.abilities.skills.local => false,
+            Compression::Off | Compression::Glz => false,
+            Compression::AutoGlz => is_photograph(),
+            Compression::Quic | Compression::AutoLz | Compression::Lz | Compression::Lz4 => true,
+        }
+    }
+
     /// An image that is sent in full; `plain`: the same without alpha.
     fn sent(
         &mut self,
