@@ -24,7 +24,7 @@ const XOR: u16 = 64;
 struct Black;
 
 impl SurfaceReader for Black {
-    fn read_image(&self, _: u32, rect: &Rect) -> Option<(Bitmap, u8)> {
+    fn read_image(&mut self, _: u32, rect: &Rect) -> Option<(Bitmap, u8)> {
         let (width, height) = (rect.width(), rect.height());
         let data = Arc::new(vec![0; (width * height * 4) as usize]);
         let (format, stride) = (BitmapFormat::Bit32, width * 4);
@@ -65,7 +65,7 @@ impl Bench {
     }
 
     fn send(&mut self) -> bool {
-        self.pipe.next(&Black, &mut RawImages).is_some()
+        self.pipe.next(&mut Black, &mut RawImages).is_some()
     }
 
     fn below(&mut self, n: u32) -> u32 {

@@ -251,7 +251,7 @@ impl<'a> Session<'a> {
     fn read(&mut self, who: usize, messages: usize) -> bool {
         let Some(peer) = &mut self.peers[who] else { return true };
         for _ in 0..messages {
-            match peer.pipe.next(&self.scene, &mut RawImages) {
+            match peer.pipe.next(&mut self.scene, &mut RawImages) {
                 Some(draft) => peer.client.take(&draft.finish().expect("nothing is left to workers")),
                 None => return true,
             }
@@ -264,7 +264,7 @@ impl<'a> Session<'a> {
         let Some(peer) = &self.peers[who] else { return };
         assert_eq!((peer.pipe.queued_bytes(), peer.pipe.queued_draws()), (0, 0));
         if !self.wild {
-            peer.client.compare(&self.scene);
+            peer.client.compare(&mut self.scene);
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod canvas;
+pub mod deferred;
 pub mod encode;
 pub mod guest_image;
 pub mod pipe;

@@ -46,7 +46,7 @@ use super::encode::{ServerImageIds, encode_onto};
 use super::region::Region;
 
 pub use bands::bands;
-pub use footprint::{Abilities, PipedDraw};
+pub use footprint::{Abilities, PipedDraw, surfaces_read};
 pub use surface::SurfaceInfo;
 
 use footprint::footprint;
@@ -100,7 +100,7 @@ pub trait SurfaceReader {
     /// "high bits set"); `None` if the surface is gone or cannot be read as an image.
     ///
     /// `rect` is not empty and lies inside the surface; the bitmap has exactly its size.
-    fn read_image(&self, surface_id: u32, rect: &Rect) -> Option<(Bitmap, u8)>;
+    fn read_image(&mut self, surface_id: u32, rect: &Rect) -> Option<(Bitmap, u8)>;
 }
 
 /// One client's queue; see the module for its rule.
@@ -459,7 +459,7 @@ impl ClientPipe {
     /// `reader` must show the surfaces after exactly the commands that were pushed.
     pub fn next(
         &mut self,
-        reader: &dyn SurfaceReader,
+        reader: &mut dyn SurfaceReader,
         images: &mut dyn ImageEncoder,
     ) -> Option<Draft> {
         loop {

@@ -1,7 +1,8 @@
 //! The surfaces of one display, and the execution of drawables on them.
 //!
-//! Owned by display-N. Every command is executed when it is taken, in ring order, so the surfaces
-//! are always what the guest may expect to read, and what a client that comes late has to be shown.
+//! Owned by display-N. Every command is executed when it is taken, in ring order, but for large pictures, which wait
+//! until somebody needs their pixels ([`deferred`](super::deferred)). Whoever reads guest memory settles before:
+//! then the surfaces are what the guest may expect to read, and what a client that comes late has to be shown.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -15,9 +16,10 @@ use crate::qxl::model::{Bitmap, Drawable, Image, ImageKind};
 use crate::qxl::surface::SurfaceGeometry;
 
 use super::canvas::target::{Geometry, Target};
-use super::canvas::{DrawError, draw};
+use super::canvas::{DrawError, draw, draw_late};
+use super::deferred::{Deferred, Picture, can_wait, covers_all};
 use super::encode::ServerImageIds;
-use super::pipe::{PipedDraw, SurfaceInfo, SurfaceReader};
+use super::pipe::{PipedDraw, SurfaceInfo, SurfaceReader, surfaces_read};
 use super::region::Region;
 use super::surface::Surface;
 
@@ -77,6 +79,7 @@ pub struct Scene {
     surfaces: HashMap<u32, Surface, BuildHasherDefault<IdHasher>>,
     /// Create commands, released when their surface dies: its pixels are in the guest's memory.
     creates: HashMap<u32, ReleaseInfo>,
+    deferred: Deferred,
     ids: ServerImageIds,
 }
 
@@ -122,7 +125,10 @@ impl Scene {
     }
 
     /// Ends a surface. False if there is none. The create command, if any, is handed out.
+    ///
+    /// What waits to be painted on it never is; a host that may look at the memory later settles before.
     pub fn destroy(&mut self, id: u32) -> (bool, Option<ReleaseInfo>) {
+        self.deferred.forget(id);
         (self.surfaces.remove(&id).is_some(), self.creates.remove(&id))
     }
 
@@ -190,7 +196,24 @@ impl Scene {
             exact = region;
             exact.rects()
         };
+        if can_wait(&piped, format) {
+            if let Some(surface) = self.surfaces.get_mut(&id) {
+                surface.mark_dirty(clip);
+            }
+            self.deferred.push(Arc::clone(&piped));
+            while let Some(picture) = self.deferred.excess() {
+                self.paint(&picture);
+            }
+            return Ok(piped);
+        }
+        let covers = !self.deferred.is_empty() && covers_all(&piped);
+        if !self.deferred.is_empty() {
+            self.settle_sources(&piped, covers);
+        }
         draw(&mut self.surfaces, &piped.drawable, clip)?;
+        if covers {
+            self.deferred.covered(id, &piped.region);
+        }
         Ok(piped)
     }
 
@@ -201,15 +224,47 @@ impl Scene {
         else {
             return Ok(());
         };
-        let read = self
-            .surfaces
-            .get(&drawable.surface_id)
-            .and_then(|s| s.read_image(area))
-            .ok_or(SceneError::NoSurface(drawable.surface_id))?;
+        let id = drawable.surface_id;
+        self.settle(id);
+        let surface = self.surfaces.get(&id);
+        let read = surface.and_then(|s| s.read_image(area)).ok_or(SceneError::NoSurface(id))?;
         let (width, height) = (read.bitmap.width, read.bitmap.height);
         let (id, kind) = (self.ids.next_id(), ImageKind::Bitmap(read.bitmap));
         *src = Some(Image { id, flags: read.flags, width, height, kind });
         Ok(())
+    }
+
+    /// Paints what a command reads before it is drawn: other pictures' pixels, and those it combines itself with.
+    fn settle_sources(&mut self, draw: &PipedDraw, covers: bool) {
+        let id = draw.drawable.surface_id;
+        surfaces_read(&draw.drawable, |read| self.settle(read));
+        if !covers {
+            while let Some(picture) = self.deferred.touching(id, &draw.region) {
+                self.paint(&picture);
+            }
+        }
+    }
+
+    /// Brings the pixels of a surface up to date.
+    pub fn settle(&mut self, id: u32) {
+        while let Some(picture) = self.deferred.of_surface(id) {
+            self.paint(&picture);
+        }
+    }
+
+    /// Brings all surfaces up to date.
+    pub fn settle_all(&mut self) {
+        while let Some(picture) = self.deferred.any() {
+            self.paint(&picture);
+        }
+    }
+
+    fn paint(&mut self, picture: &Picture) {
+        let done = draw_late(&mut self.surfaces, &picture.draw.drawable, picture.region.rects());
+        if let Err(error) = done {
+            // It was looked at before it was put off.
+            tracing::error!(%error, "a picture could not be painted later");
+        }
     }
 
     /// What was drawn on a surface since it was last cleared, in at most `max` rectangles.
@@ -231,8 +286,17 @@ impl Scene {
 }
 
 impl SurfaceReader for Scene {
-    fn read_image(&self, surface_id: u32, rect: &Rect) -> Option<(Bitmap, u8)> {
+    fn read_image(&mut self, surface_id: u32, rect: &Rect) -> Option<(Bitmap, u8)> {
+        if !self.deferred.is_empty() {
+            let area = Region::from_rect(*rect);
+            while let Some(picture) = self.deferred.touching(surface_id, &area) {
+                self.paint(&picture);
+            }
+        }
         let read = self.surfaces.get(&surface_id)?.read_image(*rect)?;
         Some((read.bitmap, read.flags))
     }
 }
+
+#[cfg(test)]
+mod tests;

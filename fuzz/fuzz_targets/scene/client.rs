@@ -69,7 +69,7 @@ impl Client {
     }
 
     /// What the client has is what the server has.
-    pub fn compare(&self, server: &Scene) {
+    pub fn compare(&self, server: &mut Scene) {
         for (id, surface) in &self.surfaces {
             let all = Rect::from_size(0, 0, surface.width(), surface.height());
             let info = server.info(*id).expect("a surface that the server has");

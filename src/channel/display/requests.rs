@@ -54,7 +54,11 @@ impl Display {
     fn execute_request(&mut self, clients: &mut Clients, request: Request) -> Vec<Rect> {
         match request {
             Request::Start => self.start(clients),
-            Request::Stop => self.running = false,
+            Request::Stop => {
+                self.running = false;
+                // Hosts save the guest's memory now.
+                self.scene.settle_all();
+            }
             Request::UpdateArea { surface_id, area, clear_dirty, max_rects } => {
                 return self.update_area(surface_id, area, clear_dirty, max_rects);
             }
@@ -64,11 +68,15 @@ impl Display {
                 }
             }
             Request::DelMemslot { group, slot } => {
+                self.scene.settle_all();
                 if let Err(error) = self.slots.delete(group, slot) {
                     tracing::warn!(%error, "memory slot was not deleted");
                 }
             }
-            Request::ResetMemslots => self.slots.reset(),
+            Request::ResetMemslots => {
+                self.scene.settle_all();
+                self.slots.reset();
+            }
             Request::DestroySurfaces => self.destroy_all(),
             Request::CreatePrimary(create) => self.create_primary(&create),
             Request::DestroyPrimary => self.destroy_primary(),
@@ -79,6 +87,7 @@ impl Display {
                 if surface_id == PRIMARY {
                     self.destroy_primary();
                 } else {
+                    self.scene.settle(surface_id);
                     self.destroy_surface(surface_id);
                 }
             }
@@ -88,7 +97,10 @@ impl Display {
             Request::LoadVm(commands) => {
                 commands.iter().for_each(|command| self.execute_loadvm(command));
             }
-            Request::FlushSurfaces => self.flush_rings(),
+            Request::FlushSurfaces => {
+                self.flush_rings();
+                self.scene.settle_all();
+            }
             Request::MonitorsConfig { address, group } => self.monitors_config(address, group),
             Request::DriverUnload => self.driver_sends_monitors = false,
             Request::Nothing => {}
@@ -133,6 +145,7 @@ impl Display {
 
     fn update_area(&mut self, id: u32, area: Rect, clear: bool, max: usize) -> Vec<Rect> {
         self.flush_rings();
+        self.scene.settle(id);
         if !self.scene.exists(id) || area.is_empty() {
             tracing::debug!(display = self.id, surface = id, "update of nothing");
             return Vec::new();
@@ -153,6 +166,7 @@ impl Display {
             Err(error) => return self.bad(&error),
         };
         if self.scene.exists(PRIMARY) {
+            self.scene.settle(PRIMARY);
             self.destroy_surface(PRIMARY);
         }
         let keep = create.flags & KEEP_DATA != 0;
@@ -190,6 +204,7 @@ impl Display {
             return;
         }
         self.flush_rings();
+        self.scene.settle(PRIMARY);
         self.destroy_surface(PRIMARY);
         self.reset_cursor();
         self.upward.primary_changed(self.id, None);
@@ -197,6 +212,7 @@ impl Display {
 
     fn destroy_all(&mut self) {
         self.flush_rings();
+        self.scene.settle_all();
         let had_primary = self.scene.exists(PRIMARY);
         for id in self.scene.ids() {
             self.destroy_surface(id);

@@ -65,13 +65,13 @@ impl Snapshots {
 #[derive(Debug)]
 pub struct Shared<'a> {
     /// The surfaces.
-    pub scene: &'a Scene,
+    pub scene: &'a mut Scene,
     /// What was read lately; `None`: there is nobody to share with.
     pub snapshots: Option<&'a Snapshots>,
 }
 
 impl SurfaceReader for Shared<'_> {
-    fn read_image(&self, surface_id: u32, rect: &Rect) -> Option<(Bitmap, u8)> {
+    fn read_image(&mut self, surface_id: u32, rect: &Rect) -> Option<(Bitmap, u8)> {
         let Some(snapshots) = self.snapshots else {
             return self.scene.read_image(surface_id, rect);
         };

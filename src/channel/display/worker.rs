@@ -230,8 +230,8 @@ impl Display {
                 self.release_drawn();
             }
             DisplayCommand::Update { surface_id, update_id, release, .. } => {
-                // Everything is drawn already when it is taken.
                 if self.scene.exists(surface_id) {
+                    self.scene.settle(surface_id);
                     self.device.notify_update(update_id);
                 } else {
                     self.bad(&format_args!("update of surface {surface_id}, which does not exist"));
@@ -376,7 +376,7 @@ impl Display {
             while taken < SLICE && self.take_command() {
                 taken += 1;
                 if taken.is_multiple_of(FEED_EVERY) {
-                    self.peers.pump_all(clients, &self.scene);
+                    self.peers.pump_all(clients, &mut self.scene);
                     if Instant::now() >= end {
                         return true;
                     }
@@ -463,7 +463,7 @@ impl Channel for Display {
                 if !self.peers.init(clients, key, &init, &self.scene, self.monitors.as_ref()) {
                     return Err("second INIT".to_owned());
                 }
-                self.peers.pump(clients, key, &self.scene);
+                self.peers.pump(clients, key, &mut self.scene);
             }
             DisplayRequest::GlDrawDone => return Err("GL_DRAW_DONE without a draw".to_owned()),
             DisplayRequest::PreferredCompression(wish) => self.peers.prefer(key, wish),
@@ -479,14 +479,14 @@ impl Channel for Display {
         match order {
             DisplayOrder::Qxl(request, done) => {
                 self.serve(clients, request, done);
-                self.peers.pump_all(clients, &self.scene);
+                self.peers.pump_all(clients, &mut self.scene);
             }
             DisplayOrder::MaxMonitors(count) => self.max_monitors = count,
         }
     }
 
     fn room(&mut self, clients: &mut Clients, key: Key) {
-        self.peers.pump(clients, key, &self.scene);
+        self.peers.pump(clients, key, &mut self.scene);
     }
 
     fn pong(&mut self, clients: &mut Clients, key: Key, _id: u32, serial: u64) {
@@ -505,7 +505,7 @@ impl Channel for Display {
     fn turn(&mut self, clients: &mut Clients) -> Turn {
         if !self.running {
             // A wakeup now is for commands that `start` will look for, or images are made.
-            self.peers.pump_all(clients, &self.scene);
+            self.peers.pump_all(clients, &mut self.scene);
             blocks::release();
             return Turn::Idle;
         }
@@ -518,7 +518,7 @@ impl Channel for Display {
             self.out_of_memory();
         }
         let more = self.slice(clients);
-        self.peers.pump_all(clients, &self.scene);
+        self.peers.pump_all(clients, &mut self.scene);
         if more || self.peers.help() {
             return Turn::Again;
         }

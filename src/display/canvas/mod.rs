@@ -111,6 +111,28 @@ pub fn draw(
     drawable: &Drawable,
     clip: &[Rect],
 ) -> Result<(), DrawError> {
+    execute(surfaces, drawable, clip, true)
+}
+
+/// As [`draw`], for what was marked as dirty before.
+///
+/// # Errors
+///
+/// See [`DrawError`]; nothing was drawn then.
+pub fn draw_late(
+    surfaces: &mut dyn SurfaceStore,
+    drawable: &Drawable,
+    clip: &[Rect],
+) -> Result<(), DrawError> {
+    execute(surfaces, drawable, clip, false)
+}
+
+fn execute(
+    surfaces: &mut dyn SurfaceStore,
+    drawable: &Drawable,
+    clip: &[Rect],
+    mark: bool,
+) -> Result<(), DrawError> {
     let id = drawable.surface_id;
     let dest = surfaces.surface(id).ok_or(DrawError::NoSurface(id))?;
     let limits = bounds(dest.target()).intersect(&drawable.bbox);
@@ -129,7 +151,7 @@ pub fn draw(
     let extents = rects.iter().fold(Rect::default(), |all, r| all.union(r));
     let job = Job { drawable, format: dest.format(), rects, extents };
     job.run(surfaces)?;
-    if let Some(dest) = surfaces.surface_mut(id) {
+    if mark && let Some(dest) = surfaces.surface_mut(id) {
         dest.mark_dirty(rects);
     }
     Ok(())

@@ -394,6 +394,20 @@ fn everything() -> Rect {
     Rect { top: i32::MIN, left: i32::MIN, bottom: i32::MAX, right: i32::MAX }
 }
 
+/// Names the surfaces whose pixels a command may read, the destination among them if it reads others than those
+/// that it draws on; some of them twice.
+pub fn surfaces_read(drawable: &Drawable, mut visit: impl FnMut(u32)) {
+    drawable.reads.iter().for_each(|read| visit(read.surface_id));
+    each_image(&drawable.op, |image| {
+        if let ImageKind::Surface(id) = image.kind {
+            visit(id);
+        }
+    });
+    if drawable.self_bitmap_area.is_some() || matches!(drawable.op, DrawOp::CopyBits { .. }) {
+        visit(drawable.surface_id);
+    }
+}
+
 fn each_image(op: &DrawOp, mut visit: impl FnMut(&Image)) {
     let (src, brush, mask) = match op {
         DrawOp::Fill { brush, mask, .. } => (None, Some(brush), Some(mask)),

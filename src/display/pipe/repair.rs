@@ -23,7 +23,7 @@ impl ClientPipe {
     /// The next pixels of any surface; `None` if all that the client has are clean.
     pub(super) fn next_repair(
         &mut self,
-        reader: &dyn SurfaceReader,
+        reader: &mut dyn SurfaceReader,
         images: &mut dyn ImageEncoder,
     ) -> Option<Draft> {
         loop {
@@ -39,7 +39,7 @@ impl ClientPipe {
     pub(super) fn first_image(
         &mut self,
         key: SurfaceKey,
-        reader: &dyn SurfaceReader,
+        reader: &mut dyn SurfaceReader,
         images: &mut dyn ImageEncoder,
     ) -> Option<Draft> {
         loop {
@@ -96,7 +96,7 @@ impl ClientPipe {
     fn repair(
         &mut self,
         id: u32,
-        reader: &dyn SurfaceReader,
+        reader: &mut dyn SurfaceReader,
         images: &mut dyn ImageEncoder,
     ) -> Option<Draft> {
         let surface = self.surfaces.get_mut(&id)?;
@@ -121,7 +121,7 @@ impl ClientPipe {
         &mut self,
         id: u32,
         rect: &Rect,
-        reader: &dyn SurfaceReader,
+        reader: &mut dyn SurfaceReader,
         images: &mut dyn ImageEncoder,
     ) -> Option<Draft> {
         let surface = self.surfaces.get_mut(&id)?;

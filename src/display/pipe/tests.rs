@@ -110,7 +110,7 @@ impl Session {
     fn read(&mut self, messages: usize) -> bool {
         for _ in 0..messages {
             assert_eq!(self.pipe.is_empty(), {
-                let draft = self.pipe.next(&self.server, &mut self.images);
+                let draft = self.pipe.next(&mut self.server, &mut self.images);
                 let message = draft.map(|draft| draft.finish().unwrap());
                 message.iter().for_each(|m| self.client.take(m));
                 message.is_none()
@@ -258,7 +258,7 @@ fn the_first_picture_is_one_message_up_to_its_limit() {
         // Commands that come before the picture has left do not change that it is whole.
         session.draw(fill(rect(3, 5, 9, 9), 9, 8));
         session.draw(fill(rect(2, 4, 8, 10), 5, 64));
-        let draft = session.pipe.next(&session.server, &mut RawImages).unwrap();
+        let draft = session.pipe.next(&mut session.server, &mut RawImages).unwrap();
         let message = draft.finish().unwrap();
         assert_eq!(decode(&message).bbox, rect(0, 0, 12, bottom));
         session.client.take(&message);
@@ -326,7 +326,7 @@ fn pixels_that_get_dirty_again_and_again_keep_nobody_waiting() {
     for _ in 0..12 {
         // A limit of no command at all: every change is dirt, and the whole screen changes.
         session.draw(fill(rect(0, 0, 12, 10), 3, 64));
-        let draft = session.pipe.next(&session.server, &mut RawImages).unwrap();
+        let draft = session.pipe.next(&mut session.server, &mut RawImages).unwrap();
         let message = draft.finish().unwrap();
         if message.kind == 304 {
             rows.insert(decode(&message).bbox.top);
@@ -377,7 +377,7 @@ fn a_client_without_alpha_surfaces_never_hears_of_one() {
         }
         session.pipe.surface_destroyed(1);
         let mut kinds = Vec::new();
-        while let Some(draft) = session.pipe.next(&session.server, &mut RawImages) {
+        while let Some(draft) = session.pipe.next(&mut session.server, &mut RawImages) {
             let message = draft.finish().unwrap();
             kinds.push(message.kind);
         }

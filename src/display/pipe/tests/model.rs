@@ -184,7 +184,7 @@ pub(super) fn combine(rop: u16, a: u32, b: u32) -> u32 {
 }
 
 impl SurfaceReader for World {
-    fn read_image(&self, surface_id: u32, rect: &Rect) -> Option<(Bitmap, u8)> {
+    fn read_image(&mut self, surface_id: u32, rect: &Rect) -> Option<(Bitmap, u8)> {
         let canvas = self.surfaces.get(&surface_id)?;
         assert!(!rect.is_empty() && canvas.bounds().contains(rect), "{rect:?}");
         let mut data = Vec::new();
