@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::mio_reactor::MioReactor;
 use super::reactor::Reactor;
@@ -15,6 +14,15 @@ enum Engine {
     Uring,
     /// Readiness: epoll, everywhere.
     Epoll,
+}
+
+impl Engine {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
 }
 
 /// What a process uses, and why.
@@ -31,41 +39,32 @@ struct Choice {
 /// If the process has no descriptor left.
 pub fn reactor() -> io::Result<Box<dyn Reactor>> {
     static CHOICE: OnceLock<Choice> = OnceLock::new();
-    /// io_uring was refused; nobody asks again.
-    static REFUSED: AtomicBool = AtomicBool::new(false);
     let choice = CHOICE.get_or_init(|| {
         let asked = std::env::var("CAYENNE_IO").ok();
-        let (choice, known) = choose(asked.as_deref());
+        let (mut choice, known) = choose(asked.as_deref());
         if !known {
             tracing::warn!(asked, "CAYENNE_IO is neither uring nor epoll");
         }
+        if choice.engine == Engine::Uring
+            && let Err(error) = UringReactor::probe()
+        {
+            choice.engine = Engine::Epoll;
+            tracing::warn!(%error, "sockets are served through epoll: io_uring {}", reason(&error));
+        } else {
+            tracing::info!("sockets are served through {}: {}", choice.engine.name(), choice.why);
+        }
         choice
     });
-    // Relaxed: whoever does not see it yet is refused as well.
-    if choice.engine == Engine::Uring && !REFUSED.load(Ordering::Relaxed) {
+    if choice.engine == Engine::Uring {
         match UringReactor::new() {
-            Ok(reactor) => {
-                tell(|| tracing::info!(why = choice.why, "sockets are served through io_uring"));
-                return Ok(Box::new(reactor));
-            }
+            Ok(reactor) => return Ok(Box::new(reactor)),
+            // It worked before; memory or descriptors are short.
             Err(error) => {
-                REFUSED.store(true, Ordering::Relaxed);
-                let reason = reason(&error);
-                tell(|| {
-                    tracing::warn!(%error, "sockets are served through epoll: io_uring {reason}");
-                });
+                tracing::warn!(%error, "one thread's sockets are served through epoll: io_uring {}", reason(&error));
             }
         }
-    } else {
-        tell(|| tracing::info!(why = choice.why, "sockets are served through epoll"));
     }
     Ok(Box::new(MioReactor::new()?))
-}
-
-/// Once in each process.
-fn tell(line: impl FnOnce()) {
-    static TOLD: std::sync::Once = std::sync::Once::new();
-    TOLD.call_once(line);
 }
 
 /// What the variable asks for; false if nobody knows what that is.

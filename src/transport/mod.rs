@@ -10,6 +10,8 @@ pub mod mio_reactor;
 pub mod outbox;
 pub mod reactor;
 #[cfg(test)]
+mod reactor_model;
+#[cfg(test)]
 mod reactor_tests;
 pub mod stream;
 mod uring;

@@ -606,6 +606,56 @@ fn a_reactor_is_made_here_and_used_there(make: Make<'_>) {
     assert_eq!(&got, b"early");
 }
 
+/// In a process of its own: the limit is that of the whole process.
+#[test]
+fn accepting_goes_on_when_descriptors_come_back() {
+    const INSIDE: &str = "REACTOR_TEST_INSIDE";
+    if std::env::var_os(INSIDE).is_some() {
+        exhaust_descriptors(&|| Box::new(MioReactor::new().unwrap()));
+        with_uring(false, exhaust_descriptors);
+        return;
+    }
+    let name = "transport::reactor_tests::accepting_goes_on_when_descriptors_come_back";
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .status();
+    assert!(status.unwrap().success());
+}
+
+fn exhaust_descriptors(make: Make<'_>) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(100), maximum: before.maximum }).unwrap();
+    let reactor = &mut *make();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = reactor.listen(Listener::borrowed(socket.as_fd()).unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let clients: Vec<TcpStream> = (0..10).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut hogs = Vec::new();
+    while let Ok(hog) = socket.try_clone() {
+        hogs.push(hog);
+    }
+    let mut refused = 0;
+    wait_until(reactor, &mut Vec::new(), |r, _| {
+        // As the door does: tried again and again, whatever was told.
+        match r.accept(listener) {
+            Ok(_) => panic!("there is no descriptor"),
+            Err(e) => refused += u32::from(e.kind() != ErrorKind::WouldBlock),
+        }
+        refused == 5
+    });
+    drop(hogs);
+    let mut accepted = Vec::new();
+    wait_until(reactor, &mut Vec::new(), |r, _| {
+        while let Ok(fd) = r.accept(listener) {
+            accepted.push(fd);
+        }
+        accepted.len() == clients.len()
+    });
+    setrlimit(Resource::Nofile, before).unwrap();
+}
+
 /// Tests run in one process, and 1,024 descriptors are few.
 fn raise_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

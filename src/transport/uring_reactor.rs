@@ -73,6 +73,21 @@ struct Door {
     accepted: VecDeque<OwnedFd>,
     /// Told to the owner before anything is accepted again.
     failed: Option<io::Error>,
+    /// Accepts do not wait here (kernels differ for listeners that are not blocking): poll does.
+    polled: bool,
+}
+
+impl Door {
+    /// Keeps as many accepts under way as there is room for.
+    fn accept_more(&mut self, ring: &mut Ring, key: usize) {
+        if self.failed.is_some() || self.polled {
+            return;
+        }
+        while self.accepting + self.accepted.len() < ACCEPTS {
+            self.accepting += 1;
+            ring.accept(key, self.listener.as_fd());
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -123,6 +138,14 @@ impl UringReactor {
             pending: Vec::new(),
             next: 1,
         })
+    }
+
+    /// Tries whether the calls that come after the first one are allowed as well: a sandbox may forbid each of them.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn probe() -> io::Result<()> {
+        Self::new()?.wait(Some(Duration::ZERO), &mut Vec::new())
     }
 
     /// Reads as on kernels before 6.0.
@@ -230,6 +253,10 @@ impl UringReactor {
                 }
                 Done::Sent { key, lent, result } => self.sent(key, lent, result),
                 Done::Watched { key, result, more } => {
+                    if let Some(door) = self.listeners.get_mut(&key) {
+                        door.polled = false;
+                        door.accept_more(&mut self.ring, key);
+                    }
                     let Some(c) = self.connections.get_mut(&key) else { continue };
                     c.watched = more;
                     let gone = result.is_ok_and(|events| events & (POLLERR | POLLHUP) != 0);
@@ -289,6 +316,12 @@ impl UringReactor {
         door.accepting = door.accepting.saturating_sub(1);
         match result {
             Ok(fd) => door.accepted.push_back(fd),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                if !std::mem::replace(&mut door.polled, true) {
+                    self.ring.watch_listener(key, door.listener.as_fd());
+                }
+                return;
+            }
             Err(error) => door.failed = Some(error),
         }
         let event = Event::Acceptable(Key(key));
@@ -406,11 +439,10 @@ impl Reactor for UringReactor {
 
     fn listen(&mut self, listener: Listener) -> io::Result<Key> {
         let key = self.next_key();
-        for _ in 0..ACCEPTS {
-            self.ring.accept(key, listener.as_fd());
-        }
-        let (accepted, failed) = (VecDeque::new(), None);
-        self.listeners.insert(key, Door { listener, accepting: ACCEPTS, accepted, failed });
+        let (accepting, accepted, failed, polled) = (0, VecDeque::new(), None, false);
+        let mut door = Door { listener, accepting, accepted, failed, polled };
+        door.accept_more(&mut self.ring, key);
+        self.listeners.insert(key, door);
         Ok(Key(key))
     }
 
@@ -426,12 +458,7 @@ impl Reactor for UringReactor {
             (None, Some(error)) => return Err(error),
             (None, None) => Err(would_block()),
         };
-        if door.failed.is_none() {
-            while door.accepting + door.accepted.len() < ACCEPTS {
-                door.accepting += 1;
-                self.ring.accept(key.0, door.listener.as_fd());
-            }
-        }
+        door.accept_more(&mut self.ring, key.0);
         next
     }
 

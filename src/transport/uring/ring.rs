@@ -22,6 +22,8 @@ const COMPLETIONS: u32 = 256;
 const END_TIME: Duration = Duration::from_secs(2);
 /// A pause when the kernel has no memory for an operation: it is tried again.
 const SHORT_OF_MEMORY: Duration = Duration::from_millis(10);
+/// Of poll(2).
+const POLLIN: u32 = 1;
 /// `IORING_ENTER_GETEVENTS`: completions are made, also without waiting.
 const GET_EVENTS: u32 = 1;
 
@@ -171,10 +173,16 @@ impl Ring {
         self.flights.insert(number, flight);
     }
 
-    /// Tells of the end or an error of a socket that is not read.
+    /// Tells of the end or an error of a socket that is not read, as often as its state changes.
     pub(in crate::transport) fn watch(&mut self, key: usize, fd: BorrowedFd<'_>) {
         // POLLERR and POLLHUP are always told of.
         let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), 0).multi(true).build();
+        self.queue(entry, number(Kind::Watch, key));
+    }
+
+    /// Tells once when a listener has connections.
+    pub(in crate::transport) fn watch_listener(&mut self, key: usize, fd: BorrowedFd<'_>) {
+        let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), POLLIN).build();
         self.queue(entry, number(Kind::Watch, key));
     }
 
