@@ -3,7 +3,7 @@
 
   report.py [--in DIR] [--docs]
 
-Writes DIR/NAME.md and DIR/NAME.svg for each of codecs, sequences, clients and traces whose NAME.json is there. With
+Writes DIR/NAME.md and DIR/NAME.svg for each of codecs, sequences, clients, traces and syscalls whose NAME.json is there. With
 --docs the tables take the place of those in docs/benchmarks.md, between <!-- begin NAME --> and <!-- end NAME -->, and
 the plots go to docs/plots/.
 """
@@ -18,7 +18,7 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 THEIRS, OURS = "spice-server", "ours"
-COLORS = {THEIRS: "#b0b4ba", OURS: "#c8401e", "our encoder alone": "#e8a08c"}
+COLORS = {THEIRS: "#b0b4ba", OURS: "#c8401e", "our encoder alone": "#e8a08c", "io_uring": "#c8401e", "epoll": "#e8a08c"}
 
 
 def middle(runs, key):
@@ -134,6 +134,30 @@ def traces(report, folder):
     return machine(len(sides(report["results"][0])[0])) + table(head, rows)
 
 
+def syscalls(results, folder):
+    """Calls and sends of the library's threads, and processor time; spice-server and both of our backends."""
+    rows, groups = [], []
+    first = next(iter(results.values()))
+    writes = ("write", "writev", "send", "sendto", "sendmsg")
+    for work, runs in results.items():
+        values, cells = {}, []
+        for side, figures in runs.items():
+            if "all" in figures[0]:
+                values[side] = middle(figures, "all")
+                cells.append(f"{values[side]:.3f} ({middle(figures, 'kernel'):.3f} in the kernel)")
+            else:
+                values[side] = statistics.median(sum(run.values()) for run in figures)
+                sent = statistics.median(sum(run.get(call, 0) for call in writes) for run in figures)
+                cells.append(f"{values[side]:,.0f}" + (f" ({sent:,.0f} writes)" if side != "io_uring" else ""))
+        before = values[THEIRS]
+        rows.append([work, *cells, *(f"**{values[side] / before:.3f}**" for side in values if side != THEIRS)])
+        if "all" not in next(iter(runs.values()))[0]:
+            groups.append((work, values))
+    bars(folder / "syscalls.svg", "System calls of the library's threads", "calls", groups)
+    head = ["work", *first, *(f"{side}, ratio" for side in first if side != THEIRS)]
+    return machine(len(next(iter(first.values())))) + table(head, rows)
+
+
 def into_docs(name, text, folder):
     path = ROOT / "docs/benchmarks.md"
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->\n"
@@ -164,6 +188,7 @@ def main():
         "sequences": lambda got: pictures(got, kernels, folder, "sequences", "GLZ, processor time per picture of a sequence"),
         "clients": lambda got: clients(got, folder),
         "traces": lambda got: traces(got, folder),
+        "syscalls": lambda got: syscalls(got, folder),
     }
     for name, maker in makers.items():
         got = load(name)

@@ -43,6 +43,7 @@ TEST_PACKAGES=(
 # Benchmarks; what they share with the tests stands there.
 BENCH_PACKAGES=(
     python3-numpy python3-pil fonts-dejavu-core # pictures to encode
+    strace                                  # make bench-syscalls counts with it
 )
 # Only for tests/guest/, which is run by hand.
 GUEST_PACKAGES=(

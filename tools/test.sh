@@ -19,6 +19,7 @@ STEPS=(
     "c-hosts   | capi-tests/random_draws.c    | tools/c-hosts.sh"
     "clients   | tests/clients/check_pace.py  | tools/clients.sh"
     "qemu      | tests/qemu/run.py            | /usr/bin/python3 tests/qemu/run.py --lib $STAGE_LIB"
+    "io-uring  | tests/qemu/run.py            | tools/uring.sh"
     "xspice    | tests/xspice/desktop.py      | /usr/bin/python3 tests/xspice/run.py --lib $STAGE_LIB && /usr/bin/python3 tests/xspice/desktop.py --lib $STAGE_LIB --seconds 25"
     "fuzz      | fuzz/Cargo.toml              | tools/fuzz.sh 10"
 )

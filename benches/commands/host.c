@@ -1,6 +1,6 @@
 /* How many small commands a second get through: a device that costs next to nothing, and a client that reads and throws away.
  *
- *   commands [--scene S] [--client drain|stall|slow|none] [--seconds S | --count N] [--ahead N]
+ *   commands [--scene S] [--client drain|stall|slow|none] [--seconds S | --count N] [--ahead N] [--port N]
  *
  * Scenes:
  *   fill          solid fills of 1x1 to 32x32 pixels anywhere
@@ -17,6 +17,7 @@
  * it may have put off; then comes the last byte at the client (nothing for 300 ms).
  * --ahead N hands commands over only while fewer than N of them have not reached the client, so that each one
  * travels as a command; without it the library may send pixels in their place.
+ * The client comes over a unix socket, with --port over TCP.
  * The time of the library's own thread is measured as well: other work on the machine does not touch it.
  */
 #include "../../capi-tests/host/host.h"
@@ -481,6 +482,7 @@ int main(int argc, char **argv)
     SpiceServer *server;
     char path[64];
     pid_t child = 0;
+    int port = 0;
     struct rng rng;
     uint8_t *screen = calloc(WIDTH * HEIGHT, 4);
     QXLDevMemSlot memslot = { .virt_end = ~(uintptr_t)0 };
@@ -512,6 +514,8 @@ int main(int argc, char **argv)
             device.time_limit_ns = 60000000000u;
         } else if (!strcmp(option, "--ahead")) {
             device.ahead = strtoull(value, NULL, 10);
+        } else if (!strcmp(option, "--port")) {
+            port = atoi(value);
         } else {
             fail("unknown option");
         }
@@ -528,7 +532,7 @@ int main(int argc, char **argv)
         child = fork();
         if (child == 0) {
             client_run(device.shared, &(struct client_wish){
-                                          .path = path, .mode = mode, .cache = 10 << 20, .window = 8 << 20 });
+                                          .path = port ? NULL : path, .port = (uint16_t)port, .mode = mode, .cache = 10 << 20, .window = 8 << 20 });
             _exit(0);
         }
     }
@@ -536,7 +540,12 @@ int main(int argc, char **argv)
     core = core_loop_start();
     server = spice_server_new();
     spice_server_set_noauth(server);
-    spice_server_set_addr(server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
+    if (port) {
+        spice_server_set_addr(server, "127.0.0.1", SPICE_ADDR_FLAG_IPV4_ONLY);
+        spice_server_set_port(server, port);
+    } else {
+        spice_server_set_addr(server, path, SPICE_ADDR_FLAG_UNIX_ONLY);
+    }
     spice_server_set_image_compression(server, SPICE_IMAGE_COMPRESSION_OFF);
     spice_server_set_jpeg_compression(server, SPICE_WAN_COMPRESSION_NEVER);
     spice_server_set_zlib_glz_compression(server, SPICE_WAN_COMPRESSION_NEVER);
@@ -564,6 +573,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < MESSAGE_KINDS; i++)
         atomic_store(&device.shared->kinds[i], 0);
 
+    trace_mark("begin");
     atomic_store_explicit(&device.go, true, memory_order_release);
     spice_qxl_wakeup(&device.qxl);
     if (!core_loop_until(is_offered, NULL, 120000))
@@ -573,6 +583,7 @@ int main(int argc, char **argv)
         fail("not all commands were released");
     if (mode != CLIENT_NONE)
         core_loop_until(is_quiet, NULL, 20000);
+    trace_mark("end");
     report(mode);
     atomic_store(&device.shared->stop, 1);
     spice_server_destroy(server);

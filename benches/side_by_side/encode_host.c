@@ -4,7 +4,7 @@
  *
  * Lines on stdin: "load FILE" (rows of B, G, R, x), "draw KEY" (the loaded picture with KEY xored into each pixel:
  * equal pixels stay equal ones, but nothing of earlier frames is found again), "mark COLOR" (a fill of 8x8 pixels, which
- * tells a client how far it is), "quit".
+ * tells a client how far it is), "trace WORD" (a system call that strace shows), "quit".
  */
 #include "../../capi-tests/host/host.h"
 
@@ -51,6 +51,8 @@ static void obey_line(const char *line, void *opaque)
     else if (strncmp(line, "mark ", 5) == 0)
         qxl_host_push(device, qxl_draw_fill(0, qxl_rect(0, 0, 8, 8), (uint32_t)strtoul(line + 5, NULL, 16),
                                             SPICE_ROPD_OP_PUT));
+    else if (strncmp(line, "trace ", 6) == 0)
+        trace_mark(line + 6);
     else if (strcmp(line, "quit") == 0)
         quit_asked = true;
 }

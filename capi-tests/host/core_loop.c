@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct SpiceTimer {
     SpiceTimerFunc func;
@@ -333,6 +334,12 @@ unsigned core_loop_channel_events(const struct channel_record **records)
 void core_loop_on_channel_event(void (*hook)(const struct channel_record *record))
 {
     loop.hook = hook;
+}
+
+void trace_mark(const char *word)
+{
+    if (write(-1, word, strlen(word)) < 0)
+        errno = 0;
 }
 
 bool core_loop_read_lines(int fd, void (*obey)(const char *line, void *opaque), void *opaque)

@@ -42,6 +42,9 @@ bool core_loop_until(bool (*done)(void *arg), void *arg, int timeout_ms);
 
 uint64_t core_loop_now_ms(void);
 
+/* A system call that does nothing but show in strace: what is measured begins or ends here. */
+void trace_mark(const char *word);
+
 /* For a watch on a pipe of lines: hands each whole line that has come, without its end, to `obey`, which may run rounds of
  * the loop itself. One pipe per program, lines of at most 128 KiB. False at the end of the pipe. */
 bool core_loop_read_lines(int fd, void (*obey)(const char *line, void *opaque), void *opaque);

@@ -1,11 +1,19 @@
 //! Sockets: listeners, streams, the reactor that moves their bytes, and the outbox.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod backend;
+mod conn;
 pub mod connection;
 pub mod layer;
 pub mod listener;
 pub mod mio_reactor;
 pub mod outbox;
 pub mod reactor;
+#[cfg(test)]
+mod reactor_model;
+#[cfg(test)]
+mod reactor_tests;
 pub mod stream;
+mod uring;
+pub mod uring_reactor;
+mod wake;

@@ -27,6 +27,32 @@ impl Piece {
     }
 }
 
+/// Pieces that a send in flight reads. Whatever happens to their outbox, the bytes stay where they are as long as this
+/// lives: vectors and shared blocks keep their place in memory when their owner moves.
+#[derive(Debug)]
+pub struct Lent {
+    pieces: Vec<Piece>,
+    /// Bytes of the first piece that had gone before.
+    skip: usize,
+    len: usize,
+}
+
+impl Lent {
+    /// Bytes of all pieces; never 0.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.len
+    }
+
+    /// The bytes, a slice for each piece.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let mut skip = self.skip;
+        self.pieces
+            .iter()
+            .map(move |p| p.bytes().get(std::mem::take(&mut skip)..).unwrap_or_default())
+    }
+}
+
 /// Bytes in sending order. Its owner bounds it: it queues nothing while `len` is above its mark.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -34,6 +60,8 @@ pub struct Outbox {
     /// Bytes of the first piece that are gone already.
     sent: usize,
     len: usize,
+    /// Bytes of `len` that are lent, and come before all pieces.
+    lent: usize,
     /// A piece that has gone out, to be filled again: growing one costs more than what is copied into it.
     spare: Vec<u8>,
 }
@@ -99,6 +127,30 @@ impl Outbox {
         Ok(taken)
     }
 
+    /// Takes out what one send may gather, for a send that goes on by itself. The bytes count as waiting until
+    /// [`Outbox::settle`]; nothing else can be sent meanwhile. `None` if nothing waits or something is lent already.
+    pub fn lend(&mut self) -> Option<Lent> {
+        if self.lent > 0 || self.is_empty() {
+            return None;
+        }
+        let pieces: Vec<Piece> = self.pieces.drain(..self.pieces.len().min(MAX_SLICES)).collect();
+        let skip = std::mem::take(&mut self.sent);
+        let all: usize = pieces.iter().map(|p| p.bytes().len()).sum();
+        self.lent = all.saturating_sub(skip);
+        Some(Lent { pieces, skip, len: self.lent })
+    }
+
+    /// Takes back what was lent, of which `taken` bytes have gone. What an outbox did not lend, it does not take.
+    pub fn settle(&mut self, lent: Lent, taken: usize) {
+        if self.lent != lent.len {
+            return;
+        }
+        self.lent = 0;
+        self.sent = lent.skip;
+        lent.pieces.into_iter().rev().for_each(|piece| self.pieces.push_front(piece));
+        self.advance(taken.min(lent.len));
+    }
+
     fn advance(&mut self, taken: usize) {
         let mut left = taken.min(self.len);
         self.len -= left;
@@ -151,6 +203,41 @@ mod tests {
             assert_eq!(got, want, "step {step}");
             assert!(outbox.pieces.is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_lent_comes_back_in_front_of_what_was_queued_meanwhile() {
+        for taken in [0, 1, 6, 7, 1500, 2006, 4000] {
+            let mut outbox = Outbox::default();
+            outbox.push(b"__header");
+            outbox.advance(2);
+            let block = Arc::new(vec![b'-'; 2000]);
+            outbox.push_bulk(Bulk::whole(Arc::clone(&block)));
+            let lent = outbox.lend().unwrap();
+            assert_eq!((lent.total(), outbox.len(), lent.slices().count()), (2006, 2006, 2));
+            outbox.push(b"later");
+            assert!(outbox.lend().is_none(), "one send at a time");
+            assert_eq!(lent.slices().next().unwrap(), b"header");
+            let all = [b"header", &[b'-'; 2000][..], b"later"].concat();
+            outbox.settle(lent, taken);
+            let rest = all.get(taken.min(2006)..).unwrap();
+            assert_eq!(outbox.len(), rest.len());
+            let lent = outbox.lend().unwrap();
+            assert_eq!(lent.slices().collect::<Vec<_>>().concat(), rest);
+            drop(lent);
+            assert_eq!(Arc::strong_count(&block), 1);
+        }
+    }
+
+    #[test]
+    fn what_was_lent_by_another_outbox_is_dropped() {
+        let mut outbox = Outbox::default();
+        outbox.push(b"old");
+        let lent = outbox.lend().unwrap();
+        outbox = Outbox::default();
+        outbox.push(b"new");
+        outbox.settle(lent, 0);
+        assert_eq!(outbox.lend().unwrap().slices().collect::<Vec<_>>().concat(), b"new");
     }
 
     #[test]

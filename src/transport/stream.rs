@@ -105,20 +105,29 @@ impl Stream {
         let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write);
     }
 
-    /// Gives the socket what waits in `outbox`, through the layers, as much as it takes in one call. `Ok(0)`: layers have
-    /// nothing for it yet. Never raises SIGPIPE: the host owns its signals.
+    /// Gives the socket what waits in `outbox`, through the layers, as much as it takes in one call. `Ok((0, _))`: layers
+    /// have nothing for it yet. Otherwise the bytes that it took, and whether they are all that it was offered. Never
+    /// raises SIGPIPE: the host owns its signals.
     ///
     /// # Errors
     /// `WouldBlock` if the socket takes nothing now; errors of layers.
-    pub fn send(&mut self, outbox: &mut Outbox) -> io::Result<usize> {
-        if self.layers.is_empty() {
-            return outbox.drain(|slices| send(&self.fd, slices));
-        }
-        self.layers.wrap(outbox)?;
-        match self.layers.wire().filter(|wire| !wire.is_empty()) {
-            Some(wire) => wire.drain(|slices| send(&self.fd, slices)),
-            None => Ok(0),
-        }
+    pub fn send(&mut self, outbox: &mut Outbox) -> io::Result<(usize, bool)> {
+        let fd = &self.fd;
+        let mut offered = 0;
+        let send = |slices: &[IoSlice<'_>]| {
+            offered = slices.iter().map(|s| s.len()).sum();
+            send(fd, slices)
+        };
+        let taken = if self.layers.is_empty() {
+            outbox.drain(send)?
+        } else {
+            self.layers.wrap(outbox)?;
+            match self.layers.wire().filter(|wire| !wire.is_empty()) {
+                Some(wire) => wire.drain(send)?,
+                None => 0,
+            }
+        };
+        Ok((taken, taken == offered))
     }
 }
 
