@@ -331,7 +331,7 @@ impl Reactor for MioReactor {
 
     fn finish_sending(&mut self, key: Key) {
         if let Some(c) = self.connections.get_mut(&key.0) {
-            c.stream.layers_mut().finish();
+            c.stream.layers_mut().finish(&mut c.outbox);
             c.finishing = true;
             Self::send(c, key.0, &mut self.pending);
         }
