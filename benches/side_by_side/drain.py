@@ -36,9 +36,11 @@ def encrypted(key, text):
 
 
 class Channel:
-    def __init__(self, port, kind, connection, caps=()):
+    def __init__(self, port, kind, connection, caps=(), tls=None):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         words = [COMMON_CAPS, *caps]
         body = struct.pack("<IBBIII", connection, kind, 0, 1, len(caps), 18)
         body += struct.pack("<%dI" % len(words), *words)
@@ -90,10 +92,10 @@ class Channel:
 
 
 class Client:
-    """Connected to both channels; `window` is that of the dictionary, in pixels."""
+    """Connected to both channels; `window` is that of the dictionary, in pixels, `tls` an ssl.SSLContext."""
 
-    def __init__(self, port, window=16 << 20):
-        self.main = Channel(port, MAIN, 0, [1 | 2 | 4 | 8])
+    def __init__(self, port, window=16 << 20, tls=None):
+        self.main = Channel(port, MAIN, 0, [1 | 2 | 4 | 8], tls)
         connection = None
         while connection is None:
             kind, _, body = self.main.next()
@@ -101,14 +103,19 @@ class Client:
                 connection = struct.unpack("<I", body[:4])[0]
         self.main.send(ATTACH_CHANNELS, b"")
         # Sized streams, composite, A8, LZ4.
-        self.display = Channel(port, DISPLAY, connection, [1 | 4 | 8 | 32])
+        self.display = Channel(port, DISPLAY, connection, [1 | 4 | 8 | 32], tls)
         self.display.send(INIT, struct.pack("<BqBi", 1, 0, 1, window))
+
+    def ready(self, seconds):
+        """The sockets that have something, after at most so long."""
+        sockets = [self.main.socket, self.display.socket]
+        # What TLS has decrypted already the kernel does not know of.
+        return [s for s in sockets if hasattr(s, "pending") and s.pending()] or select.select(sockets, [], [], seconds)[0]
 
     def quiet(self, seconds):
         """Reads until nothing has come for so long."""
         while True:
-            sockets = [self.main.socket, self.display.socket]
-            ready = select.select(sockets, [], [], seconds)[0]
+            ready = self.ready(seconds)
             if not ready:
                 return
             for channel in (self.main, self.display):
@@ -120,7 +127,7 @@ class Client:
         end = time.monotonic() + deadline
         total = 0
         while pixels > 0:
-            ready = select.select([self.main.socket, self.display.socket], [], [], max(0, end - time.monotonic()))[0]
+            ready = self.ready(max(0, end - time.monotonic()))
             if not ready:
                 raise TimeoutError("no picture came")
             if self.main.socket in ready:

@@ -1,6 +1,8 @@
 /* Draws pictures over the whole screen, one per line on stdin, for a client that only drains its socket.
  *
- *   encode_host PORT off|quic|lz|glz|lz4|auto_lz|auto_glz WIDTH HEIGHT
+ *   encode_host PORT off|quic|lz|glz|lz4|auto_lz|auto_glz WIDTH HEIGHT [PKI]
+ *
+ * PKI is a folder made by tests/tls/pki.sh: the port is for TLS then.
  *
  * Lines on stdin: "load FILE" (rows of B, G, R, x), "draw KEY" (the loaded picture with KEY xored into each pixel:
  * equal pixels stay equal ones, but nothing of earlier frames is found again), "mark COLOR" (a fill of 8x8 pixels, which
@@ -91,7 +93,7 @@ int main(int argc, char **argv)
     SpiceWatch *lines;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (argc != 5)
+    if (argc != 5 && argc != 6)
         return 64;
     width = atoi(argv[3]);
     height = atoi(argv[4]);
@@ -103,7 +105,16 @@ int main(int argc, char **argv)
         return 70;
     spice_server_set_noauth(server);
     spice_server_set_addr(server, "127.0.0.1", SPICE_ADDR_FLAG_IPV4_ONLY);
-    spice_server_set_port(server, atoi(argv[1]));
+    if (argc == 6) {
+        char ca[4096], chain[4096], key[4096];
+
+        snprintf(ca, sizeof(ca), "%s/ca-cert.pem", argv[5]);
+        snprintf(chain, sizeof(chain), "%s/server-cert.pem", argv[5]);
+        snprintf(key, sizeof(key), "%s/server-key.pem", argv[5]);
+        spice_server_set_tls(server, atoi(argv[1]), ca, chain, key, NULL, NULL, NULL);
+    } else {
+        spice_server_set_port(server, atoi(argv[1]));
+    }
     /* Frame after frame in the same place would become a video. */
     spice_server_set_streaming_video(server, SPICE_STREAM_VIDEO_OFF);
     spice_server_set_jpeg_compression(server, SPICE_WAN_COMPRESSION_NEVER);

@@ -51,7 +51,7 @@ def used(pid):
 
 
 class Host:
-    def __init__(self, options, library, mode, size):
+    def __init__(self, options, library, mode, size, pki=None, tls=None):
         env = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
         if library:
             env["LD_LIBRARY_PATH"] = str(library)
@@ -60,10 +60,11 @@ class Host:
         port = free_port()
         self.pixels = size[0] * size[1]
         command = [*shlex.split(options.run), options.host, str(port), mode, *map(str, size)]
+        command += [pki] if pki else []
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
                                         stderr=subprocess.DEVNULL)
         self.expect("ready")
-        self.clients = [Client(port) for _ in range(options.clients)]
+        self.clients = [Client(port, tls=tls) for _ in range(options.clients)]
         self.settle()
 
     def quiet(self, seconds):

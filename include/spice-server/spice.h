@@ -682,10 +682,13 @@ int spice_server_set_ticket(SpiceServer *server,
                             int fail_if_connected,
                             int disconnect_if_connected);
 
-// Sets the port and the files for encrypted connections; read by `spice_server_init`.
+// Sets the port and the files for encrypted connections; `spice_server_init` reads them, and fails if it cannot.
 //
-// `key_passwd`, `dh_key_file` and `ciphersuite` may be NULL. Returns -1 for a bad port or a
-// missing file name.
+// All files are PEM. `certs_file` has the server's certificate first, then those between it and an authority;
+// `private_key_file` its key in PKCS#1, PKCS#8 or SEC 1, decrypted with `key_passwd` if need be. `ca_cert_file` has to
+// be there, but clients are asked for no certificate. `ciphersuite` is a list in OpenSSL's language. `key_passwd`,
+// `dh_key_file` and `ciphersuite` may be NULL; finite-field Diffie-Hellman is not served. Returns -1 for a bad port or
+// a missing file name.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.

@@ -242,6 +242,10 @@ impl Host for CHost {
         let mut infos = lock(&self.infos);
         let info = infos.entry(connection.id).or_insert_with(|| Box::new(describe(connection)));
         if let Some(identity) = connection.identity.get() {
+            // Not before, as in the original: CONNECTED comes ahead of the TLS handshake.
+            if connection.tls {
+                info.flags |= SPICE_CHANNEL_EVENT_FLAG_TLS;
+            }
             info.connection_id = identity.client.cast_signed();
             info.r#type = identity.channel_type.into();
             info.id = identity.channel_id.into();
@@ -349,11 +353,8 @@ impl Host for CHost {
 
 /// The event information of a fresh connection.
 fn describe(connection: &Connection) -> SpiceChannelEventInfo {
-    let mut info = SpiceChannelEventInfo {
-        flags: SPICE_CHANNEL_EVENT_FLAG_ADDR_EXT
-            | if connection.tls { SPICE_CHANNEL_EVENT_FLAG_TLS } else { 0 },
-        ..Default::default()
-    };
+    let mut info =
+        SpiceChannelEventInfo { flags: SPICE_CHANNEL_EVENT_FLAG_ADDR_EXT, ..Default::default() };
     let local = address_bytes(connection.local.as_ref());
     let peer = address_bytes(connection.peer.as_ref());
     info.llen_ext = copy_address(&local, &raw mut info.laddr_ext);

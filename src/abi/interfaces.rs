@@ -117,11 +117,11 @@ pub fn address(text: String, flags: c_int) -> Address {
     }
 }
 
-/// `spice_server_add_client`: 0 if the descriptor is ours now, -1 if it still is the host's.
+/// `spice_server_add_client`, with `tls` `spice_server_add_ssl_client`: 0 if the descriptor is ours now, -1 if it still is the host's.
 ///
 /// # Safety
 /// - `fd`, if it is open, is owned by the caller, who gives it away for 0.
-pub unsafe fn add_client(server: &Arc<Server>, fd: c_int, skip_auth: bool) -> c_int {
+pub unsafe fn add_client(server: &Arc<Server>, fd: c_int, skip_auth: bool, tls: bool) -> c_int {
     if fd < 0 {
         return -1;
     }
@@ -132,7 +132,7 @@ pub unsafe fn add_client(server: &Arc<Server>, fd: c_int, skip_auth: bool) -> c_
     }
     // SAFETY: open, and the caller gives it away; on failure it is given back below.
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-    match server.core.add_client(owned, skip_auth) {
+    match server.core.add_client(owned, skip_auth, tls) {
         Ok(()) => 0,
         Err((owned, error)) => {
             // Still the host's: must not be closed here.

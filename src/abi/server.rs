@@ -2,7 +2,9 @@
 //!
 //! What only sets how things are sent lives in [`super::settings`].
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{OsString, c_char, c_int};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::PoisonError;
 
@@ -10,8 +12,9 @@ use zeroize::Zeroizing;
 
 use crate::protocol::caps::ChannelType;
 use crate::server::settings::Security;
+use crate::transport::tls::files::{Password, TlsFiles};
 
-use super::guard::{copied_bytes, copied_text, guard, not_yet, required, unfinished};
+use super::guard::{copied_bytes, copied_text, guard, required, unfinished};
 use super::handles::with;
 use super::interfaces;
 use super::types::core::{SpiceBaseInstance, SpiceCoreInterface};
@@ -22,6 +25,12 @@ use super::types::server::{CompatVersion, SpiceServer};
 const MAX_ADDRESS: usize = 255;
 /// Longest name of a machine that is told to clients.
 const MAX_NAME: usize = 1024;
+/// Longest file name that is taken, as the system has it.
+const MAX_PATH: usize = 4096;
+/// Longest password of a private key; what is longer is cut, and then opens nothing.
+const MAX_KEY_PASSWORD: usize = 1024;
+/// One more than the longest list of ciphers, so that one that is too long is seen as such.
+const MAX_CIPHERS: usize = 4097;
 /// More than any password that is taken, so that one that is too long is seen as such.
 const MAX_PASSWORD: usize = 128;
 
@@ -272,10 +281,13 @@ pub unsafe extern "C" fn spice_server_set_ticket(
 }
 
 symver!(spice_server_set_tls, "0.6.0");
-/// Sets the port and the files for encrypted connections; read by `spice_server_init`.
+/// Sets the port and the files for encrypted connections; `spice_server_init` reads them, and fails if it cannot.
 ///
-/// `key_passwd`, `dh_key_file` and `ciphersuite` may be NULL. Returns -1 for a bad port or a
-/// missing file name.
+/// All files are PEM. `certs_file` has the server's certificate first, then those between it and an authority;
+/// `private_key_file` its key in PKCS#1, PKCS#8 or SEC 1, decrypted with `key_passwd` if need be. `ca_cert_file` has to
+/// be there, but clients are asked for no certificate. `ciphersuite` is a list in OpenSSL's language. `key_passwd`,
+/// `dh_key_file` and `ciphersuite` may be NULL; finite-field Diffie-Hellman is not served. Returns -1 for a bad port or
+/// a missing file name.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -293,19 +305,36 @@ pub unsafe extern "C" fn spice_server_set_tls(
     ciphersuite: *const c_char,
 ) -> c_int {
     guard("spice_server_set_tls", -1, || {
-        not_yet!(
-            "spice_server_set_tls",
-            -1,
-            server,
-            port,
-            ca_cert_file,
-            certs_file,
-            private_key_file,
-            key_passwd,
-            dh_key_file,
-            ciphersuite
-        )
+        with("spice_server_set_tls", server, -1, |s| {
+            // SAFETY: the caller vouches for the strings.
+            let path = |file| unsafe { copied_bytes(file, MAX_PATH) }.map(path);
+            let (authorities, certificates) = (path(ca_cert_file), path(certs_file));
+            let (key, dh) = (path(private_key_file), path(dh_key_file));
+            // SAFETY: as above.
+            let password = unsafe { copied_bytes(key_passwd, MAX_KEY_PASSWORD) };
+            // SAFETY: as above.
+            let ciphers = unsafe { copied_text(ciphersuite, MAX_CIPHERS) };
+            // What may be NULL may also be empty, which means the same.
+            let dh = dh.filter(|file| !file.as_os_str().is_empty());
+            let password = password.filter(|password| !password.is_empty());
+            let ciphers = ciphers.filter(|list| !list.is_empty());
+            let (Ok(port @ 1..), Some(authorities), Some(certificates), Some(key)) =
+                (u16::try_from(port), authorities, certificates, key)
+            else {
+                tracing::error!("spice_server_set_tls: a port and three files are needed");
+                return -1;
+            };
+            let password = password.map(Password::new);
+            let files = TlsFiles { authorities, certificates, key, password, dh, ciphers };
+            s.core.session().settings.tls = Some((port, files));
+            0
+        })
     })
+}
+
+/// A file name of the host: any bytes.
+fn path(bytes: Vec<u8>) -> PathBuf {
+    OsString::from_vec(bytes).into()
 }
 
 symver!(spice_server_add_client, "0.10.1");
@@ -325,7 +354,7 @@ pub unsafe extern "C" fn spice_server_add_client(
     guard("spice_server_add_client", -1, || {
         with("spice_server_add_client", server, -1, |s| {
             // SAFETY: the caller hands the descriptor over; it is given back on failure.
-            unsafe { interfaces::add_client(&s, socket, skip_auth != 0) }
+            unsafe { interfaces::add_client(&s, socket, skip_auth != 0, false) }
         })
     })
 }
@@ -344,7 +373,10 @@ pub unsafe extern "C" fn spice_server_add_ssl_client(
     skip_auth: c_int,
 ) -> c_int {
     guard("spice_server_add_ssl_client", -1, || {
-        not_yet!("spice_server_add_ssl_client", -1, server, socket, skip_auth)
+        with("spice_server_add_ssl_client", server, -1, |s| {
+            // SAFETY: the caller hands the descriptor over; it is given back on failure.
+            unsafe { interfaces::add_client(&s, socket, skip_auth != 0, true) }
+        })
     })
 }
 

@@ -56,7 +56,7 @@ pub enum LinkCode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// The first four bytes are others.
-    #[error("first bytes {0:02x?} are no link magic")]
+    #[error("first bytes {first:02x?} are no link magic{hint}", first = .0, hint = meant(*.0))]
     Magic([u8; 4]),
     /// Version 0, which nobody ever had: not answered.
     #[error("link version 0.{0}")]
@@ -112,6 +112,14 @@ pub enum LinkError {
     /// Bytes came after the end of the handshake.
     #[error("the handshake is over")]
     Over,
+}
+
+/// What other protocol the first bytes may belong to.
+fn meant(first: [u8; 4]) -> &'static str {
+    match first {
+        [0x16, 3, ..] => ": it looks like TLS on the plain port",
+        _ => "",
+    }
 }
 
 impl LinkError {
@@ -258,6 +266,14 @@ mod tests {
             out.put_u32(*word);
         }
         out
+    }
+
+    #[test]
+    fn the_log_names_a_client_that_meant_another_port() {
+        let hello = LinkError::Magic([0x16, 3, 1, 2]).to_string();
+        assert!(hello.contains("TLS on the plain port"), "{hello}");
+        let other = LinkError::Magic(*b"REDX").to_string();
+        assert!(other.ends_with("are no link magic"), "{other}");
     }
 
     #[test]

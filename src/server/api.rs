@@ -26,6 +26,7 @@ use crate::qxl::memslot::MemSlots;
 use crate::transport::connection::Connection;
 use crate::transport::listener::Listener;
 use crate::transport::stream::Stream;
+use crate::transport::tls::TlsServer;
 
 use super::Core;
 use super::host::{ChannelEvent, Host};
@@ -50,10 +51,10 @@ pub struct QxlInfo {
 }
 
 impl Core {
-    /// Takes the host and opens the listeners.
+    /// Takes the host, reads the TLS files and opens the listeners.
     ///
     /// # Errors
-    /// A second call, or a listener that cannot be opened; nothing stays open then.
+    /// A second call, TLS files that cannot be used, or a listener that cannot be opened; nothing stays open then.
     pub fn init(
         self: &Arc<Self>,
         host: Arc<dyn Host>,
@@ -63,23 +64,44 @@ impl Core {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "initialised already"));
         }
         let settings = self.session().settings.clone();
+        let tls = settings.tls.as_ref().map(|(_, files)| TlsServer::load(files)).transpose();
+        let tls = tls.map_err(io::Error::other)?;
         let mut listeners = Vec::new();
         match (&settings.address, settings.port) {
-            (Address::Unix(path), _) => listeners.push(Listener::unix(path)?),
+            (Address::Unix(path), _) => listeners.push((Listener::unix(path)?, None)),
             (Address::Tcp(address, family), Some(port)) => {
-                listeners.push(Listener::tcp(address, port, *family)?);
+                listeners.push((Listener::tcp(address, port, *family)?, None));
             }
             (Address::Tcp(..), None) => {}
         }
+        match (&settings.address, &settings.tls) {
+            (Address::Tcp(address, family), Some((port, _))) => {
+                listeners.push((Listener::tcp(address, *port, *family)?, tls.clone()));
+            }
+            (Address::Unix(_), Some(_)) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "a port for TLS and an address that is a unix socket exclude each other",
+                ));
+            }
+            (_, None) => {}
+        }
         if let Some(fd) = listen_fd {
-            listeners.push(Listener::borrowed(fd)?);
+            listeners.push((Listener::borrowed(fd)?, None));
         }
         let mut session = self.session();
         if session.settings.video_codecs.is_empty() {
             session.settings.video_codecs = VIDEO_CODECS.to_vec();
         }
+        if let Some((_, files)) = &mut session.settings.tls {
+            // Not needed any more.
+            files.password = None;
+        }
         drop(session);
-        // Neither can be set yet: `host` was empty above and API calls do not overlap.
+        if let Some(tls) = tls {
+            let _ = self.tls.set(tls);
+        }
+        // None of these can be set yet: `host` was empty above and API calls do not overlap.
         let _ = self.host.set(host);
         let _ = self.main_thread.set(std::thread::current().id());
         if std::env::var_os("SPICE_DEBUG_ALLOW_MC").is_some() {
@@ -87,7 +109,7 @@ impl Core {
         }
         if !listeners.is_empty() {
             self.start_base()?;
-            self.with_door(|door| listeners.into_iter().for_each(|l| door.listen(l)));
+            self.with_door(|door| listeners.into_iter().for_each(|(l, tls)| door.listen(l, tls)));
         }
         Ok(())
     }
@@ -98,23 +120,29 @@ impl Core {
         self.host.get().is_some()
     }
 
-    /// Takes over a connected socket. CONNECTED is told before this returns.
+    /// Takes over a connected socket, on which TLS begins if `tls` says so. CONNECTED is told before this returns.
     ///
     /// # Errors
-    /// Hands the descriptor back if it is no usable socket or the server is not initialised.
+    /// Hands the descriptor back if it is no usable socket, if the server is not initialised or if there is no TLS.
     pub fn add_client(
         self: &Arc<Self>,
         fd: OwnedFd,
         skip_auth: bool,
+        tls: bool,
     ) -> Result<(), (OwnedFd, io::Error)> {
+        let refused = |why| io::Error::new(io::ErrorKind::NotConnected, why);
         if !self.is_initialised() {
-            return Err((fd, io::Error::new(io::ErrorKind::NotConnected, "not initialised")));
+            return Err((fd, refused("not initialised")));
+        }
+        if tls && self.tls().is_none() {
+            return Err((fd, refused("TLS is not set up (spice_server_set_tls)")));
         }
         if let Err(error) = self.start_base() {
             return Err((fd, error));
         }
         let stream = Stream::adopt(fd)?;
-        let connection = Arc::new(Connection::of(&stream));
+        let connection = Connection::of(&stream);
+        let connection = Arc::new(if tls { connection.inside_tls() } else { connection });
         self.event(ChannelEvent::Connected, &connection);
         self.with_door(|door| door.adopt(stream, connection, skip_auth));
         self.run_host_tasks(self.caller());

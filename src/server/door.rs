@@ -24,6 +24,7 @@ use crate::transport::connection::Connection;
 use crate::transport::listener::Listener;
 use crate::transport::reactor::{Event, Key, Reactor};
 use crate::transport::stream::Stream;
+use crate::transport::tls::{TlsLayer, TlsServer};
 
 use super::Core;
 use super::host::ChannelEvent;
@@ -48,9 +49,9 @@ static ACCEPT_ERRORS: RateLimit = RateLimit::new();
 /// What the door is told.
 #[derive(Debug)]
 pub enum DoorOrder {
-    /// Accept from this listener, too.
-    Listen(Listener),
-    /// A socket that the host handed over.
+    /// Accept from this listener, too; with TLS from the first byte on if there is a server for it.
+    Listen(Listener, Option<TlsServer>),
+    /// A socket that the host handed over, with TLS if the connection says so.
     Adopt(Box<Stream>, Arc<Connection>, bool),
     /// A key was made.
     Key(Arc<TicketKey>),
@@ -80,6 +81,7 @@ impl Door {
             reactor,
             orders: orders.clone(),
             visitors: BTreeMap::new(),
+            tls_listeners: BTreeMap::new(),
             policy: Policy { core: Arc::clone(core), keys: KeyRing::new() },
             want_key: want,
             keys_coming: 0,
@@ -90,9 +92,9 @@ impl Door {
         Ok(Self { orders, thread, keys })
     }
 
-    /// Accepts from a listener.
-    pub fn listen(&self, listener: Listener) {
-        self.orders.send(Order::Do(DoorOrder::Listen(listener)));
+    /// Accepts from a listener, plain connections or TLS.
+    pub fn listen(&self, listener: Listener, tls: Option<TlsServer>) {
+        self.orders.send(Order::Do(DoorOrder::Listen(listener, tls)));
     }
 
     /// Takes a connected socket whose CONNECTED event was told.
@@ -150,6 +152,8 @@ struct Hall {
     orders: Handle<DoorOrder>,
     /// Keys grow, so the first one is the oldest.
     visitors: BTreeMap<Key, Visitor>,
+    /// Listeners whose connections begin with TLS.
+    tls_listeners: BTreeMap<Key, TlsServer>,
     policy: Policy,
     want_key: Sender<()>,
     keys_coming: usize,
@@ -200,13 +204,18 @@ impl Hall {
         while let Some(order) = self.orders.take() {
             match order {
                 Order::Stop => self.stop = true,
-                Order::Do(DoorOrder::Listen(listener)) => {
-                    if let Err(error) = self.reactor.listen(listener) {
-                        tracing::error!(%error, "a listener cannot be watched");
+                Order::Do(DoorOrder::Listen(listener, tls)) => {
+                    match (self.reactor.listen(listener), tls) {
+                        (Ok(key), Some(tls)) => {
+                            self.tls_listeners.insert(key, tls);
+                        }
+                        (Ok(_), None) => {}
+                        (Err(error), _) => tracing::error!(%error, "a listener cannot be watched"),
                     }
                 }
                 Order::Do(DoorOrder::Adopt(stream, connection, skip_auth)) => {
-                    self.enter(*stream, connection, skip_auth);
+                    let tls = self.core.tls().filter(|_| connection.tls).cloned();
+                    self.enter(*stream, connection, skip_auth, tls);
                 }
                 Order::Do(DoorOrder::Key(key)) => {
                     self.keys_coming = self.keys_coming.saturating_sub(1);
@@ -242,9 +251,13 @@ impl Hall {
             match self.reactor.accept(listener) {
                 Ok(fd) => match Stream::adopt(fd) {
                     Ok(stream) => {
-                        let connection = Arc::new(Connection::of(&stream));
+                        let tls = self.tls_listeners.get(&listener).cloned();
+                        let connection = Connection::of(&stream);
+                        let connection =
+                            if tls.is_some() { connection.inside_tls() } else { connection };
+                        let connection = Arc::new(connection);
                         self.core.event(ChannelEvent::Connected, &connection);
-                        self.enter(stream, connection, false);
+                        self.enter(stream, connection, false, tls);
                     }
                     Err((_, error)) => tracing::debug!(%error, "a connection was unusable"),
                 },
@@ -269,7 +282,13 @@ impl Hall {
         }
     }
 
-    fn enter(&mut self, stream: Stream, connection: Arc<Connection>, skip_auth: bool) {
+    fn enter(
+        &mut self,
+        stream: Stream,
+        connection: Arc<Connection>,
+        skip_auth: bool,
+        tls: Option<TlsServer>,
+    ) {
         if self.visitors.len() >= MAX_VISITORS
             && let Some(oldest) = self.visitors.keys().next().copied()
         {
@@ -282,7 +301,15 @@ impl Hall {
         }
         let handshake = Handshake::new(Stage { skip_auth, tls: connection.tls });
         let deadline = Instant::now() + HANDSHAKE_TIME;
-        match self.reactor.insert(stream, Vec::new()) {
+        let layer = tls.map(|tls| TlsLayer::new(&tls, connection.peer_name())).transpose();
+        let entered = layer.and_then(|layer| {
+            let key = self.reactor.insert(stream, Vec::new())?;
+            if let Some(layer) = layer {
+                self.reactor.add_layer(key, Box::new(layer));
+            }
+            Ok(key)
+        });
+        match entered {
             Ok(key) => {
                 let progress = Progress::Talking;
                 self.visitors.insert(key, Visitor { connection, handshake, progress, deadline });

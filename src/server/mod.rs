@@ -17,6 +17,7 @@ use crate::protocol::caps::ChannelType;
 use crate::qxl::record::Recorder;
 use crate::sync::mailbox::Mailbox;
 use crate::transport::connection::Connection;
+use crate::transport::tls::TlsServer;
 
 pub mod api;
 pub mod door;
@@ -42,6 +43,8 @@ pub struct Core {
     deferred: Mutex<VecDeque<HostTask>>,
     host: OnceLock<Arc<dyn Host>>,
     main_thread: OnceLock<ThreadId>,
+    /// Set by `init` if there is a port for TLS.
+    tls: OnceLock<TlsServer>,
     door: Mutex<Option<Door>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The mouse mode for threads that only need a glance (cursor channels, input).
@@ -68,6 +71,7 @@ impl Core {
             deferred: Mutex::new(VecDeque::new()),
             host: OnceLock::new(),
             main_thread: OnceLock::new(),
+            tls: OnceLock::new(),
             door: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
             mouse_mode,
@@ -89,6 +93,12 @@ impl Core {
 
     fn host(&self) -> Option<Arc<dyn Host>> {
         self.host.get().cloned()
+    }
+
+    /// What connections with TLS need; `None` without a port for them.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsServer> {
+        self.tls.get()
     }
 
     fn deferred_len(&self) -> usize {

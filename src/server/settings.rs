@@ -2,6 +2,7 @@
 
 use crate::protocol::caps::ChannelType;
 use crate::transport::listener::Family;
+use crate::transport::tls::files::TlsFiles;
 
 /// Values of `spice_server_set_image_compression`; the numbers are the ABI's.
 pub const IMAGE_COMPRESSION_AUTO_GLZ: i32 = 2;
@@ -47,6 +48,8 @@ pub enum Address {
 pub struct Settings {
     /// Plain port; `None` = no plain TCP listener, 0 = the kernel picks.
     pub port: Option<u16>,
+    /// Port and files for TLS; `None` = no TLS.
+    pub tls: Option<(u16, TlsFiles)>,
     /// Where to listen.
     pub address: Address,
     /// Security of channels without an entry of their own.
@@ -85,6 +88,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             port: None,
+            tls: None,
             address: Address::Tcp(String::new(), Family::Any),
             default_security: Security { plain: true, tls: true },
             security: Vec::new(),

@@ -144,7 +144,7 @@ impl Conn {
 
     /// Nothing more will be queued: the last words of layers are.
     pub(super) fn finish(&mut self) {
-        self.stream.layers_mut().finish();
+        self.stream.layers_mut().finish(&mut self.outbox);
         self.finishing = true;
     }
 

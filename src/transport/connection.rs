@@ -51,6 +51,13 @@ impl Connection {
         }
     }
 
+    /// The same inside TLS.
+    #[must_use]
+    pub fn inside_tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// The peer for a log line.
     #[must_use]
     pub fn peer_name(&self) -> String {

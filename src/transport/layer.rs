@@ -114,10 +114,14 @@ impl Layers {
     /// # Errors
     /// As [`Layer::wrap`].
     pub fn wrap(&mut self, outbox: &mut Outbox) -> io::Result<()> {
+        self.wrap_up_to(outbox, WIRE_MARK)
+    }
+
+    fn wrap_up_to(&mut self, outbox: &mut Outbox, mark: usize) -> io::Result<()> {
         let mut above = outbox;
         for (layer, out) in self.list.iter_mut().rev() {
-            if !above.is_empty() && out.len() < WIRE_MARK {
-                layer.wrap(above, out, WIRE_MARK)?;
+            if !above.is_empty() && out.len() < mark {
+                layer.wrap(above, out, mark)?;
             }
             above = out;
         }
@@ -131,8 +135,10 @@ impl Layers {
         let _ = self.wrap(&mut nothing);
     }
 
-    /// Queues the last word of every layer, from the top down.
-    pub fn finish(&mut self) {
+    /// Wraps all that waits in `outbox`, then queues the last word of every layer, from the top down.
+    pub fn finish(&mut self, outbox: &mut Outbox) {
+        // An error here will come again when the wrapped bytes are to be sent.
+        let _ = self.wrap_up_to(outbox, usize::MAX);
         for at in (0..self.list.len()).rev() {
             if let Some((layer, out)) = self.list.get_mut(at) {
                 layer.finish(out);
@@ -238,8 +244,9 @@ pub(super) mod tests {
         assert_eq!(unread, b"x");
         layers.wrap(&mut outbox).unwrap();
         assert_eq!(sent(&mut layers), [0x03 ^ 0x10, b'b' ^ 0x13]);
-        layers.finish();
-        assert_eq!(sent(&mut layers), [0x03 ^ 0x10, 0x10]);
+        outbox.push(b"c");
+        layers.finish(&mut outbox);
+        assert_eq!(sent(&mut layers), [b'c' ^ 0x13, 0x03 ^ 0x10, 0x10], "last words are last");
         assert_eq!(layers.open(&[0x10], &mut unread).unwrap(), Flow::Ended);
     }
 

@@ -14,6 +14,7 @@ mod reactor_model;
 #[cfg(test)]
 mod reactor_tests;
 pub mod stream;
+pub mod tls;
 mod uring;
 pub mod uring_reactor;
 mod wake;

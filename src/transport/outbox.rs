@@ -95,6 +95,14 @@ impl Outbox {
         }
     }
 
+    /// Queues bytes that nobody else needs, without copying them.
+    pub fn push_owned(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.len += bytes.len();
+            self.pieces.push_back(Piece::Own(bytes));
+        }
+    }
+
     /// Queues a block by reference, or copied if it is small.
     pub fn push_bulk(&mut self, bulk: Bulk) {
         let n = bulk.as_slice().len();
@@ -186,8 +194,9 @@ mod tests {
             outbox.push_bulk(Bulk { bytes: Arc::new(vec![b'-'; 2000]), range: 2..1998 });
             outbox.push_bulk(Bulk { bytes: Arc::new(b"xxbulk dataxx".to_vec()), range: 2..11 });
             outbox.push(b"");
+            outbox.push_owned(Vec::new());
             outbox.push(b"next");
-            outbox.push(b"+more");
+            outbox.push_owned(b"+more".to_vec());
             let mut got = Vec::new();
             while !outbox.is_empty() {
                 outbox

@@ -19,7 +19,8 @@ def free_port():
 class Client:
     """One glib_client.py process. The client never gets the server's LD_LIBRARY_PATH."""
 
-    def __init__(self, port=None, unix=None, password=None, display=None, verbose=False, beacon=None, glz_window=0):
+    def __init__(self, port=None, unix=None, password=None, display=None, verbose=False, beacon=None, glz_window=0,
+                 options=()):
         command = ["/usr/bin/python3", os.path.join(HERE, "glib_client.py")]
         command += ["--unix", unix] if unix else ["--port", str(port)]
         if password is not None:
@@ -30,6 +31,7 @@ class Client:
             command += ["--glz-window", str(glz_window)]
         if beacon:
             command += ["--beacon", str(beacon), str(beacon)]
+        command += map(str, options)
         environment = dict(os.environ)
         environment.pop("LD_LIBRARY_PATH", None)
         if display:

@@ -130,7 +130,13 @@ class Client:
             session.set_property("unix-path", options.unix)
         else:
             session.set_property("host", options.host)
-            session.set_property("port", str(options.port))
+            if options.port:
+                session.set_property("port", str(options.port))
+            for name in ("tls-port", "ca-file", "cert-subject"):
+                if getattr(options, name.replace("-", "_")):
+                    session.set_property(name, getattr(options, name.replace("-", "_")))
+            if options.secure_channels:
+                session.set_property("secure-channels", options.secure_channels.split(","))
         if options.password is not None:
             session.set_property("password", options.password)
         session.set_property("enable-audio", options.audio)
@@ -376,7 +382,11 @@ class Client:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=5900)
+    parser.add_argument("--port", type=int, default=5900, help="0: none")
+    parser.add_argument("--tls-port")
+    parser.add_argument("--ca-file", help="certificates of authorities, PEM")
+    parser.add_argument("--cert-subject", help="what the server's certificate has to say, instead of the host's name")
+    parser.add_argument("--secure-channels", help="comma separated names that must have TLS, or all")
     parser.add_argument("--unix", help="path of a unix socket instead of host and port")
     parser.add_argument("--password")
     parser.add_argument("--audio", action="store_true")

@@ -60,9 +60,10 @@ class Qmp:
         line, self.buffer = self.buffer.split(b"\n", 1)
         return json.loads(line)
 
-    def ask(self, command, timeout=20, **arguments):
-        """The command's return value; an error of QEMU is returned as {"error": text}."""
-        self.socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+    def ask(self, command, timeout=20, descriptor=None, **arguments):
+        """The command's return value; an error of QEMU is returned as {"error": text}. A descriptor may go along."""
+        words = json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
+        socket.send_fds(self.socket, [words], [] if descriptor is None else [descriptor])
         while True:
             message = self.read(timeout)
             if "return" in message:

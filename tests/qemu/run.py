@@ -17,6 +17,7 @@ import tempfile
 import time
 
 import displays
+import tls
 from desktop import Desktop, contains
 from machine import HERE, Machine, accelerators, client_environment, difference, free_port, read_ppm  # noqa: F401
 from driver import Client
@@ -504,7 +505,7 @@ def reconnects():
 
 SCENARIOS = [
     firmware_screen, vbe_modes, two_qxl, tickets, connected_rules, sockets, boot_menu, mouse_modes, query_spice,
-    killed_clients, sandbox, daemonize, no_spice_option, resets_and_stops, *displays.SCENARIOS, viewers, reconnects,
+    killed_clients, sandbox, daemonize, no_spice_option, resets_and_stops, *displays.SCENARIOS, *tls.SCENARIOS, viewers, reconnects,
 ]
 
 

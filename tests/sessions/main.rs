@@ -77,7 +77,7 @@ impl Session {
     /// A connected socket.
     fn socket(&self) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
-        self.core.add_client(OwnedFd::from(ours), false).expect("the socket is taken");
+        self.core.add_client(OwnedFd::from(ours), false, false).expect("the socket is taken");
         theirs
     }
 
