@@ -9,3 +9,4 @@ pub mod mio_reactor;
 pub mod outbox;
 pub mod reactor;
 pub mod stream;
+pub mod websocket;
