@@ -11,6 +11,7 @@
 #   make bench-codecs     pictures, sequences and three clients through spice-server and ours (QUICK=1: < 2 minutes)
 #   make bench-traces     recordings of real guests end to end, spice-server and ours (QUICK=1; RUN="chrt -f 1")
 #   make bench-pool       two encode workers beside one; wants an idle machine
+#   make bench-links      full links a second, whole sessions, memory of a client (QUICK=1)
 #   make bench-commands   small commands per second, spice-server and ours by turns (docs/benchmarks.md)
 #   make fuzz         every fuzz target for FUZZ_SECONDS (60); make fuzz-smoke: 10 s each
 
@@ -18,7 +19,7 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 export QUICK PORT DISK VGA QEMU_ARGS DEMO_SECONDS DESTDIR LIBDIR
 
-.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-codecs bench-commands bench-pool bench-traces
+.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-codecs bench-commands bench-links bench-pool bench-traces
 
 lib:
 	tools/lib.sh
@@ -40,12 +41,14 @@ lint:
 	tools/setup.sh build test
 	tools/lint.sh
 bench:
-	@echo "make bench: not there yet. There are bench-codecs, bench-traces, bench-pool and bench-commands;" \
+	@echo "make bench: not there yet. There are bench-codecs, bench-links, bench-traces, bench-pool and bench-commands;" \
 		"cargo bench --bench codecs (criterion) and --bench pipe" >&2; exit 1
 bench-codecs:
 	@benches/codecs.sh
 bench-traces: lib
 	@benches/traces.sh
+bench-links: lib
+	@benches/links.sh
 bench-pool:
 	tools/setup.sh build
 	cargo bench --bench pool

@@ -38,7 +38,8 @@ TEST_PACKAGES=(
     mesa-utils libgl1-mesa-dri              # … glxgears, drawn without a graphics device
     zstd                                    # recorded traffic is packed with it
     nasm                                    # checks the committed bytes of the boot sector
-    libssl-dev                              # the client of make bench-commands encrypts its ticket
+    libssl-dev                              # the clients of make bench-commands and bench-links encrypt their tickets
+    chromium spice-html5                    # a browser that connects by WebSocket
 )
 # Benchmarks; what they share with the tests stands there.
 BENCH_PACKAGES=(

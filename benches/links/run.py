@@ -5,10 +5,11 @@
 
 QEMU shows the firmware's screen on two QXL devices, so that a session has six channels. The client (client.c) encrypts
 its ticket with OpenSSL and is on the same machine: what it needs is taken from the server's share. Memory is what the
-process of QEMU has more (RssAnon) with N clients than with none, divided by N; several clients need
-SPICE_DEBUG_ALLOW_MC, which both libraries know. Writes a table to standard output, and all figures to --out as JSON.
+process of QEMU has more (RssAnon) with a client than before, and with a second one, and then with N more, divided by N;
+several clients need SPICE_DEBUG_ALLOW_MC, which both libraries know. Writes a table to standard output, and all figures to --out as JSON.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -53,6 +54,17 @@ def client(options, *words):
     return fields(done.stdout)
 
 
+@contextlib.contextmanager
+def held(options, port, count):
+    """Sessions that stay, once they have read what came."""
+    command = [options.client, "hold", str(port), "secret", str(count)]
+    with subprocess.Popen(command, env=client_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        if not process.stdout.readline().startswith("held="):
+            raise RuntimeError("the clients did not stay")
+        yield
+        process.stdin.close()
+
+
 def measure(options):
     result = {}
     with Server(*DEVICES, spice=SPICE) as machine:
@@ -63,16 +75,17 @@ def measure(options):
         result["cpu_us"] = (machine.cpu_seconds() - before) * 1e6 / result["links"]
     os.environ["SPICE_DEBUG_ALLOW_MC"] = "1"
     with Server(*DEVICES, spice=SPICE) as machine:
-        # The first client pays for what all share.
-        client(options, "session", machine.port, "secret", 1)
-        before = machine.anonymous_kib()
-        command = [options.client, "hold", str(machine.port), "secret", str(options.clients)]
-        with subprocess.Popen(command, env=client_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              text=True) as held:
-            if not held.stdout.readline().startswith("held="):
-                raise RuntimeError("the clients did not stay")
-            result["client_kib"] = (machine.anonymous_kib() - before) / options.clients
-            held.stdin.close()
+        sizes = [machine.anonymous_kib()]
+        with held(options, machine.port, 1):
+            sizes.append(machine.anonymous_kib())
+            # From the second client on the displays keep what clients share.
+            with held(options, machine.port, 1):
+                sizes.append(machine.anonymous_kib())
+                with held(options, machine.port, options.clients):
+                    sizes.append(machine.anonymous_kib())
+        result["first_kib"] = sizes[1] - sizes[0]
+        result["second_kib"] = sizes[2] - sizes[1]
+        result["client_kib"] = (sizes[3] - sizes[2]) / options.clients
     del os.environ["SPICE_DEBUG_ALLOW_MC"]
     return result
 
@@ -83,7 +96,9 @@ ROWS = [
     ("… time of one, 99 of 100 (ms)", "p99_us", "{:.2f}", True),
     ("… processor time of the server each (ms)", "cpu_us", "{:.2f}", True),
     ("a session of six channels (ms)", "median_us", "{:.1f}", True),
-    ("memory of a client (MiB)", "client_kib", "{:.2f}", True),
+    ("memory of the first client (MiB)", "first_kib", "{:.2f}", True),
+    ("… of the second", "second_kib", "{:.2f}", True),
+    ("… of each further one", "client_kib", "{:.2f}", True),
 ]
 
 

@@ -1,9 +1,9 @@
 //! The door (thread `spice-link`): listening sockets, and every connection until it is let in.
 //!
 //! A visitor has a time for each part of its handshake and one for all of it, and only so many may stand here at once:
-//! the oldest has to go for a new one, first of an address that has many. Its first bytes say whether it is a SPICE
-//! client, a browser that wants a WebSocket, or somebody who looks what is here. The host's loop does nothing for a
-//! visitor; of a few it hears (`events`).
+//! who has stood still for longest has to go for a new one, first of an address that has many. Its first bytes say
+//! whether it is a SPICE client, a browser that wants a WebSocket, or somebody who looks what is here. The host's loop
+//! does nothing for a visitor; of a few it hears (`events`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -360,7 +360,11 @@ impl Hall {
         let binding =
             session.bind(&connection, linked.channel_type, linked.channel_id, linked.connection_id);
         match binding {
-            Binding::WaitForOthers => visitor.progress = Progress::Waiting(linked),
+            Binding::WaitForOthers => {
+                // It has a ticket: no stranger pushes it out.
+                self.crowd.advance(key, visitor.origin);
+                visitor.progress = Progress::Waiting(linked);
+            }
             Binding::Refuse(code) => {
                 drop(session);
                 refused(&REFUSALS, &connection, &format!("{code:?}"));

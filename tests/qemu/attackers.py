@@ -91,9 +91,10 @@ def guesses(address, port, until):
 
 def silent(address, port, until, count=900):
     """Sockets that say nothing, opened again when they are closed."""
-    peers, opened = [], 0
+    peers, opened, rounds = [], 0, 0
     while time.monotonic() < until:
-        while len(peers) < count and time.monotonic() < until:
+        # Those that were closed are opened again, 500 a second at most: a flood is another attack.
+        while len(peers) < count and opened < count + rounds * 100 and time.monotonic() < until:
             try:
                 peers.append(connect(address, port, timeout=2))
                 peers[-1].setblocking(False)
@@ -112,8 +113,8 @@ def silent(address, port, until, count=900):
                 peer.close()
                 continue
             kept.append(peer)
-        # Those that were closed are opened again a few times a second, not in a flood: that is another attack.
         peers = kept
+        rounds += 1
         time.sleep(0.2)
     return opened
 
@@ -167,7 +168,7 @@ def noise(address, port, until):
 
 
 def main():
-    os.nice(19)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
     name, address, port, seconds = sys.argv[1:]
     count = globals()[name](address, int(port), time.monotonic() + float(seconds))
     print("done", count, flush=True)

@@ -9,11 +9,16 @@ pub(super) const MAX_VISITORS: usize = 256;
 /// Visitors at once of one address, or of one IPv6 network of 64 bits. More than the channels of several clients.
 pub(super) const MAX_PER_ORIGIN: usize = 64;
 
-/// Visitors by where they come from, each line in the order in which they came.
+/// Visitors by where they come from, each line in the order in which they came or last got further.
+///
+/// So who does what it came for is behind those who only stand there, and a flood has to be as fast as a single step
+/// of a handshake to push it out.
 #[derive(Debug)]
 pub(super) struct Crowd<K> {
-    lines: HashMap<Origin, VecDeque<K>>,
+    lines: HashMap<Origin, VecDeque<(u64, K)>>,
     count: usize,
+    /// Orders visitors of different lines.
+    turn: u64,
 }
 
 /// Who has to go.
@@ -25,21 +30,32 @@ pub(super) struct Leaver<K> {
     pub(super) crowded_origin: bool,
 }
 
-impl<K: Copy + Ord> Crowd<K> {
+impl<K: Copy + PartialEq> Crowd<K> {
     pub(super) fn new() -> Self {
-        Self { lines: HashMap::new(), count: 0 }
+        Self { lines: HashMap::new(), count: 0, turn: 0 }
     }
 
-    /// Enters a visitor. Keys grow.
+    /// Enters a visitor.
     pub(super) fn enter(&mut self, key: K, origin: Origin) {
-        self.lines.entry(origin).or_default().push_back(key);
+        self.turn += 1;
+        self.lines.entry(origin).or_default().push_back((self.turn, key));
         self.count += 1;
+    }
+
+    /// A visitor has got further.
+    pub(super) fn advance(&mut self, key: K, origin: Origin) {
+        let Some(line) = self.lines.get_mut(&origin) else { return };
+        if let Some(at) = line.iter().position(|(_, k)| *k == key) {
+            self.turn += 1;
+            line.remove(at);
+            line.push_back((self.turn, key));
+        }
     }
 
     /// Takes a visitor out.
     pub(super) fn leave(&mut self, key: K, origin: Origin) {
         let Some(line) = self.lines.get_mut(&origin) else { return };
-        if let Some(at) = line.iter().position(|k| *k == key) {
+        if let Some(at) = line.iter().position(|(_, k)| *k == key) {
             line.remove(at);
             self.count -= 1;
         }
@@ -52,15 +68,16 @@ impl<K: Copy + Ord> Crowd<K> {
     pub(super) fn to_make_room(&self, origin: Origin) -> Option<Leaver<K>> {
         let line = self.lines.get(&origin).filter(|_| origin != Origin::Local);
         if let Some(line) = line.filter(|line| line.len() >= MAX_PER_ORIGIN) {
-            return line.front().map(|key| Leaver { key: *key, crowded_origin: true });
+            return line.front().map(|(_, key)| Leaver { key: *key, crowded_origin: true });
         }
         if self.count < MAX_VISITORS { None } else { self.first_to_go() }
     }
 
-    /// The oldest visitor of the address that has most; of several such the oldest of all.
+    /// The first of the line that is longest; of several such the one that has stood still for longest.
     pub(super) fn first_to_go(&self) -> Option<Leaver<K>> {
         let fronts = self.lines.values().filter_map(|line| Some((line.len(), *line.front()?)));
-        let (_, key) = fronts.max_by(|(n, a), (m, b)| n.cmp(m).then(b.cmp(a)))?;
+        let (_, (_, key)) =
+            fronts.max_by_key(|(len, (turn, _))| (*len, std::cmp::Reverse(*turn)))?;
         Some(Leaver { key, crowded_origin: false })
     }
 }
@@ -89,6 +106,17 @@ mod tests {
         assert_eq!(crowd.to_make_room(v4(1)), oldest);
         assert_eq!(crowd.to_make_room(v4(9)), None);
         assert_eq!(crowd.to_make_room(v4(2)), None);
+    }
+
+    #[test]
+    fn who_gets_further_goes_behind_those_who_stand_still() {
+        let mut crowd = crowd([1; 64]);
+        crowd.advance(0, v4(1));
+        crowd.advance(1, v4(1));
+        crowd.advance(99, v4(1));
+        assert_eq!(crowd.to_make_room(v4(1)).map(|l| l.key), Some(2));
+        (2..64).for_each(|key| crowd.leave(key, v4(1)));
+        assert_eq!((crowd.count, crowd.first_to_go().map(|l| l.key)), (2, Some(0)));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! How far a visitor has come, and how long it may take for each part of the way.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::link::handshake::{Awaited, Handshake, Linked};
 use crate::transport::connection::Connection;
-use std::sync::Arc;
 
 use super::origin::Origin;
 
@@ -91,12 +91,14 @@ impl Visitor {
         Self { connection, origin, handshake, progress, told, deadline, stage, stage_deadline }
     }
 
-    /// Notes what the peer is waited for now; its time starts when that changes.
-    pub(super) fn waits_for(&mut self, stage: Stage, now: Instant) {
-        if self.stage != stage {
+    /// Notes what the peer is waited for now; its time starts when that changes. True if it did.
+    pub(super) fn waits_for(&mut self, stage: Stage, now: Instant) -> bool {
+        let further = self.stage != stage;
+        if further {
             self.stage = stage;
             self.stage_deadline = stage.time().map(|time| now + time);
         }
+        further
     }
 
     /// The stage of the handshake, once the greeting is over.

@@ -48,7 +48,9 @@ impl Hall {
             let before = bytes.len();
             let now = Instant::now();
             let step = visitor.handshake.feed(&mut bytes, now, &mut self.policy);
-            visitor.waits_for(visitor.link_stage(), now);
+            if visitor.waits_for(visitor.link_stage(), now) {
+                self.crowd.advance(key, visitor.origin);
+            }
             self.reactor.consume(key, before - bytes.len());
             match step {
                 Step::NeedMore | Step::NeedKey => return,
@@ -74,7 +76,9 @@ impl Hall {
         let Some(visitor) = self.visitors.get_mut(&key) else { return };
         match greeting(self.reactor.unread(key)) {
             Greeting::NeedMore => {}
-            Greeting::Http => visitor.waits_for(Stage::Request, Instant::now()),
+            Greeting::Http => {
+                visitor.waits_for(Stage::Request, Instant::now());
+            }
             Greeting::Link => {
                 visitor.progress = Progress::Talking;
                 self.talk(key);
@@ -82,6 +86,7 @@ impl Hall {
             Greeting::WebSocket { reply, consumed } => {
                 visitor.progress = Progress::Talking;
                 visitor.waits_for(visitor.link_stage(), Instant::now());
+                self.crowd.advance(key, visitor.origin);
                 let layer = WebSocket::new(Arc::clone(&visitor.connection));
                 self.reactor.consume(key, consumed);
                 self.send(key, &reply);
