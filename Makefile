@@ -13,6 +13,7 @@
 #   make bench-pool       two encode workers beside one; wants an idle machine
 #   make bench-syscalls   system calls and processor time of the display stream on both libraries and backends (QUICK=1)
 #   make bench-tls        raw pictures inside TLS, spice-server and ours by turns (QUICK=1; RUN="chrt -f 1")
+#   make bench-links      full links a second, whole sessions, memory of a client (QUICK=1)
 #   make bench-commands   small commands per second, spice-server and ours by turns (docs/benchmarks.md)
 #   make fuzz         every fuzz target for FUZZ_SECONDS (60); make fuzz-smoke: 10 s each
 
@@ -20,7 +21,7 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 export QUICK PORT DISK VGA QEMU_ARGS DEMO_SECONDS DESTDIR LIBDIR
 
-.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-codecs bench-commands bench-pool bench-syscalls bench-tls bench-traces
+.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-codecs bench-commands bench-links bench-pool bench-syscalls bench-tls bench-traces
 
 lib:
 	tools/lib.sh
@@ -42,7 +43,7 @@ lint:
 	tools/setup.sh build test
 	tools/lint.sh
 bench:
-	@echo "make bench: not there yet. There are bench-codecs, bench-traces, bench-syscalls, bench-pool, bench-tls and bench-commands;" \
+	@echo "make bench: not there yet. There are bench-codecs, bench-traces, bench-links, bench-syscalls, bench-pool, bench-tls and bench-commands;" \
 		"cargo bench --bench codecs (criterion) and --bench pipe" >&2; exit 1
 bench-codecs:
 	@benches/codecs.sh
@@ -50,6 +51,8 @@ bench-traces: lib
 	@benches/traces.sh
 bench-tls:
 	@benches/tls.sh
+bench-links: lib
+	@benches/links.sh
 bench-pool:
 	tools/setup.sh build
 	cargo bench --bench pool

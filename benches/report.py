@@ -3,7 +3,7 @@
 
   report.py [--in DIR] [--docs]
 
-Writes DIR/NAME.md and DIR/NAME.svg for each of codecs, sequences, clients, traces and syscalls whose NAME.json is there. With
+Writes DIR/NAME.md and DIR/NAME.svg for each of codecs, sequences, clients, traces, syscalls and links whose NAME.json is there. With
 --docs the tables take the place of those in docs/benchmarks.md, between <!-- begin NAME --> and <!-- end NAME -->, and
 the plots go to docs/plots/.
 """
@@ -158,6 +158,31 @@ def syscalls(results, folder):
     return machine(len(next(iter(first.values())))) + table(head, rows)
 
 
+# What benches/links/run.py measures: name, field, what it is divided by, digits, smaller is better.
+LINKS = [
+    ("full links a second, sustained", "rate", 1, 0, False),
+    ("… time of one, ms, median", "p50_us", 1000, 2, True),
+    ("… time of one, ms, 99 of 100", "p99_us", 1000, 2, True),
+    ("… processor time of QEMU for one, ms", "cpu_us", 1000, 2, True),
+    ("a session of six channels, ms", "median_us", 1000, 1, True),
+    ("memory of the first client, MiB", "first_kib", 1024, 2, True),
+    ("… of the second", "second_kib", 1024, 2, True),
+    ("… of each further one", "client_kib", 1024, 2, True),
+]
+
+
+def links(report, folder):
+    rows, groups = [], []
+    for name, key, scale, digits, smaller in LINKS:
+        theirs, ours = (middle(report["runs"][side], key) / scale for side in (THEIRS, OURS))
+        times = theirs / ours if smaller else ours / theirs
+        rows.append([name, f"{theirs:,.{digits}f}", f"{ours:,.{digits}f}", f"**{times:.1f}**"])
+        if key in ("cpu_us", "median_us", "first_kib"):
+            groups.append((name.strip("… "), {THEIRS: theirs, OURS: ours}))
+    bars(folder / "links.svg", "Links and sessions", "", groups)
+    return machine(report["rounds"]) + table(["", "spice-server", "ours", "times better"], rows)
+
+
 def into_docs(name, text, folder):
     path = ROOT / "docs/benchmarks.md"
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->\n"
@@ -189,6 +214,7 @@ def main():
         "clients": lambda got: clients(got, folder),
         "traces": lambda got: traces(got, folder),
         "syscalls": lambda got: syscalls(got, folder),
+        "links": lambda got: links(got, folder),
     }
     for name, maker in makers.items():
         got = load(name)

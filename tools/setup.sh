@@ -39,7 +39,8 @@ TEST_PACKAGES=(
     zstd                                    # recorded traffic is packed with it
     nasm                                    # checks the committed bytes of the boot sector
     openssl                                 # certificates and keys in all forms, and a client for them
-    libssl-dev                              # the client of make bench-commands encrypts its ticket
+    libssl-dev                              # the clients of make bench-commands and bench-links encrypt their tickets
+    chromium spice-html5                    # a browser that connects by WebSocket
 )
 # Benchmarks; what they share with the tests stands there.
 BENCH_PACKAGES=(

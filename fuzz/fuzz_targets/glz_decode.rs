@@ -18,15 +18,18 @@ fuzz_target!(|input: &[u8]| {
     let dictionary = Dictionary::new(1 << 15);
     let mut scratch = Scratch::default();
     while let Some((&[low, high], after)) = rest.split_first_chunk::<2>() {
-        let (stream, after) = after.split_at(after.len().min(usize::from(low) | usize::from(high) << 8));
+        let (stream, after) =
+            after.split_at(after.len().min(usize::from(low) | usize::from(high) << 8));
         rest = after;
         let Ok(image) = foreign.decode(stream, &LIMITS) else { continue };
         assert!(foreign.pixels() <= LIMITS.pixels);
         let header = image.header;
         let data = image.pixels.as_flattened();
         let stride = header.width as usize * 4;
-        let rows = Rows::new(data, header.width, header.height, 32, stride, header.top_down).unwrap();
-        let format = if header.pixels == PixelType::Rgba { header.pixels } else { PixelType::Rgb32 };
+        let rows =
+            Rows::new(data, header.width, header.height, 32, stride, header.top_down).unwrap();
+        let format =
+            if header.pixels == PixelType::Rgba { header.pixels } else { PixelType::Rgb32 };
         let Ok(ticket) = dictionary.ticket(&rows, format, 0) else { continue };
         let mut out = Vec::new();
         encode(&dictionary, &ticket, &mut scratch, &mut out);

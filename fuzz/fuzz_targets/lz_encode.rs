@@ -19,7 +19,8 @@ fuzz_target!(|input: &[u8]| {
     let mut window = glz::Window::default();
     let mut data = Vec::new();
     for _ in 0..4 {
-        let Some((&[kind, low, high, padding, pieces], after)) = rest.split_first_chunk::<5>() else {
+        let Some((&[kind, low, high, padding, pieces], after)) = rest.split_first_chunk::<5>()
+        else {
             return;
         };
         let (pieces, after) = after.split_at(after.len().min(usize::from(pieces) * 2));

@@ -17,7 +17,10 @@ fuzz_target!(|stream: &[u8]| {
     }
     let Ok(image) = decoded else { return };
     let header = peek(stream).unwrap();
-    assert_eq!((image.format, image.width, image.height), (header.pixels, header.width, header.height));
+    assert_eq!(
+        (image.format, image.width, image.height),
+        (header.pixels, header.width, header.height)
+    );
     let size = image.format.bytes();
     assert_eq!(image.stride, image.width as usize * size);
     assert_eq!(image.pixels.len(), image.stride * image.height as usize);

@@ -22,7 +22,11 @@ fuzz_target!(|input: &[u8]| {
     let mut data = Vec::new();
     for piece in rest.chunks_exact(2) {
         // Some counts are pixels, some are rows.
-        let count = if shape & 1 == 0 { usize::from(piece[0] & 31) + 1 } else { usize::from(piece[0]) * 16 };
+        let count = if shape & 1 == 0 {
+            usize::from(piece[0] & 31) + 1
+        } else {
+            usize::from(piece[0]) * 16
+        };
         let step = piece[0] >> 6;
         let mut value = piece[1];
         for _ in 0..count {

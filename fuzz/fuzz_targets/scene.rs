@@ -252,7 +252,9 @@ impl<'a> Session<'a> {
         let Some(peer) = &mut self.peers[who] else { return true };
         for _ in 0..messages {
             match peer.pipe.next(&mut self.scene, &mut RawImages) {
-                Some(draft) => peer.client.take(&draft.finish().expect("nothing is left to workers")),
+                Some(draft) => {
+                    peer.client.take(&draft.finish().expect("nothing is left to workers"))
+                }
                 None => return true,
             }
         }

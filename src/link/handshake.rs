@@ -1,24 +1,24 @@
 //! The link stage of one connection as a state machine: bytes in, [`Step`]s out.
 //!
-//! Runs on `spice-link`, which owns the socket and the deadline (10 s for all of it) and only
-//! moves bytes:
+//! Runs on `spice-link`, which owns the socket and the deadlines and only moves bytes:
 //!
 //! ```text
 //! read at most `wants()` bytes behind what is unread, then repeat `feed`:
 //!   NeedMore → wait for the socket      NeedKey → wait for a key, then feed again
 //!   Send(bytes) → write, feed again     Refuse → write its reply, close
+//!   Check(sealed) → have it opened and compared elsewhere, go on with `checked`
 //!   Authenticated → bind to a session, write `link_result(code)`, hand the socket over
 //! ```
 //!
-//! Other services on the port (WebSocket, SASL) are not here yet: first bytes that are not
-//! "REDQ" and mechanism 2 are refused as the protocol says.
+//! First bytes that belong to another protocol never get here (`link::greeting`); others that are not "REDQ", and
+//! mechanism 2, are refused as the protocol says.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::protocol::caps::{Caps, ChannelType, link};
 
-use super::key::{ENCRYPTED_LEN, TicketKey};
+use super::key::{ENCRYPTED_LEN, Sealed, TicketKey};
 use super::message::{self, HEADER_LEN, LinkError, LinkMessage, MAGIC};
 use super::ticket::TicketRefused;
 
@@ -58,18 +58,6 @@ pub trait LinkPolicy {
 
     /// The key for one link; `None` if there is none yet.
     fn ticket_key(&mut self, now: Instant) -> Option<Arc<TicketKey>>;
-
-    /// Whether the ticket lets its sender in.
-    ///
-    /// # Errors
-    /// The reason why not, for the log.
-    fn check_ticket(
-        &mut self,
-        key: &TicketKey,
-        encrypted: &[u8; ENCRYPTED_LEN],
-        skip_auth: bool,
-        now: Instant,
-    ) -> Result<(), TicketRefused>;
 }
 
 /// A connection whose peer has authenticated: what it wants to be.
@@ -94,7 +82,7 @@ pub struct Linked {
 pub struct Refusal {
     /// To be written before the end; may be empty.
     pub reply: Vec<u8>,
-    /// For the log; wrong tickets also slow the next wrong ones of that address down.
+    /// For the log; the answer to a wrong ticket may have to wait (`server::door`).
     pub reason: LinkError,
 }
 
@@ -107,6 +95,9 @@ pub enum Step {
     NeedKey,
     /// Write these bytes, and feed again at once: the next ones may be there already.
     Send(Vec<u8>),
+    /// Find out whether this ticket lets its sender in, then call [`Handshake::checked`]. The arithmetic takes a good
+    /// part of a millisecond: for another thread.
+    Check(Sealed),
     /// Bind to a session, write the link result, go on as a channel. What is unread now is the
     /// channel's first bytes.
     Authenticated(Linked),
@@ -130,7 +121,23 @@ enum State {
     Key(LinkMessage),
     Mechanism(LinkMessage, Arc<TicketKey>),
     Ticket(LinkMessage, Arc<TicketKey>),
+    Checking(LinkMessage),
     Over,
+}
+
+/// What a peer has to send next, for those who watch its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// Magic, versions, size.
+    Header,
+    /// The rest of the link message.
+    Message,
+    /// The mechanism of authentication.
+    Mechanism,
+    /// The encrypted ticket.
+    Ticket,
+    /// Nothing: it waits for us.
+    Nothing,
 }
 
 impl Handshake {
@@ -138,6 +145,24 @@ impl Handshake {
     #[must_use]
     pub fn new(stage: Stage) -> Self {
         Self { stage, state: State::Magic }
+    }
+
+    /// What the peer has to send next.
+    #[must_use]
+    pub fn awaited(&self) -> Awaited {
+        match self.state {
+            State::Magic | State::Header => Awaited::Header,
+            State::Message { .. } => Awaited::Message,
+            State::Mechanism(..) => Awaited::Mechanism,
+            State::Ticket(..) => Awaited::Ticket,
+            State::Key(_) | State::Checking(_) | State::Over => Awaited::Nothing,
+        }
+    }
+
+    /// True for a connection whose ticket only has to be one, not the right one.
+    #[must_use]
+    pub fn skips_auth(&self) -> bool {
+        self.stage.skip_auth
     }
 
     /// Bytes that the next step is made of. A caller that never holds more than this unread never
@@ -150,7 +175,7 @@ impl Handshake {
             State::Message { size } => size,
             State::Mechanism(..) => 4,
             State::Ticket(..) => ENCRYPTED_LEN,
-            State::Key(_) | State::Over => 0,
+            State::Key(_) | State::Checking(_) | State::Over => 0,
         }
     }
 
@@ -166,8 +191,18 @@ impl Handshake {
             match self.step(unread, now, policy) {
                 Ok(None) => {}
                 Ok(Some(step)) => return step,
-                Err(reason) => return Step::Refuse(Refusal { reply: reason.reply(), reason }),
+                Err(reason) => return refuse(reason),
             }
+        }
+    }
+
+    /// The answer to [`Step::Check`]. What comes without a question is refused.
+    pub fn checked(&mut self, answer: Result<(), TicketRefused>) -> Step {
+        let state = std::mem::replace(&mut self.state, State::Over);
+        match (state, answer) {
+            (State::Checking(asked), Ok(())) => Step::Authenticated(linked(asked)),
+            (State::Checking(_), Err(why)) => refuse(why.into()),
+            _ => refuse(LinkError::Over),
         }
     }
 
@@ -218,9 +253,12 @@ impl Handshake {
                 other => return Err(LinkError::Mechanism(other)),
             },
             State::Ticket(asked, key) => {
-                policy.check_ticket(&key, &take(unread)?, self.stage.skip_auth, now)?;
-                step = Some(Step::Authenticated(linked(asked)));
-                State::Over
+                step = Some(Step::Check(Sealed { key, ticket: take(unread)? }));
+                State::Checking(asked)
+            }
+            State::Checking(asked) => {
+                step = Some(Step::NeedMore);
+                State::Checking(asked)
             }
             State::Over => return Err(LinkError::Over),
         };
@@ -246,6 +284,10 @@ fn reply(asked: &LinkMessage, key: &TicketKey, policy: &dyn LinkPolicy) -> Vec<u
     let common = Caps::from_bits(&[link::AUTH_SELECTION, link::AUTH_SPICE, link::MINI_HEADER]);
     let channel = policy.channel_caps(asked.channel_type, asked.channel_id);
     message::ok_reply(key.public_der(), common.words(), &channel)
+}
+
+fn refuse(reason: LinkError) -> Step {
+    Step::Refuse(Refusal { reply: reason.reply(), reason })
 }
 
 fn linked(asked: LinkMessage) -> Linked {

@@ -106,6 +106,23 @@ impl std::fmt::Debug for TicketKey {
     }
 }
 
+/// A ticket as it came, with the key that it was made for.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// The key of the reply that the client had.
+    pub key: Arc<TicketKey>,
+    /// What it sent.
+    pub ticket: [u8; ENCRYPTED_LEN],
+}
+
+impl PartialEq for Sealed {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.key, &other.key) && self.ticket == other.ticket
+    }
+}
+
+impl Eq for Sealed {}
+
 /// Which key serves. Owned by `spice-link`; keys come from the thread that makes them.
 #[derive(Debug, Default)]
 pub struct KeyRing {

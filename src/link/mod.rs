@@ -5,7 +5,9 @@
 //! sent; nothing here may panic, or ask for memory that the peer chose without a bound.
 #![forbid(unsafe_code)]
 
+pub mod greeting;
 pub mod handshake;
+pub mod http;
 pub mod key;
 pub mod message;
 pub mod ticket;

@@ -1,6 +1,7 @@
 //! What the library tells about itself: log lines on standard error, few and rate-limited.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,6 +41,22 @@ pub fn start_logging() {
 pub struct RateLimit {
     /// Window number in the upper 48 bits, lines in it in the lower 16.
     state: AtomicU64,
+    /// Lines that did not pass since the last that did.
+    kept_back: AtomicU64,
+}
+
+/// How many lines were kept back before one that passes; prints nothing for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptBack(u64);
+
+impl fmt::Display for KeptBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            1 => f.write_str(" (one line like this was kept back)"),
+            n => write!(f, " ({n} lines like this were kept back)"),
+        }
+    }
 }
 
 impl RateLimit {
@@ -51,15 +68,20 @@ impl RateLimit {
     /// A fresh limit.
     #[must_use]
     pub const fn new() -> Self {
-        Self { state: AtomicU64::new(0) }
+        Self { state: AtomicU64::new(0), kept_back: AtomicU64::new(0) }
     }
 
     /// True if the caller may write its line.
     pub fn allow(&self) -> bool {
-        self.allow_at(monotonic_ns())
+        self.pass().is_some()
     }
 
-    fn allow_at(&self, now_ns: u64) -> bool {
+    /// As [`RateLimit::allow`], for lines that end with how many before them did not pass.
+    pub fn pass(&self) -> Option<KeptBack> {
+        self.pass_at(monotonic_ns())
+    }
+
+    fn pass_at(&self, now_ns: u64) -> Option<KeptBack> {
         let window = now_ns / Self::WINDOW_NS + 1;
         let update = |state: u64| {
             let (seen, lines) = (state >> 16, state & 0xffff);
@@ -71,8 +93,13 @@ impl RateLimit {
                 None
             }
         };
-        // Relaxed: the counter guards nothing but itself.
-        self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update).is_ok()
+        // Relaxed: the counters guard nothing but themselves.
+        if self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update).is_ok() {
+            Some(KeptBack(self.kept_back.swap(0, Ordering::Relaxed)))
+        } else {
+            self.kept_back.fetch_add(1, Ordering::Relaxed);
+            None
+        }
     }
 }
 
@@ -83,8 +110,11 @@ mod tests {
     #[test]
     fn ten_lines_pass_in_a_window_and_the_next_window_starts_afresh() {
         let limit = RateLimit::new();
-        let passed = (0..100).filter(|_| limit.allow_at(5)).count();
-        assert_eq!(passed, 10);
-        assert!(limit.allow_at(5 + RateLimit::WINDOW_NS));
+        let passed: Vec<_> = (0..100).filter_map(|_| limit.pass_at(5)).collect();
+        assert_eq!(passed, [KeptBack(0); 10]);
+        assert_eq!(limit.pass_at(5 + RateLimit::WINDOW_NS), Some(KeptBack(90)));
+        assert_eq!(limit.pass_at(5 + RateLimit::WINDOW_NS), Some(KeptBack(0)));
+        assert_eq!(KeptBack(0).to_string(), "");
+        assert_eq!(KeptBack(90).to_string(), " (90 lines like this were kept back)");
     }
 }

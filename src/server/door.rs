@@ -1,7 +1,9 @@
 //! The door (thread `spice-link`): listening sockets, and every connection until it is let in.
 //!
-//! A visitor has ten seconds for its whole handshake, and only so many may stand here at once: the
-//! oldest has to go for a new one. The host's loop does nothing for a visitor but hear of it.
+//! A visitor has a time for each part of its handshake and one for all of it, and only so many may stand here at once:
+//! who has stood still for longest has to go for a new one, first of an address that has many. Its first bytes say
+//! whether it is a SPICE client, a browser that wants a WebSocket, or somebody who looks what is here. The host's loop
+//! does nothing for a visitor; of a few it hears (`events`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,8 +14,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::channel::{Attach, Handle, Order, Upward};
-use crate::link::handshake::{Handshake, LinkPolicy, Linked, SecurityAnswer, Stage, Step};
-use crate::link::key::{ENCRYPTED_LEN, KEYS_AHEAD, KeyRing, TicketKey};
+use crate::link::handshake::{self, Handshake, LinkPolicy, Linked, SecurityAnswer};
+use crate::link::key::{KEYS_AHEAD, KeyRing, TicketKey};
 use crate::link::message::{LinkCode, link_result};
 use crate::link::ticket::TicketRefused;
 use crate::observe::RateLimit;
@@ -27,24 +29,31 @@ use crate::transport::stream::Stream;
 use crate::transport::tls::{TlsLayer, TlsServer};
 
 use super::Core;
-use super::host::ChannelEvent;
+use super::host::{ChannelEvent, HostTask};
 use super::session::Binding;
 
-/// For the whole handshake.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// Visitors at once; the oldest is closed for a new one.
-const MAX_VISITORS: usize = 256;
-/// A refused peer has this long to read why, before the socket is closed.
-const LINGER: Duration = Duration::from_secs(1);
-/// Until accepting is tried again after it failed (no descriptors) or the host was behind.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Connections accepted in one go.
-const ACCEPT_BATCH: usize = 64;
-/// More bytes than any stage of the handshake asks for.
-const PEEK: usize = 4200;
+mod accept;
+mod backoff;
+mod crowd;
+mod events;
+mod origin;
+mod stage;
+mod talk;
+mod tickets;
 
+use accept::{Paused, Spare};
+use backoff::Backoff;
+use crowd::{Crowd, MAX_PER_ORIGIN, MAX_VISITORS};
+use events::EventBudget;
+use origin::Origin;
+use stage::{Progress, Visitor};
+use talk::refused;
+use tickets::Tickets;
+
+/// One for each kind of refusal, so that a flood of one hides no other.
 static REFUSALS: RateLimit = RateLimit::new();
-static ACCEPT_ERRORS: RateLimit = RateLimit::new();
+static CROWDED: RateLimit = RateLimit::new();
+static LATE: RateLimit = RateLimit::new();
 
 /// What the door is told.
 #[derive(Debug)]
@@ -55,18 +64,19 @@ pub enum DoorOrder {
     Adopt(Box<Stream>, Arc<Connection>, bool),
     /// A key was made.
     Key(Arc<TicketKey>),
+    /// A visitor's ticket was looked at.
+    Checked(Key, Result<(), TicketRefused>),
 }
 
 /// The way to the door's thread.
 #[derive(Debug)]
 pub struct Door {
     orders: Handle<DoorOrder>,
-    thread: JoinHandle<()>,
-    keys: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Door {
-    /// Starts the thread, and the one that makes keys.
+    /// Starts the thread, the one that makes keys, and those that open tickets.
     ///
     /// # Errors
     /// If the system has no thread or descriptor left.
@@ -76,20 +86,26 @@ impl Door {
         let (want, wanted) = bounded(KEYS_AHEAD);
         let to_door = orders.clone();
         let keys = spawn("spice-keys", move || make_keys(&wanted, &to_door))?;
+        let (tickets, mut threads) = Tickets::start(core, &orders)?;
         let hall = Hall {
             core: Arc::clone(core),
             reactor,
             orders: orders.clone(),
             visitors: BTreeMap::new(),
             tls_listeners: BTreeMap::new(),
+            crowd: Crowd::new(),
+            backoff: Backoff::default(),
+            budget: EventBudget::new(Instant::now()),
+            tickets,
             policy: Policy { core: Arc::clone(core), keys: KeyRing::new() },
             want_key: want,
             keys_coming: 0,
-            accept_again: None,
+            paused: Paused::default(),
+            spare: Spare::new(core.mailbox()),
             stop: false,
         };
-        let thread = spawn("spice-link", move || hall.run())?;
-        Ok(Self { orders, thread, keys })
+        threads.extend([keys, spawn("spice-link", move || hall.run())?]);
+        Ok(Self { orders, threads })
     }
 
     /// Accepts from a listener, plain connections or TLS.
@@ -107,10 +123,10 @@ impl Door {
         self.orders.poke();
     }
 
-    /// Closes the listeners and every visitor, and ends both threads.
+    /// Closes the listeners and every visitor, and ends all threads.
     pub fn stop(self) {
         self.orders.send(Order::Stop);
-        for thread in [self.thread, self.keys] {
+        for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("the door's thread had panicked");
             }
@@ -128,37 +144,22 @@ fn make_keys(wanted: &Receiver<()>, door: &Handle<DoorOrder>) {
     }
 }
 
-#[derive(Debug)]
-struct Visitor {
-    connection: Arc<Connection>,
-    handshake: Handshake,
-    progress: Progress,
-    deadline: Instant,
-}
-
-#[derive(Debug)]
-enum Progress {
-    /// The handshake goes on.
-    Talking,
-    /// Authenticated; other clients have to leave first.
-    Waiting(Linked),
-    /// Refused; what was queued is still going out.
-    Leaving,
-}
-
 struct Hall {
     core: Arc<Core>,
     reactor: Box<dyn Reactor>,
     orders: Handle<DoorOrder>,
-    /// Keys grow, so the first one is the oldest.
     visitors: BTreeMap<Key, Visitor>,
     /// Listeners whose connections begin with TLS.
     tls_listeners: BTreeMap<Key, TlsServer>,
+    crowd: Crowd<Key>,
+    backoff: Backoff,
+    budget: EventBudget,
+    tickets: Tickets,
     policy: Policy,
     want_key: Sender<()>,
     keys_coming: usize,
-    /// Listeners to be tried again at this time.
-    accept_again: Option<(Instant, Vec<Key>)>,
+    paused: Paused,
+    spare: Spare,
     stop: bool,
 }
 
@@ -190,10 +191,7 @@ impl Hall {
                     Event::Woken => {}
                 }
             }
-            if let Some((_, listeners)) = self.accept_again.take_if(|(at, _)| *at <= Instant::now())
-            {
-                listeners.into_iter().for_each(|key| self.accept(key));
-            }
+            self.accept_again();
         }
         let keys: Vec<Key> = self.visitors.keys().copied().collect();
         keys.into_iter().for_each(|key| self.close(key));
@@ -215,7 +213,7 @@ impl Hall {
                 }
                 Order::Do(DoorOrder::Adopt(stream, connection, skip_auth)) => {
                     let tls = self.core.tls().filter(|_| connection.tls).cloned();
-                    self.enter(*stream, connection, skip_auth, tls);
+                    self.enter(*stream, connection, skip_auth, true, tls);
                 }
                 Order::Do(DoorOrder::Key(key)) => {
                     self.keys_coming = self.keys_coming.saturating_sub(1);
@@ -223,6 +221,7 @@ impl Hall {
                     let keys: Vec<Key> = self.visitors.keys().copied().collect();
                     keys.into_iter().for_each(|key| self.talk(key));
                 }
+                Order::Do(DoorOrder::Checked(key, answer)) => self.checked(key, answer),
                 // Nobody attaches to the door.
                 Order::Attach(_) | Order::Drop(_) => {}
             }
@@ -236,71 +235,23 @@ impl Hall {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        let visitors = self.visitors.values().map(|v| v.deadline).min();
-        let accept = self.accept_again.as_ref().map(|(at, _)| *at);
-        let next = visitors.into_iter().chain(accept).min()?;
+        let visitors = self.visitors.values().map(Visitor::next_deadline).min();
+        let next = visitors.into_iter().chain(self.paused.deadline()).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    fn accept(&mut self, listener: Key) {
-        for _ in 0..ACCEPT_BATCH {
-            if self.core.mailbox().is_busy() {
-                // The host does not even hear of those who are here.
-                return self.accept_later(listener, ACCEPT_PAUSE);
-            }
-            match self.reactor.accept(listener) {
-                Ok(fd) => match Stream::adopt(fd) {
-                    Ok(stream) => {
-                        let tls = self.tls_listeners.get(&listener).cloned();
-                        let connection = Connection::of(&stream);
-                        let connection =
-                            if tls.is_some() { connection.inside_tls() } else { connection };
-                        let connection = Arc::new(connection);
-                        self.core.event(ChannelEvent::Connected, &connection);
-                        self.enter(stream, connection, false, tls);
-                    }
-                    Err((_, error)) => tracing::debug!(%error, "a connection was unusable"),
-                },
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    if ACCEPT_ERRORS.allow() {
-                        tracing::warn!(%error, "a connection cannot be accepted now");
-                    }
-                    return self.accept_later(listener, ACCEPT_PAUSE);
-                }
-            }
-        }
-        self.accept_later(listener, Duration::ZERO);
-    }
-
-    fn accept_later(&mut self, listener: Key, pause: Duration) {
-        let at = Instant::now() + pause;
-        let (_, listeners) = self.accept_again.get_or_insert_with(|| (at, Vec::new()));
-        if !listeners.contains(&listener) {
-            listeners.push(listener);
-        }
-    }
-
+    /// Takes a connection in. Those `by_host` were told of when they were handed over.
     fn enter(
         &mut self,
         stream: Stream,
         connection: Arc<Connection>,
         skip_auth: bool,
+        by_host: bool,
         tls: Option<TlsServer>,
     ) {
-        if self.visitors.len() >= MAX_VISITORS
-            && let Some(oldest) = self.visitors.keys().next().copied()
-        {
-            if REFUSALS.allow() {
-                tracing::warn!(
-                    "{MAX_VISITORS} connections stand at the door, the oldest is closed"
-                );
-            }
-            self.close(oldest);
-        }
-        let handshake = Handshake::new(Stage { skip_auth, tls: connection.tls });
-        let deadline = Instant::now() + HANDSHAKE_TIME;
+        let origin = if by_host { Origin::Local } else { Origin::of(&connection) };
+        self.make_room(origin, &connection);
+        let handshake = Handshake::new(handshake::Stage { skip_auth, tls: connection.tls });
         let layer = tls.map(|tls| TlsLayer::new(&tls, connection.peer_name())).transpose();
         let entered = layer.and_then(|layer| {
             let key = self.reactor.insert(stream, Vec::new())?;
@@ -311,99 +262,92 @@ impl Hall {
         });
         match entered {
             Ok(key) => {
-                let progress = Progress::Talking;
-                self.visitors.insert(key, Visitor { connection, handshake, progress, deadline });
+                let now = Instant::now();
+                let visitor = Visitor::new(connection, origin, handshake, by_host, now);
+                self.visitors.insert(key, visitor);
+                self.crowd.enter(key, origin);
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be watched");
-                self.core.event(ChannelEvent::Disconnected, &connection);
+                if let Some(more) = REFUSALS.pass() {
+                    tracing::warn!(%error, "a connection cannot be watched{more}");
+                }
+                if by_host {
+                    self.core.event(ChannelEvent::Disconnected, &connection);
+                }
             }
         }
     }
 
-    /// Goes on with a handshake as far as the bytes allow.
-    fn talk(&mut self, key: Key) {
-        loop {
-            let Some(visitor) = self.visitors.get_mut(&key) else { return };
-            let unread = self.reactor.unread(key);
-            if !matches!(visitor.progress, Progress::Talking) {
-                if matches!(visitor.progress, Progress::Leaving) {
-                    let all = unread.len();
-                    self.reactor.consume(key, all);
-                }
-                return;
-            }
-            let mut bytes = unread.get(..PEEK.min(unread.len())).unwrap_or_default().to_vec();
-            let before = bytes.len();
-            let step = visitor.handshake.feed(&mut bytes, Instant::now(), &mut self.policy);
-            self.reactor.consume(key, before - bytes.len());
-            match step {
-                Step::NeedMore | Step::NeedKey => return,
-                Step::Send(reply) => {
-                    self.ask_for_keys();
-                    self.send(key, &reply);
-                }
-                Step::Refuse(refusal) => {
-                    if REFUSALS.allow() {
-                        let peer = visitor.connection.peer_name();
-                        tracing::warn!(peer, "link refused: {}", refusal.reason);
-                    }
-                    return self.leave(key, &refusal.reply);
-                }
-                Step::Authenticated(linked) => return self.let_in(key, linked),
-            }
+    fn make_room(&mut self, origin: Origin, newcomer: &Connection) {
+        let Some(leaver) = self.crowd.to_make_room(origin) else { return };
+        if let Some(more) = CROWDED.pass() {
+            let peer = newcomer.peer_name();
+            let (count, place) = if leaver.crowded_origin {
+                (MAX_PER_ORIGIN, " from its address")
+            } else {
+                (MAX_VISITORS, "")
+            };
+            tracing::warn!(
+                peer,
+                "{count} connections{place} stand at the door, an old one is closed for a new one{more}"
+            );
+        }
+        self.close(leaver.key);
+    }
+
+    /// Tells the host of a connection whose link message is one, if it has not heard of many just now.
+    fn tell_early(&mut self, key: Key, now: Instant) {
+        if !self.core.mailbox().is_busy() && self.budget.take(now) {
+            self.tell(key);
         }
     }
 
-    fn send(&mut self, key: Key, bytes: &[u8]) {
-        if let Some(outbox) = self.reactor.outbox(key) {
-            outbox.push(bytes);
-        }
-        self.reactor.flush(key);
-    }
-
-    /// Sends a last answer and closes once it is out, so that the peer can read it.
-    fn leave(&mut self, key: Key, answer: &[u8]) {
-        if answer.is_empty() {
-            return self.close(key);
-        }
-        if let Some(visitor) = self.visitors.get_mut(&key) {
-            visitor.progress = Progress::Leaving;
-            visitor.deadline = visitor.deadline.min(Instant::now() + LINGER);
-        }
-        self.send(key, answer);
-    }
-
-    fn drained(&mut self, key: Key) {
-        let leaving =
-            self.visitors.get(&key).is_some_and(|v| matches!(v.progress, Progress::Leaving));
-        if leaving {
-            // With unread bytes a close would be a reset, and the answer lost.
-            self.reactor.finish_sending(key);
+    /// Tells the host of a connection, once.
+    fn tell(&mut self, key: Key) {
+        if let Some(visitor) = self.visitors.get_mut(&key)
+            && !std::mem::replace(&mut visitor.told, true)
+        {
+            self.core.event(ChannelEvent::Connected, &visitor.connection);
         }
     }
 
     fn close(&mut self, key: Key) {
-        if let Some(visitor) = self.visitors.remove(&key) {
+        if let Some(visitor) = self.forget(key) {
             self.reactor.remove(key);
-            self.core.event(ChannelEvent::Disconnected, &visitor.connection);
+            if visitor.told {
+                self.core.event(ChannelEvent::Disconnected, &visitor.connection);
+            }
         }
+    }
+
+    /// Takes a visitor out of the tables; its socket stays.
+    fn forget(&mut self, key: Key) -> Option<Visitor> {
+        let visitor = self.visitors.remove(&key)?;
+        self.crowd.leave(key, visitor.origin);
+        Some(visitor)
     }
 
     fn expire(&mut self) {
         let now = Instant::now();
-        let late: Vec<Key> =
-            self.visitors.iter().filter(|(_, v)| v.deadline <= now).map(|(k, _)| *k).collect();
+        let late: Vec<Key> = self
+            .visitors
+            .iter()
+            .filter(|(_, v)| v.next_deadline() <= now)
+            .map(|(k, _)| *k)
+            .collect();
         for key in late {
-            let talking =
-                self.visitors.get(&key).filter(|v| !matches!(v.progress, Progress::Leaving));
-            if let Some(visitor) = talking
-                && REFUSALS.allow()
-            {
-                let peer = visitor.connection.peer_name();
-                tracing::warn!(peer, "link refused: not through the handshake in ten seconds");
+            let Some(visitor) = self.visitors.get_mut(&key) else { continue };
+            match &mut visitor.progress {
+                Progress::Leaving => self.close(key),
+                Progress::Held(answer) => {
+                    let answer = std::mem::take(answer);
+                    self.leave(key, &answer);
+                }
+                _ => {
+                    refused(&LATE, &visitor.connection, &visitor.lateness(now));
+                    self.close(key);
+                }
             }
-            self.close(key);
         }
     }
 
@@ -424,6 +368,7 @@ impl Hall {
 
     /// Brings an authenticated visitor to its channel.
     fn let_in(&mut self, key: Key, linked: Linked) {
+        self.tell(key);
         let Some(visitor) = self.visitors.get_mut(&key) else { return };
         let connection = Arc::clone(&visitor.connection);
         let core = Arc::clone(&self.core);
@@ -433,24 +378,26 @@ impl Hall {
         let binding =
             session.bind(&connection, linked.channel_type, linked.channel_id, linked.connection_id);
         match binding {
-            Binding::WaitForOthers => visitor.progress = Progress::Waiting(linked),
+            Binding::WaitForOthers => {
+                // It has a ticket: no stranger pushes it out.
+                self.crowd.advance(key, visitor.origin);
+                visitor.progress = Progress::Waiting(linked);
+            }
             Binding::Refuse(code) => {
                 drop(session);
-                if REFUSALS.allow() {
-                    tracing::warn!(peer = connection.peer_name(), ?code, "link refused");
-                }
+                refused(&REFUSALS, &connection, &format!("{code:?}"));
                 self.leave(key, &link_result(code));
             }
             Binding::Duplicate(client) => {
                 drop(session);
                 core.event(ChannelEvent::Initialized, &connection);
                 self.send(key, &link_result(LinkCode::Ok));
-                self.visitors.remove(&key);
+                self.forget(key);
                 self.reactor.remove(key);
                 core.closed(&connection, client);
             }
             Binding::Attach(route, client) => {
-                self.visitors.remove(&key);
+                self.forget(key);
                 core.event(ChannelEvent::Initialized, &connection);
                 let Some((stream, unread)) = self.reactor.remove(key) else { return };
                 route.attach(Attach {
@@ -501,20 +448,5 @@ impl LinkPolicy for Policy {
 
     fn ticket_key(&mut self, now: Instant) -> Option<Arc<TicketKey>> {
         self.keys.take(now)
-    }
-
-    fn check_ticket(
-        &mut self,
-        key: &TicketKey,
-        encrypted: &[u8; ENCRYPTED_LEN],
-        skip_auth: bool,
-        now: Instant,
-    ) -> Result<(), TicketRefused> {
-        // The arithmetic runs outside the lock, which the host's calls need.
-        let text = key.decrypt(encrypted)?;
-        if skip_auth {
-            return Ok(());
-        }
-        self.core.session().ticket.check_text(&text, now)
     }
 }

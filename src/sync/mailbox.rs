@@ -96,12 +96,13 @@ impl<T> Mailbox<T> {
 
     /// Makes the eventfd quiet. To be called before draining: a push after it signals again.
     pub fn acknowledge(&self) {
-        // Release; pairs with the swap in `signal`: whoever sees `false` pushes a new signal, and
-        // an item pushed before that swap is seen by the drain that follows.
-        self.signalled.store(false, Ordering::SeqCst);
         let mut count = [0u8; 8];
         // Reading an eventfd that nobody wrote gives EAGAIN, which is as good.
         let _ = rustix::io::read(&self.event, &mut count);
+        // Only now: a signal between the two would be read away, and with the flag set nobody would write another.
+        // Acquire, from the swap in `signal`: who saw `true` there had pushed, and the drain that follows sees it;
+        // who sees `false` writes anew.
+        self.signalled.swap(false, Ordering::SeqCst);
     }
 
     /// Raises the eventfd again for items that the current thread may not run.
@@ -179,6 +180,32 @@ mod tests {
         mailbox.pop();
         mailbox.pop();
         assert_eq!(mailbox.try_push(9), Ok(()));
+    }
+
+    /// As a host's loop: sleeps until the eventfd is readable, takes what waits then, and signals what came since.
+    #[test]
+    fn a_loop_that_only_watches_the_descriptor_misses_no_push() {
+        use rustix::event::{PollFd, PollFlags, poll};
+        const EACH: u32 = 1_000_000;
+        let mailbox = Arc::new(Mailbox::new().unwrap());
+        let producers = [0, 1].map(|_| {
+            let mailbox = Arc::clone(&mailbox);
+            std::thread::spawn(move || (0..EACH).for_each(|i| mailbox.push(i)))
+        });
+        let patience = rustix::time::Timespec { tv_sec: 20, tv_nsec: 0 };
+        let mut got = 0;
+        while got < 2 * EACH {
+            let mut fds = [PollFd::new(&mailbox.event, PollFlags::IN)];
+            assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1, "{got} came, then silence");
+            mailbox.acknowledge();
+            for _ in 0..mailbox.len() {
+                got += u32::from(mailbox.pop().is_some());
+            }
+            if !mailbox.is_empty() {
+                mailbox.signal();
+            }
+        }
+        producers.into_iter().for_each(|p| p.join().unwrap());
     }
 
     #[test]

@@ -18,3 +18,4 @@ pub mod tls;
 mod uring;
 pub mod uring_reactor;
 mod wake;
+pub mod websocket;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::Range;
 
 use crate::protocol::message::Bulk;
 
@@ -23,6 +24,14 @@ impl Piece {
         match self {
             Self::Own(bytes) => bytes,
             Self::Shared(bulk) => bulk.as_slice(),
+        }
+    }
+
+    /// Queues some of its bytes elsewhere, shared ones by reference.
+    fn copy_to(&self, to: &mut Outbox, range: Range<usize>) {
+        match self {
+            Self::Own(bytes) => to.push(bytes.get(range).unwrap_or_default()),
+            Self::Shared(bulk) => to.push_bulk(bulk.part(range)),
         }
     }
 }
@@ -159,6 +168,61 @@ impl Outbox {
         self.advance(taken.min(lent.len));
     }
 
+    /// Bytes of the foremost pieces that together have at most `limit` bytes; of the first one alone if it is larger.
+    ///
+    /// What a layer moves at a time: whole pieces need not be split, and go by reference.
+    #[must_use]
+    pub fn foremost(&self, limit: usize) -> usize {
+        let mut skip = self.sent;
+        let mut total: usize = 0;
+        for piece in &self.pieces {
+            let n = piece.bytes().len() - std::mem::take(&mut skip);
+            if total > 0 && total + n > limit {
+                break;
+            }
+            total += n;
+        }
+        total
+    }
+
+    /// Moves the first `n` bytes to the end of another outbox. Pieces move as they are: nothing is copied but what
+    /// is small or only a part of a piece of own bytes.
+    pub fn move_to(&mut self, to: &mut Self, n: usize) {
+        let mut left = n.min(self.len);
+        self.len -= left;
+        while left > 0 {
+            let Some(first) = self.pieces.pop_front() else { return };
+            let start = std::mem::take(&mut self.sent);
+            let end = first.bytes().len().min(start + left);
+            left -= end - start;
+            if end < first.bytes().len() {
+                first.copy_to(to, start..end);
+                self.sent = end;
+                self.pieces.push_front(first);
+            } else if start > 0 || end <= COPY_LIMIT {
+                first.copy_to(to, start..end);
+                self.keep(first);
+            } else {
+                to.len += end;
+                to.pieces.push_back(first);
+                // What `to` has to spare is of no use there as long as it gets filled pieces.
+                if self.spare.capacity() == 0 {
+                    self.spare = std::mem::take(&mut to.spare);
+                }
+            }
+        }
+    }
+
+    /// Keeps the memory of a piece that is gone.
+    fn keep(&mut self, gone: Piece) {
+        if let Piece::Own(gone) = gone
+            && gone.capacity() > self.spare.capacity()
+            && gone.capacity() <= 2 * MERGE_LIMIT
+        {
+            self.spare = gone;
+        }
+    }
+
     fn advance(&mut self, taken: usize) {
         let mut left = taken.min(self.len);
         self.len -= left;
@@ -170,11 +234,8 @@ impl Outbox {
             }
             left -= rest;
             self.sent = 0;
-            if let Some(Piece::Own(gone)) = self.pieces.pop_front()
-                && gone.capacity() > self.spare.capacity()
-                && gone.capacity() <= 2 * MERGE_LIMIT
-            {
-                self.spare = gone;
+            if let Some(gone) = self.pieces.pop_front() {
+                self.keep(gone);
             }
         }
     }
@@ -263,5 +324,61 @@ mod tests {
         outbox.push_bulk(Bulk::whole(icon));
         assert_eq!(outbox.pieces.len(), 3);
         assert_eq!(outbox.len(), 15_200);
+    }
+
+    fn bytes(outbox: &mut Outbox) -> Vec<u8> {
+        let mut all = Vec::new();
+        while !outbox.is_empty() {
+            let taken = outbox.drain(|slices| {
+                slices.iter().for_each(|s| all.extend_from_slice(s));
+                Ok::<_, Infallible>(slices.iter().map(|s| s.len()).sum())
+            });
+            taken.unwrap();
+        }
+        all
+    }
+
+    /// A header, a large piece of own bytes, bulk data, and 100 small messages.
+    fn mixed(block: &Arc<Vec<u8>>) -> Outbox {
+        let mut outbox = Outbox::default();
+        outbox.push(b"header");
+        outbox.push_bulk(Bulk::whole(Arc::clone(block)));
+        outbox.push(&[b'o'; 5000]);
+        outbox.push_bulk(Bulk { bytes: Arc::clone(block), range: 100..4000 });
+        (0..100).for_each(|i| outbox.push(&[i; 40]));
+        outbox
+    }
+
+    #[test]
+    fn moved_bytes_keep_their_order_wherever_they_are_cut() {
+        let block = Arc::new((0..9000u32).map(|i| (i % 251) as u8).collect::<Vec<u8>>());
+        let want = bytes(&mut mixed(&block));
+        for (gone, step) in [(0, 1), (3, 7), (6, 1000), (2000, 1024), (9500, 3000), (0, 1 << 20)] {
+            let (mut from, mut to) = (mixed(&block), Outbox::default());
+            from.drain(|_| Ok::<_, Infallible>(gone)).unwrap();
+            while !from.is_empty() {
+                let before = from.len();
+                from.move_to(&mut to, step);
+                assert_eq!(before - from.len(), step.min(before));
+                assert_eq!(from.len() + to.len() + gone, want.len());
+            }
+            assert_eq!(bytes(&mut to), want[gone..], "{gone} {step}");
+            assert!(from.pieces.is_empty() && from.sent == 0);
+        }
+    }
+
+    #[test]
+    fn whole_pieces_move_without_a_copy() {
+        let block = Arc::new(vec![7; 9000]);
+        let (mut from, mut to) = (mixed(&block), Outbox::default());
+        let places: Vec<_> = from.pieces.iter().map(|p| p.bytes().as_ptr()).collect();
+        assert_eq!(from.foremost(100), 6);
+        assert_eq!(from.foremost(9006), 9006);
+        assert_eq!(from.foremost(14_005), 9006, "the third piece is not split");
+        assert_eq!(from.foremost(usize::MAX), from.len());
+        from.move_to(&mut to, usize::MAX);
+        assert_eq!(Arc::strong_count(&block), 3);
+        let moved: Vec<_> = to.pieces.iter().map(|p| p.bytes().as_ptr()).collect();
+        assert_eq!(moved[1..], places[1..]);
     }
 }

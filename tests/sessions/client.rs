@@ -31,27 +31,41 @@ pub fn link_message(connection: u32, channel: u8, id: u8) -> Vec<u8> {
     bytes
 }
 
-/// Sends a link message and the ticket; the result of the link.
-pub fn link(
-    socket: &mut UnixStream,
-    (connection, channel, id): (u32, u8, u8),
-    password: &[u8],
-) -> io::Result<u32> {
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.write_all(&link_message(connection, channel, id))?;
+/// Reads the reply to a link message: its key, or the error's number.
+pub fn read_reply(socket: &mut impl Read) -> io::Result<Result<Vec<u8>, u32>> {
     let mut head = [0; 16];
     socket.read_exact(&mut head)?;
     let size = u32::from_le_bytes(head[12..].try_into().expect("the length fits"));
     let mut body = vec![0; usize::try_from(size).expect("fits")];
     socket.read_exact(&mut body)?;
     let error = u32::from_le_bytes(body[..4].try_into().expect("the length fits"));
-    if error != 0 {
-        return Ok(error);
-    }
-    let key = RsaPublicKey::from_public_key_der(&body[4..166]).expect("the reply has a key");
-    let ticket = key.encrypt(&mut OsRng, Oaep::new::<Sha1>(), password).expect("encrypts");
+    Ok(if error == 0 { Ok(body[4..166].to_vec()) } else { Err(error) })
+}
+
+/// A ticket under the key of a reply.
+pub fn seal(key: &[u8], password: &[u8]) -> Vec<u8> {
+    let key = RsaPublicKey::from_public_key_der(key).expect("the reply has a key");
+    key.encrypt(&mut OsRng, Oaep::new::<Sha1>(), password).expect("encrypts")
+}
+
+/// Sends the mechanism and a ticket.
+pub fn send_ticket(socket: &mut impl Write, ticket: &[u8]) -> io::Result<()> {
     socket.write_all(&1u32.to_le_bytes())?;
-    socket.write_all(&ticket)?;
+    socket.write_all(ticket)
+}
+
+/// Sends a link message and the ticket; the result of the link.
+pub fn link(
+    socket: &mut (impl Read + Write),
+    (connection, channel, id): (u32, u8, u8),
+    password: &[u8],
+) -> io::Result<u32> {
+    socket.write_all(&link_message(connection, channel, id))?;
+    let key = match read_reply(socket)? {
+        Ok(key) => key,
+        Err(error) => return Ok(error),
+    };
+    send_ticket(socket, &seal(&key, password))?;
     let mut result = [0; 4];
     socket.read_exact(&mut result)?;
     Ok(u32::from_le_bytes(result))
@@ -66,7 +80,7 @@ pub fn message(kind: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// The next message of the server.
-pub fn receive(socket: &mut UnixStream) -> io::Result<(u16, Vec<u8>)> {
+pub fn receive(socket: &mut impl Read) -> io::Result<(u16, Vec<u8>)> {
     let mut head = [0; 6];
     socket.read_exact(&mut head)?;
     let size = u32::from_le_bytes(head[2..].try_into().expect("the length fits"));

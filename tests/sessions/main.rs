@@ -2,10 +2,11 @@
 //! sockets; only the host is a recorder.
 
 mod client;
+mod door;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -66,10 +67,15 @@ struct Session {
 
 impl Session {
     fn new() -> Self {
+        Self::with_listener(None)
+    }
+
+    /// A server that also accepts from a listener of the host.
+    fn with_listener(listener: Option<BorrowedFd<'_>>) -> Self {
         let core = Core::new().expect("a server");
         let host = Arc::new(Recorder::default());
         host.core.set(Arc::downgrade(&core)).expect("set once");
-        core.init(Arc::clone(&host) as Arc<dyn Host>, None).expect("init");
+        core.init(Arc::clone(&host) as Arc<dyn Host>, listener).expect("init");
         core.session().ticket.disable();
         Self { core, host }
     }
@@ -77,6 +83,7 @@ impl Session {
     /// A connected socket.
     fn socket(&self) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
+        theirs.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         self.core.add_client(OwnedFd::from(ours), false, false).expect("the socket is taken");
         theirs
     }

@@ -2,7 +2,7 @@
 
 use super::super::key::tests::{KEY, encrypt};
 use super::super::message::{LinkCode, link_result};
-use super::super::ticket::TicketPolicy;
+use super::super::ticket::{TicketPolicy, TicketRefused};
 use super::*;
 use crate::protocol::wire::WireWrite;
 use proptest::prelude::*;
@@ -42,16 +42,6 @@ impl LinkPolicy for Server {
 
     fn ticket_key(&mut self, _now: Instant) -> Option<Arc<TicketKey>> {
         self.keys.clone()
-    }
-
-    fn check_ticket(
-        &mut self,
-        key: &TicketKey,
-        encrypted: &[u8; ENCRYPTED_LEN],
-        skip_auth: bool,
-        now: Instant,
-    ) -> Result<(), TicketRefused> {
-        self.tickets.check(key, encrypted, skip_auth, now)
     }
 }
 
@@ -122,6 +112,12 @@ fn connect(bytes: &[u8], pieces: &[usize], stage: Stage, server: &mut Server) ->
             match handshake.feed(&mut seen.unread, now, server) {
                 Step::NeedMore => break,
                 Step::Send(bytes) => seen.sent.extend(bytes),
+                Step::Check(sealed) => {
+                    assert_eq!((handshake.wants(), handshake.awaited()), (0, Awaited::Nothing));
+                    let skip = handshake.skips_auth();
+                    let answer = server.tickets.check(&sealed.key, &sealed.ticket, skip, now);
+                    seen.end = Some(handshake.checked(answer));
+                }
                 end => seen.end = Some(end),
             }
         }
@@ -265,9 +261,12 @@ fn without_a_key_the_handshake_waits_for_one() {
     assert_eq!(handshake.wants(), 0);
     server.keys = key;
     assert!(matches!(handshake.feed(&mut unread, now, &mut server), Step::Send(_)));
-    assert!(matches!(handshake.feed(&mut unread, now, &mut server), Step::Authenticated(_)));
+    assert!(matches!(handshake.feed(&mut unread, now, &mut server), Step::Check(_)));
+    assert_eq!(handshake.feed(&mut unread, now, &mut server), Step::NeedMore);
+    assert!(matches!(handshake.checked(Ok(())), Step::Authenticated(_)));
     let over = Refusal { reply: Vec::new(), reason: LinkError::Over };
-    assert_eq!(handshake.feed(&mut unread, now, &mut server), Step::Refuse(over));
+    assert_eq!(handshake.feed(&mut unread, now, &mut server), Step::Refuse(over.clone()));
+    assert_eq!(handshake.checked(Ok(())), Step::Refuse(over), "nobody asked");
 }
 
 #[test]
@@ -286,7 +285,7 @@ fn a_caller_that_reads_what_is_wanted_takes_no_byte_of_the_channel() {
                 rest = later;
             }
             Step::Send(_) => {}
-            Step::Authenticated(_) => break,
+            Step::Check(_) => break,
             other => panic!("{other:?}"),
         }
     }
