@@ -96,12 +96,13 @@ impl<T> Mailbox<T> {
 
     /// Makes the eventfd quiet. To be called before draining: a push after it signals again.
     pub fn acknowledge(&self) {
-        // Release; pairs with the swap in `signal`: whoever sees `false` pushes a new signal, and
-        // an item pushed before that swap is seen by the drain that follows.
-        self.signalled.store(false, Ordering::SeqCst);
         let mut count = [0u8; 8];
+        // First: read after the store, it could take the signal of a push in between, and nobody would signal again.
         // Reading an eventfd that nobody wrote gives EAGAIN, which is as good.
         let _ = rustix::io::read(&self.event, &mut count);
+        // SeqCst; pairs with the swap in `signal`: whoever sees `false` signals anew, and an item pushed before a swap
+        // that saw `true` is seen by the drain that follows.
+        self.signalled.store(false, Ordering::SeqCst);
     }
 
     /// Raises the eventfd again for items that the current thread may not run.
@@ -179,6 +180,31 @@ mod tests {
         mailbox.pop();
         mailbox.pop();
         assert_eq!(mailbox.try_push(9), Ok(()));
+    }
+
+    #[test]
+    fn the_descriptor_is_readable_as_long_as_an_item_waits() {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        const ITEMS: u32 = 200_000;
+        let mailbox = Arc::new(Mailbox::new().unwrap());
+        let producers: Vec<_> = (0..2)
+            .map(|_| {
+                let mailbox = Arc::clone(&mailbox);
+                std::thread::spawn(move || (0..ITEMS).for_each(|i| mailbox.push(i)))
+            })
+            .collect();
+        // As a host's loop does: it sleeps on the descriptor and on nothing else.
+        let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
+        let mut got = 0;
+        while got < 2 * ITEMS {
+            let mut fds = [PollFd::new(&mailbox.event, PollFlags::IN)];
+            assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1, "asleep after {got} items");
+            mailbox.acknowledge();
+            while mailbox.pop().is_some() {
+                got += 1;
+            }
+        }
+        producers.into_iter().for_each(|p| p.join().unwrap());
     }
 
     #[test]
