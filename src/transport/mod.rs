@@ -8,4 +8,5 @@ pub mod listener;
 pub mod mio_reactor;
 pub mod outbox;
 pub mod reactor;
+pub mod sasl;
 pub mod stream;
