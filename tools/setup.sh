@@ -38,6 +38,7 @@ TEST_PACKAGES=(
     mesa-utils libgl1-mesa-dri              # … glxgears, drawn without a graphics device
     zstd                                    # recorded traffic is packed with it
     nasm                                    # checks the committed bytes of the boot sector
+    sasl2-bin libsasl2-modules libsasl2-modules-db # SASL logins: users in a file, and the mechanisms
     libssl-dev                              # the client of make bench-commands encrypts its ticket
 )
 # Benchmarks; what they share with the tests stands there.

@@ -18,7 +18,7 @@ STEPS=(
     "abi-matrix| docs/abi-matrix.md           | diff -u docs/abi-matrix.md <(cargo run --quiet --locked --example abi_matrix)"
     "c-hosts   | capi-tests/random_draws.c    | tools/c-hosts.sh"
     "clients   | tests/clients/check_pace.py  | tools/clients.sh"
-    "qemu      | tests/qemu/run.py            | /usr/bin/python3 tests/qemu/run.py --lib $STAGE_LIB"
+    "qemu      | tests/qemu/run.py            | /usr/bin/python3 tests/qemu/run.py --lib $STAGE_LIB && /usr/bin/python3 tests/qemu/sasl.py --lib $STAGE_LIB"
     "xspice    | tests/xspice/desktop.py      | /usr/bin/python3 tests/xspice/run.py --lib $STAGE_LIB && /usr/bin/python3 tests/xspice/desktop.py --lib $STAGE_LIB --seconds 25"
     "fuzz      | fuzz/Cargo.toml              | tools/fuzz.sh 10"
 )

@@ -10,11 +10,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use zeroize::Zeroizing;
 
 use crate::channel::{Attach, Handle, Order, Upward};
 use crate::link::handshake::{Handshake, LinkPolicy, Linked, SecurityAnswer, Stage, Step};
 use crate::link::key::{ENCRYPTED_LEN, KEYS_AHEAD, KeyRing, TicketKey};
 use crate::link::message::{LinkCode, link_result};
+use crate::link::sasl::{SaslAnswer, SaslAsk, SaslRefused};
 use crate::link::ticket::TicketRefused;
 use crate::observe::RateLimit;
 use crate::protocol::caps::{Caps, ChannelType, display, inputs, main};
@@ -26,6 +28,7 @@ use crate::transport::reactor::{Event, Key, Reactor};
 use crate::transport::stream::Stream;
 
 use super::Core;
+use super::auth::{AuthPool, Cyrus};
 use super::host::ChannelEvent;
 use super::session::Binding;
 
@@ -39,7 +42,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections accepted in one go.
 const ACCEPT_BATCH: usize = 64;
-/// More bytes than any stage of the handshake asks for.
+/// More bytes than any stage of the handshake asks for, but for SASL, which says how many.
 const PEEK: usize = 4200;
 
 static REFUSALS: RateLimit = RateLimit::new();
@@ -54,6 +57,8 @@ pub enum DoorOrder {
     Adopt(Box<Stream>, Arc<Connection>, bool),
     /// A key was made.
     Key(Arc<TicketKey>),
+    /// What a SASL mechanism said, with the mechanism's state.
+    Answer(Key, Box<Cyrus>, SaslAnswer),
 }
 
 /// The way to the door's thread.
@@ -83,6 +88,7 @@ impl Door {
             policy: Policy { core: Arc::clone(core), keys: KeyRing::new() },
             want_key: want,
             keys_coming: 0,
+            authenticators: None,
             accept_again: None,
             stop: false,
         };
@@ -132,6 +138,12 @@ struct Visitor {
     handshake: Handshake,
     progress: Progress,
     deadline: Instant,
+    /// Between two questions to a SASL mechanism, and after the last one: its state.
+    sasl: Option<Box<Cyrus>>,
+    /// The mechanism has a security layer.
+    layered: bool,
+    /// Tells those who ask mechanisms that the visitor is still here.
+    here: Arc<()>,
 }
 
 #[derive(Debug)]
@@ -153,6 +165,8 @@ struct Hall {
     policy: Policy,
     want_key: Sender<()>,
     keys_coming: usize,
+    /// Started with the first question.
+    authenticators: Option<AuthPool<Key, Cyrus>>,
     /// Listeners to be tried again at this time.
     accept_again: Option<(Instant, Vec<Key>)>,
     stop: bool,
@@ -193,6 +207,9 @@ impl Hall {
         }
         let keys: Vec<Key> = self.visitors.keys().copied().collect();
         keys.into_iter().for_each(|key| self.close(key));
+        if let Some(authenticators) = self.authenticators.take() {
+            authenticators.stop();
+        }
     }
 
     fn take_orders(&mut self) {
@@ -213,6 +230,14 @@ impl Hall {
                     self.policy.keys.add(key);
                     let keys: Vec<Key> = self.visitors.keys().copied().collect();
                     keys.into_iter().for_each(|key| self.talk(key));
+                }
+                Order::Do(DoorOrder::Answer(key, sasl, answer)) => {
+                    // It may have left meanwhile.
+                    if let Some(visitor) = self.visitors.get_mut(&key) {
+                        visitor.sasl = Some(sasl);
+                        visitor.handshake.answered(answer);
+                        self.talk(key);
+                    }
                 }
                 // Nobody attaches to the door.
                 Order::Attach(_) | Order::Drop(_) => {}
@@ -285,7 +310,16 @@ impl Hall {
         match self.reactor.insert(stream, Vec::new()) {
             Ok(key) => {
                 let progress = Progress::Talking;
-                self.visitors.insert(key, Visitor { connection, handshake, progress, deadline });
+                let visitor = Visitor {
+                    connection,
+                    handshake,
+                    progress,
+                    deadline,
+                    sasl: None,
+                    layered: false,
+                    here: Arc::default(),
+                };
+                self.visitors.insert(key, visitor);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be watched");
@@ -306,12 +340,21 @@ impl Hall {
                 }
                 return;
             }
-            let mut bytes = unread.get(..PEEK.min(unread.len())).unwrap_or_default().to_vec();
+            let wants = visitor.handshake.wants();
+            if unread.len() < wants {
+                // Not copied again for every byte that comes.
+                return;
+            }
+            let most = unread.len().min(PEEK.max(wants));
+            // They may hold a password.
+            let mut bytes = Zeroizing::new(unread.get(..most).unwrap_or_default().to_vec());
             let before = bytes.len();
             let step = visitor.handshake.feed(&mut bytes, Instant::now(), &mut self.policy);
             self.reactor.consume(key, before - bytes.len());
             match step {
-                Step::NeedMore | Step::NeedKey => return,
+                // What it wants next may be more than it was shown.
+                Step::NeedMore if self.reactor.unread(key).len() >= visitor.handshake.wants() => {}
+                Step::NeedMore | Step::NeedKey | Step::NeedAnswer => return,
                 Step::Send(reply) => {
                     self.ask_for_keys();
                     self.send(key, &reply);
@@ -323,9 +366,45 @@ impl Hall {
                     }
                     return self.leave(key, &refusal.reply);
                 }
-                Step::Authenticated(linked) => return self.let_in(key, linked),
+                Step::Ask(ask) => {
+                    if let Err(refused) = self.ask(key, ask)
+                        && let Some(visitor) = self.visitors.get_mut(&key)
+                    {
+                        visitor.handshake.answered(SaslAnswer::Failed(refused));
+                    }
+                }
+                Step::Authenticated(linked) => {
+                    // What was sent so far goes without the layer; everything from the link result on is inside.
+                    if let Some(layer) = visitor.sasl.take().and_then(|sasl| sasl.into_layer()) {
+                        visitor.layered = true;
+                        self.reactor.add_layer(key, Box::new(layer));
+                    }
+                    return self.let_in(key, linked);
+                }
             }
         }
+    }
+
+    /// Has a SASL mechanism asked; the answer is an order.
+    fn ask(&mut self, key: Key, ask: SaslAsk) -> Result<(), SaslRefused> {
+        let Some(visitor) = self.visitors.get_mut(&key) else { return Ok(()) };
+        if self.authenticators.is_none() {
+            let door = self.orders.clone();
+            let started = AuthPool::start(move |key, sasl, answer| {
+                door.send(Order::Do(DoorOrder::Answer(key, sasl, answer)));
+            });
+            self.authenticators = Some(
+                started
+                    .inspect_err(|error| {
+                        tracing::error!(%error, "no thread for SASL could be started");
+                    })
+                    .map_err(|_| SaslRefused::Busy)?,
+            );
+        }
+        let Some(authenticators) = &self.authenticators else { return Err(SaslRefused::Busy) };
+        let sasl = visitor.sasl.take();
+        let sasl = sasl.unwrap_or_else(|| Box::new(Cyrus::new(&visitor.connection)));
+        authenticators.ask(key, &visitor.here, sasl, ask)
     }
 
     fn send(&mut self, key: Key, bytes: &[u8]) {
@@ -398,7 +477,7 @@ impl Hall {
     /// Brings an authenticated visitor to its channel.
     fn let_in(&mut self, key: Key, linked: Linked) {
         let Some(visitor) = self.visitors.get_mut(&key) else { return };
-        let connection = Arc::clone(&visitor.connection);
+        let (connection, nudge) = (Arc::clone(&visitor.connection), visitor.layered);
         let core = Arc::clone(&self.core);
         // The lock is held until the channel has its order: a client that is told to go in between
         // would otherwise be attached after it went.
@@ -435,6 +514,7 @@ impl Hall {
                     speed: session.speed_of(client),
                     caps: linked.channel_caps,
                     mini_header: linked.mini_header,
+                    nudge,
                 });
             }
         }
@@ -470,6 +550,10 @@ impl LinkPolicy for Policy {
             _ => return Vec::new(),
         };
         Caps::from_bits(bits).words().to_vec()
+    }
+
+    fn sasl(&self) -> bool {
+        self.core.session().settings.sasl
     }
 
     fn ticket_key(&mut self, now: Instant) -> Option<Arc<TicketKey>> {

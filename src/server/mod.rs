@@ -19,6 +19,7 @@ use crate::sync::mailbox::Mailbox;
 use crate::transport::connection::Connection;
 
 pub mod api;
+pub mod auth;
 pub mod door;
 pub mod host;
 pub mod mouse;

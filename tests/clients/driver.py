@@ -19,9 +19,25 @@ def free_port():
 class Client:
     """One glib_client.py process. The client never gets the server's LD_LIBRARY_PATH."""
 
-    def __init__(self, port=None, unix=None, password=None, display=None, verbose=False, beacon=None, glz_window=0):
+    def __init__(
+        self,
+        port=None,
+        unix=None,
+        password=None,
+        display=None,
+        verbose=False,
+        beacon=None,
+        glz_window=0,
+        username=None,
+        tls_port=None,
+        ca_file=None,
+    ):
         command = ["/usr/bin/python3", os.path.join(HERE, "glib_client.py")]
-        command += ["--unix", unix] if unix else ["--port", str(port)]
+        command += ["--unix", unix] if unix else ["--port", str(tls_port or port)]
+        if tls_port:
+            command += ["--tls", "--ca-file", ca_file]
+        if username is not None:
+            command += ["--username", username]
         if password is not None:
             command += ["--password", password]
         if verbose:

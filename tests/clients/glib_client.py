@@ -130,7 +130,11 @@ class Client:
             session.set_property("unix-path", options.unix)
         else:
             session.set_property("host", options.host)
-            session.set_property("port", str(options.port))
+            session.set_property("tls-port" if options.tls else "port", str(options.port))
+        if options.ca_file:
+            session.set_property("ca-file", options.ca_file)
+        if options.username is not None:
+            session.set_property("username", options.username)
         if options.password is not None:
             session.set_property("password", options.password)
         session.set_property("enable-audio", options.audio)
@@ -378,6 +382,9 @@ def main():
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5900)
     parser.add_argument("--unix", help="path of a unix socket instead of host and port")
+    parser.add_argument("--tls", action="store_true", help="the port is one for TLS")
+    parser.add_argument("--ca-file", help="certificates of those who sign servers, PEM")
+    parser.add_argument("--username", help="for SASL")
     parser.add_argument("--password")
     parser.add_argument("--audio", action="store_true")
     parser.add_argument("--glz-window", type=int, help="bytes of the dictionary, 4 for a pixel; 0 is the client's own choice")
