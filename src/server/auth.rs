@@ -29,6 +29,7 @@ const END_TIME: Duration = Duration::from_secs(2);
 const TLS_BITS: u32 = 128;
 
 static LIBRARY_LINES: RateLimit = RateLimit::new();
+static LIBRARY_NOTES: RateLimit = RateLimit::new();
 static LOGINS: RateLimit = RateLimit::new();
 
 /// Numbers of Cyrus SASL that mean what they say, here and in `sasl/sasl.h`.
@@ -209,8 +210,8 @@ impl Authenticator for Cyrus {
 pub fn log_line(level: LogLevel, text: &str) {
     match level {
         LogLevel::Warning if LIBRARY_LINES.allow() => tracing::warn!("SASL: {text}"),
-        LogLevel::Warning | LogLevel::Detail => tracing::debug!("SASL: {text}"),
-        LogLevel::Note => tracing::info!("SASL: {text}"),
+        LogLevel::Note if LIBRARY_NOTES.allow() => tracing::info!("SASL: {text}"),
+        _ => tracing::debug!("SASL: {text}"),
     }
 }
 
