@@ -20,8 +20,9 @@ import tempfile
 import threading
 import time
 
-from machine import Machine, difference  # noqa: F401
+from machine import Machine, difference, free_port
 from driver import Client
+from run import disk_with_boot_sector
 
 OPTIONS = None
 RESULTS = {"PASS": 0, "FAIL": 0, "SKIPPED": 0}
@@ -145,6 +146,40 @@ def unix():
             with Client(unix=machine.socket, username=USER, password=PASSWORD) as client:
                 said = told(client)
                 report("unix socket", None if said != "opened" else "the original lets somebody in", said)
+
+
+def pictures():
+    """Three VBE modes full of pixels through the security layer; each key from the client leads to the next."""
+    with Users("digest-md5") as users:
+        disk = ["-drive", f"file={disk_with_boot_sector(users.directory)},format=raw,if=ide"]
+        with users.machine(*disk) as machine, Client(port=machine.port, username=USER, password=PASSWORD) as client:
+            wrong = None if client.connected() else "not connected"
+            for size, key in (((640, 480), None), ((1024, 768), 0x1E), ((800, 600), 0x30)):
+                if key and not wrong:
+                    client.send("tap", hex(key))
+                drawn = wrong or machine.wait_picture(lambda w, h, p: (w, h) == size and any(p[-3000:]))
+                machine.wait_still(timeout=30, calm=0.6)
+                wrong = wrong or (None if drawn else f"the guest did not draw {size}") or same_picture(machine, client)
+            report("three modes through the layer", wrong, f"{client.state()['bytes'] >> 10} KiB, exact")
+
+
+def beside_vnc():
+    """QEMU's VNC server uses libsasl2 itself, in the same process."""
+    display = free_port() % 1000 + 17100
+    with Users("digest-md5") as users, users.machine("-vnc", f"127.0.0.1:{display},sasl=on") as machine:
+
+        def vnc():
+            with socket.create_connection(("127.0.0.1", 5900 + display), timeout=PATIENCE) as stream:
+                stream.sendall(exactly(stream, 12))
+                kinds = exactly(stream, exactly(stream, 1)[0])
+                stream.sendall(bytes([20]))
+                return kinds, exactly(stream, struct.unpack(">I", exactly(stream, 4))[0])
+
+        before = vnc()
+        logins(machine, "beside VNC")
+        after = vnc()
+        good = before == after and before[0] == bytes([20]) and b"DIGEST-MD5" in before[1]
+        report("VNC offers its own", None if good else f"{before} {after}", before[1].decode())
 
 
 # ---- a raw client
@@ -393,7 +428,7 @@ def hidden():
             report(f"libsasl2 is {what}", wrong, run.stderr.strip()[:200])
 
 
-SCENARIOS = [digest, unix, raw, off, crowd, hidden, tls, slow]
+SCENARIOS = [digest, unix, pictures, beside_vnc, raw, off, crowd, hidden, tls, slow]
 
 
 def main():
