@@ -19,25 +19,10 @@ def free_port():
 class Client:
     """One glib_client.py process. The client never gets the server's LD_LIBRARY_PATH."""
 
-    def __init__(
-        self,
-        port=None,
-        unix=None,
-        password=None,
-        display=None,
-        verbose=False,
-        beacon=None,
-        glz_window=0,
-        username=None,
-        tls_port=None,
-        ca_file=None,
-    ):
+    def __init__(self, port=None, unix=None, password=None, display=None, verbose=False, beacon=None, glz_window=0,
+                 options=()):
         command = ["/usr/bin/python3", os.path.join(HERE, "glib_client.py")]
-        command += ["--unix", unix] if unix else ["--port", str(tls_port or port)]
-        if tls_port:
-            command += ["--tls", "--ca-file", ca_file]
-        if username is not None:
-            command += ["--username", username]
+        command += ["--unix", unix] if unix else ["--port", str(port)]
         if password is not None:
             command += ["--password", password]
         if verbose:
@@ -46,6 +31,7 @@ class Client:
             command += ["--glz-window", str(glz_window)]
         if beacon:
             command += ["--beacon", str(beacon), str(beacon)]
+        command += map(str, options)
         environment = dict(os.environ)
         environment.pop("LD_LIBRARY_PATH", None)
         if display:

@@ -130,13 +130,17 @@ class Client:
             session.set_property("unix-path", options.unix)
         else:
             session.set_property("host", options.host)
-            session.set_property("tls-port" if options.tls else "port", str(options.port))
-        if options.ca_file:
-            session.set_property("ca-file", options.ca_file)
-        if options.username is not None:
-            session.set_property("username", options.username)
+            if options.port:
+                session.set_property("port", str(options.port))
+            for name in ("tls-port", "ca-file", "cert-subject"):
+                if getattr(options, name.replace("-", "_")):
+                    session.set_property(name, getattr(options, name.replace("-", "_")))
+            if options.secure_channels:
+                session.set_property("secure-channels", options.secure_channels.split(","))
         if options.password is not None:
             session.set_property("password", options.password)
+        if options.username is not None:
+            session.set_property("username", options.username)
         session.set_property("enable-audio", options.audio)
         if options.glz_window:
             session.set_property("glz-window-size", options.glz_window)
@@ -380,12 +384,14 @@ class Client:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=5900)
+    parser.add_argument("--port", type=int, default=5900, help="0: none")
+    parser.add_argument("--tls-port")
+    parser.add_argument("--ca-file", help="certificates of authorities, PEM")
+    parser.add_argument("--cert-subject", help="what the server's certificate has to say, instead of the host's name")
+    parser.add_argument("--secure-channels", help="comma separated names that must have TLS, or all")
     parser.add_argument("--unix", help="path of a unix socket instead of host and port")
-    parser.add_argument("--tls", action="store_true", help="the port is one for TLS")
-    parser.add_argument("--ca-file", help="certificates of those who sign servers, PEM")
-    parser.add_argument("--username", help="for SASL")
     parser.add_argument("--password")
+    parser.add_argument("--username", help="for SASL")
     parser.add_argument("--audio", action="store_true")
     parser.add_argument("--glz-window", type=int, help="bytes of the dictionary, 4 for a pixel; 0 is the client's own choice")
     parser.add_argument("--verbose", action="store_true", help="one line per changed rectangle")

@@ -62,26 +62,34 @@ class Users:
         shutil.rmtree(self.directory)
 
 
-def told(client, timeout=PATIENCE):
+def client(user, password, port=0, unix=None, authority=None):
+    """A stock client; with `authority`, the file of those who sign servers, the port is one for TLS."""
+    options = ["--username", user] if user is not None else []
+    if authority:
+        options, port = options + ["--tls-port", port, "--ca-file", authority], 0
+    return Client(port=port, unix=unix, password=password, options=options)
+
+
+def told(viewer, timeout=PATIENCE):
     """"opened", or the first other thing that the client's main channel was told."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
-        client.pump(0.1)
-        for event in client.seen("channel", channel="main"):
+        viewer.pump(0.1)
+        for event in viewer.seen("channel", channel="main"):
             return event["what"]
     return "nothing"
 
 
-def same_picture(machine, client):
+def same_picture(machine, viewer):
     """With the machine stopped, client and screendump agree: None or what is wrong."""
     machine.qmp.ask("stop")
     try:
         end = time.monotonic() + PATIENCE
         while True:
             dump = machine.screendump()
-            client.quiet(300, 8000)
+            viewer.quiet(300, 8000)
             picture = machine.path("client.ppm")
-            wrong = "the client has no picture" if not client.dump(picture) else difference(dump, picture)
+            wrong = "the client has no picture" if not viewer.dump(picture) else difference(dump, picture)
             if not wrong or time.monotonic() > end:
                 break
         if OPTIONS.keep:
@@ -93,8 +101,8 @@ def same_picture(machine, client):
         machine.qmp.ask("cont")
 
 
-def all_channels(client):
-    up = client.state()["up"]
+def all_channels(viewer):
+    up = viewer.state()["up"]
     missing = [c for c in (["main", 0], ["display", 0], ["inputs", 0], ["cursor", 0]) if c not in up]
     return f"channels missing: {missing}" if missing else None
 
@@ -102,13 +110,13 @@ def all_channels(client):
 def logins(machine, name, **where):
     """The right password with picture and keys, wrong ones, and the right one again."""
     where = where or {"port": machine.port}
-    with Client(**where, username=USER, password=PASSWORD) as client:
-        wrong = None if client.connected() else f"not connected: {told(client, 0.1)}"
+    with client(USER, PASSWORD, **where) as viewer:
+        wrong = None if viewer.connected() else f"not connected: {told(viewer, 0.1)}"
         machine.wait_still()
-        wrong = wrong or all_channels(client) or same_picture(machine, client)
+        wrong = wrong or all_channels(viewer) or same_picture(machine, viewer)
         if not wrong:
-            client.send("tap", "0x1e")
-            wrong = all_channels(client)
+            viewer.send("tap", "0x1e")
+            wrong = all_channels(viewer)
         report(f"{name}: the right password", wrong, "four channels, picture exact")
     for what, user, password in (
         ("a wrong password", USER, "falsch"),
@@ -116,11 +124,11 @@ def logins(machine, name, **where):
         ("a password that is the user's name", USER, USER),
         ("nothing", None, None),
     ):
-        with Client(**where, username=user, password=password) as client:
-            said = told(client)
+        with client(user, password, **where) as viewer:
+            said = told(viewer)
             report(f"{name}: {what}", None if said == "error-auth" else f"the client was told {said}", said)
-    with Client(**where, username=USER, password=PASSWORD) as client:
-        report(f"{name}: the right password again", None if client.connected() else "refused")
+    with client(USER, PASSWORD, **where) as viewer:
+        report(f"{name}: the right password again", None if viewer.connected() else "refused")
 
 
 def digest():
@@ -143,8 +151,8 @@ def unix():
         if OPTIONS.lib:
             logins(machine, "unix socket", unix=machine.socket)
         else:
-            with Client(unix=machine.socket, username=USER, password=PASSWORD) as client:
-                said = told(client)
+            with client(USER, PASSWORD, unix=machine.socket) as viewer:
+                said = told(viewer)
                 report("unix socket", None if said != "opened" else "the original lets somebody in", said)
 
 
@@ -152,15 +160,15 @@ def pictures():
     """Three VBE modes full of pixels through the security layer; each key from the client leads to the next."""
     with Users("digest-md5") as users:
         disk = ["-drive", f"file={disk_with_boot_sector(users.directory)},format=raw,if=ide"]
-        with users.machine(*disk) as machine, Client(port=machine.port, username=USER, password=PASSWORD) as client:
-            wrong = None if client.connected() else "not connected"
+        with users.machine(*disk) as machine, client(USER, PASSWORD, machine.port) as viewer:
+            wrong = None if viewer.connected() else "not connected"
             for size, key in (((640, 480), None), ((1024, 768), 0x1E), ((800, 600), 0x30)):
                 if key and not wrong:
-                    client.send("tap", hex(key))
+                    viewer.send("tap", hex(key))
                 drawn = wrong or machine.wait_picture(lambda w, h, p: (w, h) == size and any(p[-3000:]))
                 machine.wait_still(timeout=30, calm=0.6)
-                wrong = wrong or (None if drawn else f"the guest did not draw {size}") or same_picture(machine, client)
-            report("three modes through the layer", wrong, f"{client.state()['bytes'] >> 10} KiB, exact")
+                wrong = wrong or (None if drawn else f"the guest did not draw {size}") or same_picture(machine, viewer)
+            report("three modes through the layer", wrong, f"{viewer.state()['bytes'] >> 10} KiB, exact")
 
 
 def beside_vnc():
@@ -291,8 +299,8 @@ def raw():
             stream, _ = begun(machine, more=b"".join(block(b"x" * 65000) for _ in range(20)))
             rest(stream)
             report("more bytes than anybody reads", None if machine.alive() else "QEMU is gone")
-        with Client(port=machine.port, username=USER, password=PASSWORD) as client:
-            report("a client after all that", None if client.connected() else "refused")
+        with client(USER, PASSWORD, machine.port) as viewer:
+            report("a client after all that", None if viewer.connected() else "refused")
 
 
 def off():
@@ -310,8 +318,8 @@ def crowd():
     """Many who begin and stay away do not keep a client out, and forty wrong ones at once are all refused."""
     with Users("digest-md5") as users, users.machine() as machine:
         idle = [begun(machine)[0] for _ in range(40)]
-        with Client(port=machine.port, username=USER, password=PASSWORD) as client:
-            report("a client beside forty idle ones", None if client.connected() else "refused")
+        with client(USER, PASSWORD, machine.port) as viewer:
+            report("a client beside forty idle ones", None if viewer.connected() else "refused")
         answers = []
 
         def guess():
@@ -364,7 +372,7 @@ def tls():
             with users.machine(spice=spice) as machine:
                 if without_tls("tls", machine):
                     return
-                logins(machine, f"{mechanism} in TLS", tls_port=machine.port, ca_file=authority)
+                logins(machine, f"{mechanism} in TLS", port=machine.port, authority=authority)
 
 
 def slow():
@@ -388,9 +396,8 @@ def slow():
                 waiting = [begun(machine, b"PLAIN", plain, secure=secure)[0] for _ in range(2)]
                 held = [daemon.accept()[0] for _ in waiting]
                 # A client chooses SCRAM if it is there.
-                where = {"tls_port": machine.port, "ca_file": authority}
-                with Client(**where, username=USER, password=PASSWORD) as client:
-                    report("a client beside two that wait for a daemon", None if client.connected() else "refused")
+                with client(USER, PASSWORD, machine.port, authority=authority) as viewer:
+                    report("a client beside two that wait for a daemon", None if viewer.connected() else "refused")
                 before = time.monotonic()
                 machine.end()
                 took = time.monotonic() - before
