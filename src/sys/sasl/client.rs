@@ -4,8 +4,9 @@ use std::ffi::{CString, c_char, c_int, c_uint, c_ulong, c_void};
 use std::ptr::{self, NonNull};
 
 use super::callbacks::{Callback, LIST_END};
+use super::context::{Ended, Phase, SUCCESS_DATA};
 use super::library::{Conn, address, function, handle, library};
-use super::{Context, Error, OK, Phase, Progress};
+use super::{Context, Error, OK, Progress};
 
 type GetSimple = unsafe extern "C" fn(*mut c_void, c_int, *mut *const c_char, *mut c_uint) -> c_int;
 type GetSecret = unsafe extern "C" fn(*mut Conn, *mut c_void, c_int, *mut *const Secret) -> c_int;
@@ -115,7 +116,7 @@ impl Client {
                 ptr::null(),
                 ptr::null(),
                 callbacks.as_ptr(),
-                super::SUCCESS_DATA,
+                SUCCESS_DATA,
                 &raw mut conn,
             )
         };
@@ -172,7 +173,7 @@ impl Client {
         let found = address(handle(), c"sasl_client_step")?;
         // SAFETY: the type of sasl_client_step.
         let step: Step = unsafe { function(found) };
-        let data = super::Ended::new(data)?;
+        let data = Ended::new(data)?;
         let (mut out, mut length) = (ptr::null(), 0);
         // SAFETY: the connection lives; the bytes are there.
         let code = unsafe {
