@@ -31,7 +31,6 @@ DIFFERENT=(
     "tls_files | ^key of another kind: | init fails instead of every client |"
     "tls_files | ^cipher without ECDHE: | not supported |"
     "tls_files | ^TLS 1.3 by name: | OpenSSL's lists do not know these names |"
-    "startup | spice_server_set_sasl\(s, 1\) | no SASL yet: -1 when turned on (issue 5) |"
 )
 # Programs for our library alone, which check themselves: most of what they do kills spice-server.
 ALONE=(

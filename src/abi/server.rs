@@ -14,7 +14,7 @@ use crate::protocol::caps::ChannelType;
 use crate::server::settings::Security;
 use crate::transport::tls::files::{Password, TlsFiles};
 
-use super::guard::{copied_bytes, copied_text, guard, required, unfinished};
+use super::guard::{copied_bytes, copied_text, guard, required};
 use super::handles::with;
 use super::interfaces;
 use super::types::core::{SpiceBaseInstance, SpiceCoreInterface};
@@ -53,8 +53,8 @@ pub extern "C" fn spice_server_new() -> *mut SpiceServer {
 symver!(spice_server_init, "0.6.0");
 /// Starts the server: opens its listeners and makes the main and inputs channels.
 ///
-/// Returns 0, or -1 if `core` has another major version, a listener cannot be opened or the TLS
-/// files cannot be read. A second call returns -1.
+/// Returns 0, or -1 if `core` has another major version, a listener cannot be opened, the TLS
+/// files cannot be read or SASL is on and cannot be configured. A second call returns -1.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -209,24 +209,31 @@ pub unsafe extern "C" fn spice_server_set_noauth(server: *mut SpiceServer) -> c_
 }
 
 symver!(spice_server_set_sasl, "0.8.2");
-/// Turns SASL authentication on or off.
+/// Turns SASL authentication on or off for clients that connect later; with SASL on, tickets are not asked for.
 ///
-/// Returns 0, or -1 if it is not available.
+/// Returns 0, or -1 if libsasl2 cannot be opened, which the log explains; nothing changes then. Only clients of
+/// `spice_server_add_client` with `skip_auth` come in without it.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_set_sasl(server: *mut SpiceServer, enabled: c_int) -> c_int {
     guard("spice_server_set_sasl", -1, || {
-        let _ = server;
-        if enabled == 0 { 0 } else { unfinished("spice_server_set_sasl", -1) }
+        with("spice_server_set_sasl", server, -1, |s| match s.core.set_sasl(enabled != 0) {
+            Ok(()) => 0,
+            Err(error) => {
+                tracing::error!(%error, "SASL was not turned on");
+                -1
+            }
+        })
     })
 }
 
 symver!(spice_server_set_sasl_appname, "0.8.2");
-/// Sets the name under which SASL is configured; NULL means "spice".
+/// Sets the name under which SASL is configured (`NAME.conf` of libsasl2); NULL means "spice".
 ///
-/// Read by `spice_server_init`. Returns 0 or -1.
+/// Read by `spice_server_init` if SASL is on, otherwise when it is turned on after that. The first name in a process
+/// counts, also if the host uses libsasl2 itself. Returns 0 or -1.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::observe::RateLimit;
 use crate::protocol::caps::ChannelType;
-use crate::protocol::common::{ClientCommon, client};
+use crate::protocol::common::{self, ClientCommon, client};
 use crate::protocol::header::Incoming;
 use crate::sys::thread::spawn;
 use crate::transport::backend;
@@ -20,6 +20,7 @@ use crate::transport::reactor::{Event, Key};
 
 use super::ack::{AckWindow, WINDOW};
 use super::clients::{Client, Clients, Close};
+use super::nudge::{self, Nudges};
 use super::{Attach, Handle, Order, Upward};
 
 /// When a channel wants its next turn.
@@ -108,6 +109,7 @@ pub fn start<C: Channel>(
         upward,
         stalled: Vec::new(),
         unanswered: Vec::new(),
+        nudges: Nudges::default(),
         stop: false,
     };
     let thread = spawn(name, move || engine.run())?;
@@ -123,6 +125,7 @@ struct Engine<C: Channel> {
     stalled: Vec<Key>,
     /// Clients whose requests wait because they do not read the answers.
     unanswered: Vec<Key>,
+    nudges: Nudges,
     stop: bool,
 }
 
@@ -144,6 +147,9 @@ impl<C: Channel> Engine<C> {
         while !self.stop {
             let more = self.take_orders();
             let turn = self.guarded(None, |channel, clients| channel.turn(clients));
+            for key in self.nudges.due(Instant::now()) {
+                self.clients.send(key, common::ping(nudge::PING_ID, 0, 0));
+            }
             self.finish_step();
             let timeout = match turn.unwrap_or(Turn::Idle) {
                 _ if more || self.stop => Some(Duration::ZERO),
@@ -151,6 +157,8 @@ impl<C: Channel> Engine<C> {
                 Turn::At(when) => Some(when.saturating_duration_since(Instant::now())),
                 Turn::Idle => None,
             };
+            let nudge = self.nudges.next().map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = timeout.into_iter().chain(nudge).min();
             events.clear();
             if let Err(error) = self.clients.reactor.wait(timeout, &mut events) {
                 tracing::error!(%error, "waiting for sockets failed, the channel ends");
@@ -232,8 +240,12 @@ impl<C: Channel> Engine<C> {
 
     fn attach(&mut self, attach: Attach) {
         let (connection, client) = (Arc::clone(&attach.connection), attach.client);
+        let nudge = attach.nudge;
         match self.clients.attach(attach) {
             Ok(key) => {
+                if nudge {
+                    self.nudges.add(key, Instant::now());
+                }
                 self.guarded(Some(key), |channel, clients| channel.attached(clients, key));
             }
             Err(error) => {
@@ -325,6 +337,7 @@ impl<C: Channel> Engine<C> {
                     self.guarded(Some(key), |channel, clients| channel.room(clients, key));
                 }
             }
+            Ok(ClientCommon::Pong { id: nudge::PING_ID, .. }) => self.nudges.remove(key),
             Ok(ClientCommon::Pong { id, time }) => {
                 self.guarded(Some(key), |channel, clients| channel.pong(clients, key, id, time));
             }
@@ -353,6 +366,7 @@ impl<C: Channel> Engine<C> {
             let Some(client) = self.clients.remove(key) else { continue };
             self.stalled.retain(|k| *k != key);
             self.unanswered.retain(|k| *k != key);
+            self.nudges.remove(key);
             let connection = Arc::clone(&client.connection);
             match &why {
                 Close::Violation(what) if VIOLATIONS.allow() => {

@@ -24,6 +24,7 @@ pub mod display;
 pub mod engine;
 pub mod inputs;
 pub mod main;
+mod nudge;
 
 /// Names a client session; the `connection_id` of the protocol. Never 0.
 pub type ClientId = u32;
@@ -47,6 +48,8 @@ pub struct Attach {
     pub caps: Caps,
     /// True: 6-byte headers both ways.
     pub mini_header: bool,
+    /// True: the client may not look at what comes with the link result until it is pinged (see `nudge`).
+    pub nudge: bool,
 }
 
 /// What a channel thread is told.

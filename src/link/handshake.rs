@@ -7,23 +7,28 @@
 //!   NeedMore → wait for the socket      NeedKey → wait for a key, then feed again
 //!   Send(bytes) → write, feed again     Refuse → write its reply, close
 //!   Check(sealed) → have it opened and compared elsewhere, go on with `checked`
+//!   Ask → have it done elsewhere        NeedAnswer → wait for that, `answered`, then feed again
 //!   Authenticated → bind to a session, write `link_result(code)`, hand the socket over
 //! ```
 //!
-//! First bytes that belong to another protocol never get here (`link::greeting`); others that are not "REDQ", and
-//! mechanism 2, are refused as the protocol says.
+//! A client authenticates with a ticket or, if the host has turned that on, with SASL ([`super::sasl`]), never as it likes:
+//! whoever the host has vouched for sends a ticket that nobody reads. First bytes that belong to another protocol never
+//! get here (`link::greeting`); others that are not "REDQ" are refused as the protocol says.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::protocol::caps::{Caps, ChannelType, link};
 
-use super::key::{ENCRYPTED_LEN, Sealed, TicketKey};
+use super::key::{ENCRYPTED_LEN, PUBLIC_KEY_LEN, Sealed, TicketKey};
 use super::message::{self, HEADER_LEN, LinkError, LinkMessage, MAGIC};
+use super::sasl::{SaslAnswer, SaslAsk, SaslStage, SaslStep};
 use super::ticket::TicketRefused;
 
 /// Authentication mechanism: a ticket.
 const MECHANISM_TICKET: u32 = 1;
+/// Authentication mechanism: SASL.
+const MECHANISM_SASL: u32 = 2;
 
 /// What the caller knows about a connection before its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,6 +60,11 @@ pub trait LinkPolicy {
 
     /// Capability words of a channel that exists; a few at most.
     fn channel_caps(&self, channel: ChannelType, id: u8) -> Vec<u32>;
+
+    /// True if clients authenticate with SASL and not with a ticket. Asked once per link.
+    fn sasl(&self) -> bool {
+        false
+    }
 
     /// The key for one link; `None` if there is none yet.
     fn ticket_key(&mut self, now: Instant) -> Option<Arc<TicketKey>>;
@@ -98,8 +108,12 @@ pub enum Step {
     /// Find out whether this ticket lets its sender in, then call [`Handshake::checked`]. The arithmetic takes a good
     /// part of a millisecond: for another thread.
     Check(Sealed),
+    /// Have a SASL mechanism asked, which may take long; then [`Handshake::answered`], and feed again.
+    Ask(SaslAsk),
+    /// The answer has not come yet.
+    NeedAnswer,
     /// Bind to a session, write the link result, go on as a channel. What is unread now is the
-    /// channel's first bytes.
+    /// channel's first bytes. After SASL all of this is inside the mechanism's security layer, if it has one.
     Authenticated(Linked),
     /// Write the reply, shut the write side down, drain briefly and close: input that is still
     /// pending at the close would turn it into a reset, and the client may lose the reply.
@@ -117,11 +131,16 @@ pub struct Handshake {
 enum State {
     Magic,
     Header,
-    Message { size: usize },
+    Message {
+        size: usize,
+    },
     Key(LinkMessage),
-    Mechanism(LinkMessage, Arc<TicketKey>),
+    Mechanism(LinkMessage, Way),
     Ticket(LinkMessage, Arc<TicketKey>),
     Checking(LinkMessage),
+    /// The client cannot choose SASL, and nothing else is on offer.
+    SaslRequired,
+    Sasl(LinkMessage, Box<SaslStage>),
     Over,
 }
 
@@ -136,8 +155,17 @@ pub enum Awaited {
     Mechanism,
     /// The encrypted ticket.
     Ticket,
+    /// What a SASL mechanism needs.
+    Sasl,
     /// Nothing: it waits for us.
     Nothing,
+}
+
+/// How a client has to authenticate.
+#[derive(Debug)]
+enum Way {
+    Ticket(Arc<TicketKey>),
+    Sasl,
 }
 
 impl Handshake {
@@ -155,7 +183,12 @@ impl Handshake {
             State::Message { .. } => Awaited::Message,
             State::Mechanism(..) => Awaited::Mechanism,
             State::Ticket(..) => Awaited::Ticket,
-            State::Key(_) | State::Checking(_) | State::Over => Awaited::Nothing,
+            State::Sasl(_, ref stage) if stage.wants() > 0 => Awaited::Sasl,
+            State::Key(_)
+            | State::Checking(_)
+            | State::SaslRequired
+            | State::Sasl(..)
+            | State::Over => Awaited::Nothing,
         }
     }
 
@@ -166,7 +199,7 @@ impl Handshake {
     }
 
     /// Bytes that the next step is made of. A caller that never holds more than this unread never
-    /// reads a byte of the channel's life, and never keeps more than 4096 bytes.
+    /// reads a byte of the channel's life, and never keeps more than 4096 bytes, or with SASL 65536.
     #[must_use]
     pub fn wants(&self) -> usize {
         match self.state {
@@ -175,7 +208,15 @@ impl Handshake {
             State::Message { size } => size,
             State::Mechanism(..) => 4,
             State::Ticket(..) => ENCRYPTED_LEN,
-            State::Key(_) | State::Checking(_) | State::Over => 0,
+            State::Sasl(_, ref stage) => stage.wants(),
+            State::Key(_) | State::Checking(_) | State::SaslRequired | State::Over => 0,
+        }
+    }
+
+    /// Gives the answer to [`Step::Ask`]; without a question it is dropped.
+    pub fn answered(&mut self, answer: SaslAnswer) {
+        if let State::Sasl(_, stage) = &mut self.state {
+            stage.answered(answer);
         }
     }
 
@@ -234,30 +275,47 @@ impl Handshake {
                 self.check_channel(&asked, policy)?;
                 State::Key(asked)
             }
-            State::Key(asked) => match policy.ticket_key(now) {
-                None => {
+            State::Key(asked) => {
+                let sasl = policy.sasl() && !self.stage.skip_auth;
+                // Who is going to use SASL needs no key, as in the reference.
+                let keyless = sasl && asked.common_caps.has(link::AUTH_SASL);
+                let key = if keyless { None } else { policy.ticket_key(now) };
+                if key.is_none() && !keyless {
                     step = Some(Step::NeedKey);
                     State::Key(asked)
-                }
-                Some(key) => {
-                    step = Some(Step::Send(reply(&asked, &key, policy)));
-                    if asked.common_caps.has(link::AUTH_SELECTION) {
-                        State::Mechanism(asked, key)
-                    } else {
-                        State::Ticket(asked, key)
+                } else {
+                    step = Some(Step::Send(reply(&asked, key.as_deref(), sasl, policy)));
+                    let selects = asked.common_caps.has(link::AUTH_SELECTION);
+                    match (key.filter(|_| !sasl), selects) {
+                        (Some(key), true) => State::Mechanism(asked, Way::Ticket(key)),
+                        (Some(key), false) => State::Ticket(asked, key),
+                        (None, true) => State::Mechanism(asked, Way::Sasl),
+                        (None, false) => State::SaslRequired,
                     }
                 }
+            }
+            State::Mechanism(asked, way) => match (u32::from_le_bytes(take(unread)?), way) {
+                (MECHANISM_TICKET, Way::Ticket(key)) => State::Ticket(asked, key),
+                (MECHANISM_SASL, Way::Sasl) => State::Sasl(asked, Box::default()),
+                (other, _) => return Err(LinkError::Mechanism(other)),
             },
-            State::Mechanism(asked, key) => match u32::from_le_bytes(take(unread)?) {
-                MECHANISM_TICKET => State::Ticket(asked, key),
-                other => return Err(LinkError::Mechanism(other)),
-            },
+            State::SaslRequired => return Err(LinkError::SaslRequired),
+            State::Sasl(asked, mut stage) => {
+                step = Some(match stage.feed(unread)? {
+                    SaslStep::NeedMore => Step::NeedMore,
+                    SaslStep::NeedAnswer => Step::NeedAnswer,
+                    SaslStep::Ask(ask) => Step::Ask(ask),
+                    SaslStep::Send(bytes) => Step::Send(bytes),
+                    SaslStep::Accepted => return Ok(Some(Step::Authenticated(linked(asked)))),
+                });
+                State::Sasl(asked, stage)
+            }
             State::Ticket(asked, key) => {
                 step = Some(Step::Check(Sealed { key, ticket: take(unread)? }));
                 State::Checking(asked)
             }
             State::Checking(asked) => {
-                step = Some(Step::NeedMore);
+                step = Some(Step::NeedAnswer);
                 State::Checking(asked)
             }
             State::Over => return Err(LinkError::Over),
@@ -280,10 +338,18 @@ impl Handshake {
     }
 }
 
-fn reply(asked: &LinkMessage, key: &TicketKey, policy: &dyn LinkPolicy) -> Vec<u8> {
-    let common = Caps::from_bits(&[link::AUTH_SELECTION, link::AUTH_SPICE, link::MINI_HEADER]);
+/// Without a key its field is zero.
+fn reply(
+    asked: &LinkMessage,
+    key: Option<&TicketKey>,
+    sasl: bool,
+    policy: &dyn LinkPolicy,
+) -> Vec<u8> {
+    let way = if sasl { link::AUTH_SASL } else { link::AUTH_SPICE };
+    let common = Caps::from_bits(&[link::AUTH_SELECTION, way, link::MINI_HEADER]);
     let channel = policy.channel_caps(asked.channel_type, asked.channel_id);
-    message::ok_reply(key.public_der(), common.words(), &channel)
+    let key = key.map_or(&[0; PUBLIC_KEY_LEN], TicketKey::public_der);
+    message::ok_reply(key, common.words(), &channel)
 }
 
 fn refuse(reason: LinkError) -> Step {

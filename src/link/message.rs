@@ -7,6 +7,7 @@ use crate::protocol::caps::{Caps, ChannelType};
 use crate::protocol::wire::{Reader, TooShort, WireWrite};
 
 use super::key::PUBLIC_KEY_LEN;
+use super::sasl::{self, SaslRefused};
 use super::ticket::TicketRefused;
 
 /// First bytes of every link message and reply.
@@ -109,6 +110,30 @@ pub enum LinkError {
     /// The ticket was refused.
     #[error("ticket refused: {0}")]
     Ticket(#[from] TicketRefused),
+    /// The host wants SASL, and this client cannot choose it.
+    #[error("this server wants SASL and the client chooses no mechanism")]
+    SaslRequired,
+    /// A name of a SASL mechanism that is none.
+    #[error("name of a SASL mechanism of {0} bytes, allowed are 1 to 100")]
+    SaslNameSize(u32),
+    /// A SASL mechanism that was not offered.
+    #[error("a SASL mechanism that is not on offer")]
+    SaslName,
+    /// Too much data along with the mechanism.
+    #[error("SASL: {0} bytes along with the mechanism, at most 65536")]
+    SaslStart(u32),
+    /// Too much data in one of the later steps.
+    #[error("SASL: {0} bytes in one step, at most 65536")]
+    SaslData(u32),
+    /// The exchange does not end.
+    #[error("SASL: no result in 32 steps")]
+    SaslSteps,
+    /// The mechanism has let the peer in, but protects the connection too little.
+    #[error("SASL: the mechanism's security layer is too weak for a connection without TLS")]
+    SaslTooWeak,
+    /// The mechanism has refused the peer, or could not be asked (see [`SaslRefused::is_guess`]).
+    #[error("SASL: {0}")]
+    SaslAuth(#[from] SaslRefused),
     /// Bytes came after the end of the handshake.
     #[error("the handshake is over")]
     Over,
@@ -128,15 +153,22 @@ impl LinkError {
     pub fn reply(&self) -> Vec<u8> {
         let code = match self {
             Self::Magic(_) => LinkCode::InvalidMagic,
-            Self::Version { .. } => LinkCode::VersionMismatch,
+            Self::Version { .. } | Self::SaslRequired => LinkCode::VersionMismatch,
             Self::Size(_)
             | Self::CapsCount { .. }
             | Self::CapsPlace { .. }
             | Self::Short(_)
+            | Self::SaslName
+            | Self::SaslStart(_)
             | Self::Mechanism(_) => LinkCode::InvalidData,
             Self::NeedSecured(_) => LinkCode::NeedSecured,
             Self::NeedUnsecured(_) => LinkCode::NeedUnsecured,
             Self::Ticket(_) => return link_result(LinkCode::PermissionDenied).to_vec(),
+            Self::SaslTooWeak => return sasl::rejection(),
+            // SASL has no word for a failed step: the end of the connection is the answer.
+            Self::SaslNameSize(_) | Self::SaslData(_) | Self::SaslSteps | Self::SaslAuth(_) => {
+                return Vec::new();
+            }
             Self::VersionZero(_) | Self::NoSuchChannel(..) | Self::Over => return Vec::new(),
         };
         error_reply(code)
@@ -351,6 +383,8 @@ mod tests {
         for (error, code) in [
             (LinkError::Size(0), 3),
             (LinkError::Mechanism(2), 3),
+            (LinkError::SaslName, 3),
+            (LinkError::SaslRequired, 4),
             (LinkError::Version { major: 1, minor: 0 }, 4),
             (LinkError::NeedSecured(main), 5),
             (LinkError::NeedUnsecured(main), 6),
@@ -359,6 +393,9 @@ mod tests {
         }
         assert_eq!(LinkError::Ticket(TicketRefused::Wrong).reply(), [7, 0, 0, 0]);
         assert!(LinkError::VersionZero(0).reply().is_empty());
+        let weak = LinkError::SaslTooWeak.reply();
+        assert_eq!(weak, b"\x01\0\0\0\x16\0\0\0Authentication failed\0");
+        assert!(LinkError::SaslAuth(SaslRefused::Wrong).reply().is_empty());
         assert!(LinkError::NoSuchChannel(main, 0).reply().is_empty());
         assert_eq!(link_result(LinkCode::BadConnectionId), [8, 0, 0, 0]);
     }

@@ -1,5 +1,5 @@
 //! The handshake that every connection goes through before it is a channel: link message,
-//! capabilities, ticket. A state machine without I/O, so that it can be tested and fuzzed whole.
+//! capabilities, ticket or SASL. A state machine without I/O, so that it can be tested and fuzzed whole.
 //!
 //! Owner: `spice-link`, which moves the bytes. Everything here reads what an unauthenticated peer
 //! sent; nothing here may panic, or ask for memory that the peer chose without a bound.
@@ -10,4 +10,5 @@ pub mod handshake;
 pub mod http;
 pub mod key;
 pub mod message;
+pub mod sasl;
 pub mod ticket;

@@ -23,15 +23,20 @@ use crate::pool::workers;
 use crate::protocol::caps::ChannelType;
 use crate::qxl::command::QxlDevice;
 use crate::qxl::memslot::MemSlots;
+use crate::sys::sasl;
 use crate::transport::connection::Connection;
 use crate::transport::listener::Listener;
 use crate::transport::stream::Stream;
 use crate::transport::tls::TlsServer;
 
 use super::Core;
+use super::auth::log_line;
 use super::host::{ChannelEvent, Host};
 use super::session::Route;
 use super::settings::{Address, VIDEO_CODECS};
+
+/// Name under which SASL is configured if the host gives none, as in the reference.
+const DEFAULT_SASL_NAME: &str = "spice";
 
 /// What a QXL instance says of itself (`QXLDevInitInfo`).
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +71,9 @@ impl Core {
         let settings = self.session().settings.clone();
         let tls = settings.tls.as_ref().map(|(_, files)| TlsServer::load(files)).transpose();
         let tls = tls.map_err(io::Error::other)?;
+        if settings.sasl {
+            start_sasl(settings.sasl_app_name.as_deref())?;
+        }
         let mut listeners = Vec::new();
         match (&settings.address, settings.port) {
             (Address::Unix(path), _) => listeners.push((Listener::unix(path)?, None)),
@@ -146,6 +154,23 @@ impl Core {
         self.event(ChannelEvent::Connected, &connection);
         self.with_door(|door| door.adopt(stream, connection, skip_auth));
         self.run_host_tasks(self.caller());
+        Ok(())
+    }
+
+    /// Has clients that come later authenticate with SASL, or with tickets again. The library is opened at once, so that
+    /// a host learns early that it is not there; it is configured by [`Core::init`], or here if that was before.
+    ///
+    /// # Errors
+    /// The library is not there, or its configuration is broken; nothing changed then.
+    pub fn set_sasl(&self, on: bool) -> io::Result<()> {
+        if on {
+            sasl::available().map_err(io::Error::other)?;
+            let app = self.session().settings.sasl_app_name.clone();
+            if self.is_initialised() {
+                start_sasl(app.as_deref())?;
+            }
+        }
+        self.session().settings.sasl = on;
         Ok(())
     }
 
@@ -374,4 +399,11 @@ impl Core {
         // The last chance for callbacks, so everything runs here whoever calls.
         self.run_last_host_tasks();
     }
+}
+
+/// Configures the process's SASL library as a server of this name.
+fn start_sasl(app: Option<&str>) -> io::Result<()> {
+    let app = app.unwrap_or(DEFAULT_SASL_NAME);
+    sasl::start(app, log_line)
+        .map_err(|e| io::Error::other(format!("SASL cannot be started as {app:?}: {e}")))
 }

@@ -17,6 +17,7 @@ use crate::channel::{Attach, Handle, Order, Upward};
 use crate::link::handshake::{self, Handshake, LinkPolicy, Linked, SecurityAnswer};
 use crate::link::key::{KEYS_AHEAD, KeyRing, TicketKey};
 use crate::link::message::{LinkCode, link_result};
+use crate::link::sasl::SaslAnswer;
 use crate::link::ticket::TicketRefused;
 use crate::observe::RateLimit;
 use crate::protocol::caps::{Caps, ChannelType, display, inputs, main};
@@ -29,6 +30,7 @@ use crate::transport::stream::Stream;
 use crate::transport::tls::{TlsLayer, TlsServer};
 
 use super::Core;
+use super::auth::{AuthPool, Cyrus};
 use super::host::{ChannelEvent, HostTask};
 use super::session::Binding;
 
@@ -66,6 +68,8 @@ pub enum DoorOrder {
     Key(Arc<TicketKey>),
     /// A visitor's ticket was looked at.
     Checked(Key, Result<(), TicketRefused>),
+    /// What a SASL mechanism said, with the mechanism's state.
+    Answer(Key, Box<Cyrus>, SaslAnswer),
 }
 
 /// The way to the door's thread.
@@ -100,6 +104,7 @@ impl Door {
             policy: Policy { core: Arc::clone(core), keys: KeyRing::new() },
             want_key: want,
             keys_coming: 0,
+            authenticators: None,
             paused: Paused::default(),
             spare: Spare::new(core.mailbox()),
             stop: false,
@@ -158,6 +163,8 @@ struct Hall {
     policy: Policy,
     want_key: Sender<()>,
     keys_coming: usize,
+    /// Started with the first question.
+    authenticators: Option<AuthPool<Key, Cyrus>>,
     paused: Paused,
     spare: Spare,
     stop: bool,
@@ -195,6 +202,9 @@ impl Hall {
         }
         let keys: Vec<Key> = self.visitors.keys().copied().collect();
         keys.into_iter().for_each(|key| self.close(key));
+        if let Some(authenticators) = self.authenticators.take() {
+            authenticators.stop();
+        }
     }
 
     fn take_orders(&mut self) {
@@ -222,6 +232,7 @@ impl Hall {
                     keys.into_iter().for_each(|key| self.talk(key));
                 }
                 Order::Do(DoorOrder::Checked(key, answer)) => self.checked(key, answer),
+                Order::Do(DoorOrder::Answer(key, sasl, answer)) => self.answered(key, sasl, answer),
                 // Nobody attaches to the door.
                 Order::Attach(_) | Order::Drop(_) => {}
             }
@@ -370,7 +381,7 @@ impl Hall {
     fn let_in(&mut self, key: Key, linked: Linked) {
         self.tell(key);
         let Some(visitor) = self.visitors.get_mut(&key) else { return };
-        let connection = Arc::clone(&visitor.connection);
+        let (connection, nudge) = (Arc::clone(&visitor.connection), visitor.layered);
         let core = Arc::clone(&self.core);
         // The lock is held until the channel has its order: a client that is told to go in between
         // would otherwise be attached after it went.
@@ -409,6 +420,7 @@ impl Hall {
                     speed: session.speed_of(client),
                     caps: linked.channel_caps,
                     mini_header: linked.mini_header,
+                    nudge,
                 });
             }
         }
@@ -444,6 +456,10 @@ impl LinkPolicy for Policy {
             _ => return Vec::new(),
         };
         Caps::from_bits(bits).words().to_vec()
+    }
+
+    fn sasl(&self) -> bool {
+        self.core.session().settings.sasl
     }
 
     fn ticket_key(&mut self, now: Instant) -> Option<Arc<TicketKey>> {

@@ -20,6 +20,7 @@ use crate::transport::connection::Connection;
 use crate::transport::tls::TlsServer;
 
 pub mod api;
+pub mod auth;
 pub mod door;
 pub mod host;
 pub mod mouse;

@@ -68,7 +68,9 @@ pub struct Settings {
     pub playback_compression: bool,
     /// The agent may carry the mouse.
     pub agent_mouse: bool,
-    /// Name under which SASL is configured; `None` = "spice". Kept for when there is SASL.
+    /// Clients authenticate with SASL and not with a ticket.
+    pub sasl: bool,
+    /// Name under which SASL is configured; `None` = "spice". Read by init, or by turning SASL on after it.
     pub sasl_app_name: Option<String>,
     /// Video encoders in order of preference; empty before init.
     pub video_codecs: Vec<&'static str>,
@@ -98,6 +100,7 @@ impl Default for Settings {
             streaming_video: 3,
             playback_compression: true,
             agent_mouse: true,
+            sasl: false,
             sasl_app_name: None,
             video_codecs: Vec::new(),
             agent_copypaste: true,

@@ -13,6 +13,7 @@ pub mod reactor;
 mod reactor_model;
 #[cfg(test)]
 mod reactor_tests;
+pub mod sasl;
 pub mod stream;
 pub mod tls;
 mod uring;

@@ -139,6 +139,8 @@ class Client:
                 session.set_property("secure-channels", options.secure_channels.split(","))
         if options.password is not None:
             session.set_property("password", options.password)
+        if options.username is not None:
+            session.set_property("username", options.username)
         session.set_property("enable-audio", options.audio)
         if options.glz_window:
             session.set_property("glz-window-size", options.glz_window)
@@ -389,6 +391,7 @@ def main():
     parser.add_argument("--secure-channels", help="comma separated names that must have TLS, or all")
     parser.add_argument("--unix", help="path of a unix socket instead of host and port")
     parser.add_argument("--password")
+    parser.add_argument("--username", help="for SASL")
     parser.add_argument("--audio", action="store_true")
     parser.add_argument("--glz-window", type=int, help="bytes of the dictionary, 4 for a pixel; 0 is the client's own choice")
     parser.add_argument("--verbose", action="store_true", help="one line per changed rectangle")

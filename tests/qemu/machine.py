@@ -92,6 +92,7 @@ class Machine:
         accel="tcg",
         memory=64,
         qtest=False,
+        environment=None,
     ):
         self.port = free_port()
         self.directory = tempfile.mkdtemp(prefix="spice-qemu-")
@@ -105,7 +106,7 @@ class Machine:
         if spice is not None:
             command += ["-spice", spice.format(port=self.port, socket=self.socket)]
         command += [str(argument) for argument in arguments]
-        environment = client_environment()
+        environment = {**client_environment(), **(environment or {})}
         if self.library:
             environment["LD_LIBRARY_PATH"] = self.library
         self.log = open(self.path("log"), "w+b")

@@ -2,6 +2,7 @@
 
 use super::super::key::tests::{KEY, encrypt};
 use super::super::message::{LinkCode, link_result};
+use super::super::sasl::{Authenticator, SaslRefused};
 use super::super::ticket::{TicketPolicy, TicketRefused};
 use super::*;
 use crate::protocol::wire::WireWrite;
@@ -11,6 +12,25 @@ use proptest::prelude::*;
 struct Server {
     tickets: TicketPolicy,
     keys: Option<Arc<TicketKey>>,
+    sasl: bool,
+}
+
+/// A mechanism that wants one word.
+struct Word;
+
+impl Authenticator for Word {
+    fn mechanisms(&mut self) -> Result<String, SaslRefused> {
+        Ok(",WORD,".to_owned())
+    }
+    fn start(&mut self, _: &str, data: Option<&[u8]>) -> Result<SaslAnswer, SaslRefused> {
+        match data {
+            Some(b"sesame") => Ok(SaslAnswer::Done { data: None, safe: true }),
+            _ => Err(SaslRefused::Wrong),
+        }
+    }
+    fn step(&mut self, _: Option<&[u8]>) -> Result<SaslAnswer, SaslRefused> {
+        Err(SaslRefused::Wrong)
+    }
 }
 
 impl Server {
@@ -18,7 +38,7 @@ impl Server {
         let now = Instant::now();
         let mut tickets = TicketPolicy::new(now);
         tickets.set(Some(b"secret"), 0, now).unwrap();
-        Self { tickets, keys: Some(Arc::clone(&KEY)) }
+        Self { tickets, keys: Some(Arc::clone(&KEY)), sasl: false }
     }
 }
 
@@ -38,6 +58,10 @@ impl LinkPolicy for Server {
 
     fn channel_caps(&self, channel: ChannelType, _id: u8) -> Vec<u32> {
         if channel == ChannelType::DISPLAY { vec![0x1052] } else { vec![0xf] }
+    }
+
+    fn sasl(&self) -> bool {
+        self.sasl
     }
 
     fn ticket_key(&mut self, _now: Instant) -> Option<Arc<TicketKey>> {
@@ -118,6 +142,7 @@ fn connect(bytes: &[u8], pieces: &[usize], stage: Stage, server: &mut Server) ->
                     let answer = server.tickets.check(&sealed.key, &sealed.ticket, skip, now);
                     seen.end = Some(handshake.checked(answer));
                 }
+                Step::Ask(ask) => handshake.answered(ask.carry_out(&mut Word)),
                 end => seen.end = Some(end),
             }
         }
@@ -227,6 +252,71 @@ fn mechanisms_other_than_the_ticket_are_not_on_offer() {
     }
 }
 
+/// The link message of a client that can do SASL, its choice, and what it says to the mechanism.
+fn sasl_client(mechanism: u32, name: &[u8], word: &[u8]) -> Vec<u8> {
+    let client = Client { common: vec![0xd], mechanism: Some(mechanism), ..Client::default() };
+    let mut out = client.bytes();
+    out.truncate(out.len() - ENCRYPTED_LEN);
+    for block in [name, word] {
+        out.put_u32(u32::try_from(block.len()).unwrap()).put_bytes(block);
+    }
+    out
+}
+
+#[test]
+fn with_sasl_on_a_client_comes_in_by_it_and_by_nothing_else() {
+    let mut server = Server { sasl: true, ..Server::new() };
+    // Nobody needs a key for that.
+    let key = server.keys.take();
+    let good = [sasl_client(2, b"WORD", b"sesame\0"), b"channel".to_vec()].concat();
+    let seen = connect(&good, &[], Stage::default(), &mut server);
+    assert!(matches!(seen.end, Some(Step::Authenticated(_))), "{seen:?}");
+    assert_eq!(seen.unread, b"channel");
+    let hello = message::ok_reply(&[0; PUBLIC_KEY_LEN], &[0xd], &[0xf]);
+    let said = b"\x06\0\0\0,WORD,\0\0\0\0\x01\0\0\0\0";
+    assert_eq!(seen.sent, [&hello[..], said].concat());
+    let bad = sasl_client(2, b"WORD", b"barley\0");
+    let wrong = LinkError::SaslAuth(SaslRefused::Wrong);
+    assert_refused(&connect(&bad, &[], Stage::default(), &mut server), Vec::new(), wrong);
+    server.keys = key;
+    for mechanism in [0, 1, 3] {
+        let client = Client { mechanism: Some(mechanism), ..Client::default() };
+        let seen = connect(&client.bytes(), &[], Stage::default(), &mut server);
+        let reply = message::error_reply(LinkCode::InvalidData);
+        assert_refused(&seen, reply, LinkError::Mechanism(mechanism));
+        // It has not said that it can do SASL, so there is a key in the reply.
+        assert_eq!(seen.sent, message::ok_reply(KEY.public_der(), &[0xd], &[0xf]));
+    }
+    let old = Client { common: vec![], mechanism: None, ..Client::default() };
+    let seen = connect(&old.bytes(), &[], Stage::default(), &mut server);
+    let reply = message::error_reply(LinkCode::VersionMismatch);
+    assert_refused(&seen, reply, LinkError::SaslRequired);
+}
+
+#[test]
+fn without_sasl_and_for_those_vouched_for_there_is_no_sasl() {
+    let vouched = Stage { skip_auth: true, ..Stage::default() };
+    for (sasl, stage) in [(false, Stage::default()), (true, vouched)] {
+        let mut server = Server { sasl, ..Server::new() };
+        let seen = connect(&sasl_client(2, b"WORD", b"sesame\0"), &[], stage, &mut server);
+        let reply = message::error_reply(LinkCode::InvalidData);
+        assert_refused(&seen, reply, LinkError::Mechanism(2));
+        assert_eq!(seen.sent, message::ok_reply(KEY.public_der(), &[0xb], &[0xf]));
+        let seen = connect(&Client::default().bytes(), &[], stage, &mut server);
+        assert!(matches!(seen.end, Some(Step::Authenticated(_))), "{seen:?}");
+    }
+}
+
+#[test]
+fn sasl_in_pieces_gives_the_same_as_all_at_once() {
+    let bytes = sasl_client(2, b"WORD", b"sesame\0");
+    let run = |pieces: &[usize]| {
+        let mut server = Server { sasl: true, ..Server::new() };
+        connect(&bytes, pieces, Stage::default(), &mut server)
+    };
+    assert_eq!(run(&vec![1; bytes.len()]), run(&[]));
+}
+
 #[test]
 fn wrong_tickets_get_permission_denied() {
     let denied = || link_result(LinkCode::PermissionDenied).to_vec();
@@ -262,7 +352,7 @@ fn without_a_key_the_handshake_waits_for_one() {
     server.keys = key;
     assert!(matches!(handshake.feed(&mut unread, now, &mut server), Step::Send(_)));
     assert!(matches!(handshake.feed(&mut unread, now, &mut server), Step::Check(_)));
-    assert_eq!(handshake.feed(&mut unread, now, &mut server), Step::NeedMore);
+    assert_eq!(handshake.feed(&mut unread, now, &mut server), Step::NeedAnswer);
     assert!(matches!(handshake.checked(Ok(())), Step::Authenticated(_)));
     let over = Refusal { reply: Vec::new(), reason: LinkError::Over };
     assert_eq!(handshake.feed(&mut unread, now, &mut server), Step::Refuse(over.clone()));

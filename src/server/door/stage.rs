@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::link::handshake::{Awaited, Handshake, Linked};
+use crate::server::auth::Cyrus;
 use crate::transport::connection::Connection;
 
 use super::origin::Origin;
@@ -37,6 +38,7 @@ impl Stage {
             Self::Link(Awaited::Message) => "link message",
             Self::Link(Awaited::Mechanism) => "authentication mechanism",
             Self::Link(Awaited::Ticket) => "ticket",
+            Self::Link(Awaited::Sasl) => "word for SASL",
             Self::Link(Awaited::Nothing) => "end of the handshake",
         }
     }
@@ -56,6 +58,12 @@ pub(super) struct Visitor {
     pub(super) progress: Progress,
     /// The host has been told of it.
     pub(super) told: bool,
+    /// Between two questions to a SASL mechanism, and after the last one: its state.
+    pub(super) sasl: Option<Box<Cyrus>>,
+    /// The mechanism has a security layer.
+    pub(super) layered: bool,
+    /// Tells those who ask mechanisms that the visitor is still here.
+    pub(super) here: Arc<()>,
     /// End of the whole way, or of what `progress` waits for.
     deadline: Instant,
     stage: Stage,
@@ -88,7 +96,19 @@ impl Visitor {
         let (progress, stage) = (Progress::Greeting, Stage::FirstBytes);
         let deadline = now + HANDSHAKE_TIME;
         let stage_deadline = Some(now + STAGE_TIME);
-        Self { connection, origin, handshake, progress, told, deadline, stage, stage_deadline }
+        Self {
+            connection,
+            origin,
+            handshake,
+            progress,
+            told,
+            sasl: None,
+            layered: false,
+            here: Arc::new(()),
+            deadline,
+            stage,
+            stage_deadline,
+        }
     }
 
     /// Notes what the peer is waited for now; its time starts when that changes. True if it did.

@@ -4,19 +4,23 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::channel::Order;
 use crate::link::greeting::{Greeting, greeting};
 use crate::link::handshake::Step;
 use crate::link::message::LinkError;
+use crate::link::sasl::{SaslAnswer, SaslAsk, SaslRefused};
 use crate::link::ticket::TicketRefused;
 use crate::observe::RateLimit;
 use crate::transport::connection::Connection;
 use crate::transport::reactor::Key;
 use crate::transport::websocket::WebSocket;
+use zeroize::Zeroizing;
 
+use super::super::auth::{AuthPool, Cyrus};
 use super::stage::{Progress, Stage};
-use super::{Hall, REFUSALS};
+use super::{DoorOrder, Hall, REFUSALS};
 
-/// More bytes than any stage of the handshake asks for.
+/// More bytes than any stage of the handshake asks for, but for SASL, which says how many.
 const PEEK: usize = 4200;
 
 static WRONG_TICKETS: RateLimit = RateLimit::new();
@@ -44,7 +48,14 @@ impl Hall {
                 }
                 Progress::Waiting(_) => return,
             }
-            let mut bytes = unread.get(..PEEK.min(unread.len())).unwrap_or_default().to_vec();
+            let wants = visitor.handshake.wants();
+            if unread.len() < wants {
+                // Not copied again for every byte that comes.
+                return;
+            }
+            let most = unread.len().min(PEEK.max(wants));
+            // They may hold a password.
+            let mut bytes = Zeroizing::new(unread.get(..most).unwrap_or_default().to_vec());
             let before = bytes.len();
             let now = Instant::now();
             let step = visitor.handshake.feed(&mut bytes, now, &mut self.policy);
@@ -53,7 +64,9 @@ impl Hall {
             }
             self.reactor.consume(key, before - bytes.len());
             match step {
-                Step::NeedMore | Step::NeedKey => return,
+                // What it wants next may be more than it was shown.
+                Step::NeedMore if self.reactor.unread(key).len() >= visitor.handshake.wants() => {}
+                Step::NeedMore | Step::NeedKey | Step::NeedAnswer => return,
                 Step::Send(reply) => {
                     self.ask_for_keys();
                     self.tell_early(key, now);
@@ -65,6 +78,13 @@ impl Hall {
                         self.close(key);
                     }
                     return;
+                }
+                Step::Ask(ask) => {
+                    if let Err(refused) = self.ask(key, ask)
+                        && let Some(visitor) = self.visitors.get_mut(&key)
+                    {
+                        visitor.handshake.answered(SaslAnswer::Failed(refused));
+                    }
                 }
                 end => return self.end(key, end),
             }
@@ -111,21 +131,61 @@ impl Hall {
         }
     }
 
+    /// Has a SASL mechanism asked; the answer is an order.
+    fn ask(&mut self, key: Key, ask: SaslAsk) -> Result<(), SaslRefused> {
+        let Some(visitor) = self.visitors.get_mut(&key) else { return Ok(()) };
+        if self.authenticators.is_none() {
+            let door = self.orders.clone();
+            let started = AuthPool::start(move |key, sasl, answer| {
+                door.send(Order::Do(DoorOrder::Answer(key, sasl, answer)));
+            });
+            self.authenticators = Some(
+                started
+                    .inspect_err(|error| {
+                        tracing::error!(%error, "no thread for SASL could be started");
+                    })
+                    .map_err(|_| SaslRefused::Busy)?,
+            );
+        }
+        let Some(authenticators) = &self.authenticators else { return Err(SaslRefused::Busy) };
+        let sasl = visitor.sasl.take();
+        let sasl = sasl.unwrap_or_else(|| Box::new(Cyrus::new(&visitor.connection)));
+        authenticators.ask(key, &visitor.here, sasl, ask)
+    }
+
+    /// What a SASL mechanism said.
+    pub(super) fn answered(&mut self, key: Key, sasl: Box<Cyrus>, answer: SaslAnswer) {
+        // The visitor may have gone meanwhile.
+        if let Some(visitor) = self.visitors.get_mut(&key) {
+            visitor.sasl = Some(sasl);
+            visitor.handshake.answered(answer);
+            self.talk(key);
+        }
+    }
+
     /// The last step of a handshake.
     pub(super) fn end(&mut self, key: Key, step: Step) {
         let Some(visitor) = self.visitors.get_mut(&key) else { return };
         match step {
-            Step::Authenticated(linked) => self.let_in(key, linked),
+            Step::Authenticated(linked) => {
+                // What was sent so far goes without the layer; everything from the link result on is inside.
+                if let Some(layer) = visitor.sasl.take().and_then(|sasl| sasl.into_layer()) {
+                    visitor.layered = true;
+                    self.reactor.add_layer(key, Box::new(layer));
+                }
+                self.let_in(key, linked);
+            }
             Step::Refuse(refusal) => {
-                let wrong_ticket = matches!(refusal.reason, LinkError::Ticket(_));
-                let kind = if wrong_ticket { &WRONG_TICKETS } else { &REFUSALS };
+                let wrong = match refusal.reason {
+                    LinkError::Ticket(_) => true,
+                    LinkError::SaslAuth(refused) => refused.is_guess(),
+                    _ => false,
+                };
+                let kind = if wrong { &WRONG_TICKETS } else { &REFUSALS };
                 refused(kind, &visitor.connection, &refusal.reason);
                 let now = Instant::now();
-                let wait = if wrong_ticket {
-                    self.backoff.wrong(visitor.origin, now)
-                } else {
-                    Duration::ZERO
-                };
+                let wait =
+                    if wrong { self.backoff.wrong(visitor.origin, now) } else { Duration::ZERO };
                 if wait.is_zero() {
                     self.leave(key, &refusal.reply);
                 } else {
