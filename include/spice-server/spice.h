@@ -584,8 +584,8 @@ SpiceServer *spice_server_new(void);
 
 // Starts the server: opens its listeners and makes the main and inputs channels.
 //
-// Returns 0, or -1 if `core` has another major version, a listener cannot be opened or the TLS
-// files cannot be read. A second call returns -1.
+// Returns 0, or -1 if `core` has another major version, a listener cannot be opened, the TLS
+// files cannot be read or SASL is on and cannot be configured. A second call returns -1.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -651,17 +651,19 @@ int spice_server_set_exit_on_disconnect(SpiceServer *server, int flag);
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
 int spice_server_set_noauth(SpiceServer *server);
 
-// Turns SASL authentication on or off.
+// Turns SASL on or off for clients that connect later; while it is on, no ticket is asked for.
 //
-// Returns 0, or -1 if it is not available.
+// Returns 0, or -1 if libsasl2 cannot be opened, which the log explains; nothing changes then.
+// Only clients of `spice_server_add_client` with `skip_auth` come in without it.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
 int spice_server_set_sasl(SpiceServer *server, int enabled);
 
-// Sets the name under which SASL is configured; NULL means "spice".
+// Sets the name under which SASL is configured (`NAME.conf` of libsasl2); NULL means "spice".
 //
-// Read by `spice_server_init`. Returns 0 or -1.
+// Read by `spice_server_init` if SASL is on, otherwise when it is turned on after that. The first
+// name in a process counts, also if the host uses libsasl2 itself. Returns 0 or -1.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.

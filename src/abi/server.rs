@@ -209,10 +209,10 @@ pub unsafe extern "C" fn spice_server_set_noauth(server: *mut SpiceServer) -> c_
 }
 
 symver!(spice_server_set_sasl, "0.8.2");
-/// Turns SASL authentication on or off for clients that connect later; with SASL on, tickets are not asked for.
+/// Turns SASL on or off for clients that connect later; while it is on, no ticket is asked for.
 ///
-/// Returns 0, or -1 if libsasl2 cannot be opened, which the log explains; nothing changes then. Only clients of
-/// `spice_server_add_client` with `skip_auth` come in without it.
+/// Returns 0, or -1 if libsasl2 cannot be opened, which the log explains; nothing changes then.
+/// Only clients of `spice_server_add_client` with `skip_auth` come in without it.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -232,8 +232,8 @@ pub unsafe extern "C" fn spice_server_set_sasl(server: *mut SpiceServer, enabled
 symver!(spice_server_set_sasl_appname, "0.8.2");
 /// Sets the name under which SASL is configured (`NAME.conf` of libsasl2); NULL means "spice".
 ///
-/// Read by `spice_server_init` if SASL is on, otherwise when it is turned on after that. The first name in a process
-/// counts, also if the host uses libsasl2 itself. Returns 0 or -1.
+/// Read by `spice_server_init` if SASL is on, otherwise when it is turned on after that. The first
+/// name in a process counts, also if the host uses libsasl2 itself. Returns 0 or -1.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
