@@ -5,7 +5,6 @@
 //! but ephemeral Diffie-Hellman on elliptic curves (or ML-KEM beside it), no renegotiation and no compression.
 
 use std::io::{self, BufRead, IoSlice, Write};
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -46,19 +45,18 @@ impl TlsServer {
     /// [`TlsError`] with the name of the file that cannot be used.
     pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         // Nobody is checked against it, but a file that is not what it should be is a mistake worth hearing of.
-        let in_file = |path: &Path, wrong: Wrong| wrong.of(path);
         files::certificates(&files::read(&files.authorities)?)
-            .map_err(|wrong| in_file(&files.authorities, wrong))?;
+            .map_err(|wrong| wrong.of(&files.authorities))?;
         let chain = files::certificates(&files::read(&files.certificates)?)
-            .map_err(|wrong| in_file(&files.certificates, wrong))?;
+            .map_err(|wrong| wrong.of(&files.certificates))?;
         let key = key::private_key(&files::read(&files.key)?, files.password.as_ref())
-            .map_err(|wrong| in_file(&files.key, wrong))?;
+            .map_err(|wrong| wrong.of(&files.key))?;
         if !chain.first().is_some_and(|first| key::belongs(&*key, first)) {
             let certificate = files.certificates.display().to_string();
-            return Err(in_file(&files.key, Wrong::OtherKey(certificate)));
+            return Err(Wrong::OtherKey(certificate).of(&files.key));
         }
         if let Some(dh) = &files.dh {
-            files::check_dh(&files::read(dh)?).map_err(|wrong| in_file(dh, wrong))?;
+            files::check_dh(&files::read(dh)?).map_err(|wrong| wrong.of(dh))?;
             tracing::warn!(
                 "TLS: {}: finite-field Diffie-Hellman is not served, elliptic curves are used",
                 dh.display()

@@ -201,3 +201,6 @@ fn sequence<'a>(reader: &mut SliceReader<'a>) -> Option<&'a [u8]> {
     let any = AnyRef::decode(reader).ok()?;
     (der::Tagged::tag(&any) == Tag::Sequence).then(|| any.value())
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,11 @@ pub enum KeyError {
     /// Encrypted in a way that is not known here.
     #[error("the private key is encrypted with {0}, which is not supported")]
     Encryption(String),
+    /// Encrypted in a way of before PBES2, or damaged.
+    #[error(
+        "the private key is not encrypted with PBES2, as `openssl pkcs8 -topk8` does it, or damaged"
+    )]
+    Scheme,
     /// Turning the password into a key takes more than anybody would wait for, or has memory for.
     #[error("the private key's encryption asks for more than 10 million rounds or 64 MiB")]
     TooExpensive,
@@ -107,10 +112,9 @@ fn usable(der: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, KeyError> {
 
 /// PKCS#8 with PBES2 (RFC 8018), which is what OpenSSL writes since its version 1.1.
 fn decrypt_pkcs8(der: &[u8], password: &Password) -> Result<pkcs8::SecretDocument, KeyError> {
-    let info = EncryptedPrivateKeyInfo::try_from(der)
-        .map_err(|_| KeyError::Encryption("something unknown or damaged".to_owned()))?;
+    let info = EncryptedPrivateKeyInfo::try_from(der).map_err(|_| KeyError::Scheme)?;
     let Some(parameters) = info.encryption_algorithm.pbes2() else {
-        return Err(KeyError::Encryption("a scheme older than PBES2".to_owned()));
+        return Err(KeyError::Scheme);
     };
     let affordable = match &parameters.kdf {
         Kdf::Pbkdf2(asked) => asked.iteration_count <= MAX_ROUNDS,
