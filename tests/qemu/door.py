@@ -126,8 +126,23 @@ def exhaustion(machine, address, idle):
     pid = machine.pid()
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (machine.descriptors() + 20, before[1]))
-    attack(machine, "silent", 1, address, idle, "no descriptors, silent")
+    attack(machine, "silent", 1, address, idle, "few descriptors, silent")
+    # Not one left and nobody at the door: a peer is told so, it does not wait in the kernel's queue.
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (machine.descriptors(), before[1]))
+    wrong = []
+    for _ in range(3):
+        try:
+            with attackers.connect(address, machine.port, timeout=5) as peer:
+                if peer.recv(1):
+                    wrong.append("somebody answered")
+        except ConnectionError:
+            pass
+        except TimeoutError:
+            wrong.append("a peer waits for nothing")
     resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    if (took := real_client(machine)) is None:
+        wrong.append("afterwards a real client was not let in")
+    report(f"not one descriptor, from {address}", wrong, f"turned away; afterwards a real client links in {took or 0:.0f} ms")
 
 
 def told(machine, act):
