@@ -17,6 +17,7 @@ import re
 import statistics
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "qemu"))
@@ -39,6 +40,15 @@ class Server(Machine):
     def anonymous_kib(self):
         with open(f"/proc/{self.pid()}/status", encoding="ascii") as file:
             return int(re.search(r"RssAnon:\s+(\d+)", file.read()).group(1))
+
+    def settled_kib(self, calm=1.5):
+        """The same once it stands still."""
+        last, since = self.anonymous_kib(), time.monotonic()
+        while time.monotonic() - since < calm:
+            time.sleep(0.1)
+            if abs((now := self.anonymous_kib()) - last) > 16:
+                last, since = now, time.monotonic()
+        return last
 
     def cpu_seconds(self):
         with open(f"/proc/{self.pid()}/stat", encoding="ascii") as file:
@@ -75,14 +85,14 @@ def measure(options):
         result["cpu_us"] = (machine.cpu_seconds() - before) * 1e6 / result["links"]
     os.environ["SPICE_DEBUG_ALLOW_MC"] = "1"
     with Server(*DEVICES, spice=SPICE) as machine:
-        sizes = [machine.anonymous_kib()]
+        sizes = [machine.settled_kib()]
         with held(options, machine.port, 1):
-            sizes.append(machine.anonymous_kib())
+            sizes.append(machine.settled_kib())
             # From the second client on the displays keep what clients share.
             with held(options, machine.port, 1):
-                sizes.append(machine.anonymous_kib())
+                sizes.append(machine.settled_kib())
                 with held(options, machine.port, options.clients):
-                    sizes.append(machine.anonymous_kib())
+                    sizes.append(machine.settled_kib())
         result["first_kib"] = sizes[1] - sizes[0]
         result["second_kib"] = sizes[2] - sizes[1]
         result["client_kib"] = (sizes[3] - sizes[2]) / options.clients

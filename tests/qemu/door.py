@@ -8,7 +8,7 @@ client from 127.0.0.1 with the right ticket. While they are at it QMP answers in
 descriptors and memory are what they were and a stock client sees the screen.
 
 Limits on time: QMP's slowest answer of 100 within twice the idle figure of the same run or 2 ms (without --long, on
-machines where others work: 100 ms), a real client's link within a second (5 s). On spice-server it says what happens.
+machines where others work: 500 ms), a real client's link within a second (5 s). On spice-server it says what happens.
 """
 import argparse
 import os
@@ -55,15 +55,19 @@ class Server(Machine):
 
 
 def real_client(machine):
-    """Milliseconds that a link of the main channel takes from 127.0.0.1; None if it is refused or fails."""
+    """Milliseconds until the main channel is linked from 127.0.0.1; None if that takes more than ten seconds.
+
+    Who is hung up on tries again at once, as viewers that reconnect do: of 20 descriptors, shared with 900 sockets of
+    the same address, a place can be lost.
+    """
     start = time.monotonic()
-    try:
-        with attackers.connect("127.0.0.1", machine.port, timeout=10) as peer:
-            if attackers.link(peer, PASSWORD):
-                return None
-            return (time.monotonic() - start) * 1000
-    except OSError:
-        return None
+    while time.monotonic() - start < 10:
+        try:
+            with attackers.connect("127.0.0.1", machine.port, timeout=10) as peer:
+                return None if attackers.link(peer, PASSWORD) else (time.monotonic() - start) * 1000
+        except OSError:
+            time.sleep(0.01)
+    return None
 
 
 def slow(values, of_100=99):
@@ -122,8 +126,23 @@ def exhaustion(machine, address, idle):
     pid = machine.pid()
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (machine.descriptors() + 20, before[1]))
-    attack(machine, "silent", 1, address, idle, "no descriptors, silent")
+    attack(machine, "silent", 1, address, idle, "few descriptors, silent")
+    # Not one left and nobody at the door: a peer is told so, it does not wait in the kernel's queue.
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (machine.descriptors(), before[1]))
+    wrong = []
+    for _ in range(3):
+        try:
+            with attackers.connect(address, machine.port, timeout=5) as peer:
+                if peer.recv(1):
+                    wrong.append("somebody answered")
+        except ConnectionError:
+            pass
+        except TimeoutError:
+            wrong.append("a peer waits for nothing")
     resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    if (took := real_client(machine)) is None:
+        wrong.append("afterwards a real client was not let in")
+    report(f"not one descriptor, from {address}", wrong, f"turned away; afterwards a real client links in {took or 0:.0f} ms")
 
 
 def told(machine, act):
@@ -172,7 +191,7 @@ def main():
     parser.add_argument("--only")
     OPTIONS = parser.parse_args()
     OPTIONS.seconds = OPTIONS.seconds or (10 if OPTIONS.long else 3)
-    OPTIONS.answer, OPTIONS.link = (2, 1000) if OPTIONS.long else (100, 5000)
+    OPTIONS.answer, OPTIONS.link = (2, 1000) if OPTIONS.long else (500, 5000)
     OPTIONS.memory = 4096
     Machine.library = os.path.abspath(OPTIONS.lib) if OPTIONS.lib else None
     both = ["127.0.0.2", "127.0.0.1"] if OPTIONS.long else ["127.0.0.2"]

@@ -11,6 +11,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use zerocopy::FromZeros;
+
 use super::{MAX_DISTANCE, MAX_WINDOW, bias};
 use crate::codec::Rows;
 use crate::codec::lz::PixelType;
@@ -162,7 +164,10 @@ impl Dictionary {
     pub fn new(window: usize) -> Self {
         let capacity = window.min(MAX_WINDOW);
         let bits = (capacity / 16 + 1024).ilog2().clamp(1, TABLE_BITS);
-        let places = (0..1 << bits).map(|_| AtomicU64::new(0)).collect();
+        let count = 1 << bits;
+        // Zeros that the system gives untouched: a client whose screen has few pixels never uses most of them.
+        let places = <[AtomicU64]>::new_box_zeroed_with_elems(count)
+            .unwrap_or_else(|_| (0..count).map(|_| AtomicU64::new(0)).collect());
         Self { capacity, state: Mutex::default(), places, shift: 32 - bits }
     }
 

@@ -1,5 +1,7 @@
 //! A browser against the layer: frames in every split.
 
+use super::super::layer::Layers;
+use super::super::layer::tests::Masked;
 use super::*;
 use crate::protocol::message::Bulk;
 use proptest::prelude::*;
@@ -154,6 +156,29 @@ fn no_more_is_wrapped_than_the_mark_says() {
     (0..10).for_each(|_| above.push_bulk(Bulk::from(vec![0; 100_000])));
     layer.wrap(&mut above, &mut below, 250_000).unwrap();
     assert_eq!((below.len(), above.len()), (300_030, 700_000));
+}
+
+#[test]
+fn frames_go_through_a_layer_below_them() {
+    let (mut layers, mut outbox) = (Layers::default(), Outbox::default());
+    let hide = |bytes: &[u8]| bytes.iter().map(|b| b ^ 7).collect::<Vec<u8>>();
+    layers.push(Box::new(Masked::new(7)), &mut outbox, &mut vec![7]).unwrap();
+    let mut wire = sent(layers.wire().unwrap());
+    assert_eq!(wire, [7], "the layer below has begun");
+    // What came through it before the upgrade was answered is the first of the frames.
+    let mut unread = frame(0x82, b"RE", KEY, 0);
+    outbox.push(b"101");
+    layers.push(Box::new(layer()), &mut outbox, &mut unread).unwrap();
+    assert_eq!(unread, b"RE");
+    layers.open(&hide(&frame(0x89, b"?", KEY, 0)), &mut unread).unwrap();
+    layers.open(&hide(&frame(0x82, b"DQ", KEY, 0)), &mut unread).unwrap();
+    outbox.push(b"reply");
+    layers.wrap(&mut outbox).unwrap();
+    layers.finish();
+    wire = sent(layers.wire().unwrap());
+    assert_eq!(unread, b"REDQ");
+    let said = [&b"101"[..], b"\x8a\x01?", b"\x82\x05reply", b"\x88\x02\x03\xe8"].concat();
+    assert_eq!(wire, [hide(&said), vec![7]].concat());
 }
 
 proptest! {
