@@ -144,7 +144,8 @@ def syscalls(results, folder):
         for side, figures in runs.items():
             if "all" in figures[0]:
                 values[side] = middle(figures, "all")
-                cells.append(f"{values[side]:.3f} ({middle(figures, 'kernel'):.3f} in the kernel)")
+                size = middle(figures, "bytes") / 1e6
+                cells.append(f"{values[side]:.3f} ({middle(figures, 'kernel'):.3f} in the kernel; {size:.2f} MB a picture)")
             else:
                 values[side] = statistics.median(sum(run.values()) for run in figures)
                 sent = statistics.median(sum(run.get(call, 0) for call in writes) for run in figures)

@@ -21,7 +21,8 @@ check() { # NAME COMMAND...
 clients() { # CHECK HOST ARGUMENTS...
     check "$*" /usr/bin/python3 "tests/clients/$1.py" --lib "$STAGE_LIB" --program "$HOSTS/$2" "${@:3}"
 }
-check misuse env LD_LIBRARY_PATH="$STAGE_LIB" "$HOSTS/misuse" >/dev/null
+# shellcheck disable=SC2016
+check misuse sh -c 'LD_LIBRARY_PATH=$0 "$1" >/dev/null' "$STAGE_LIB" "$HOSTS/misuse"
 clients compare_draws random_draws --level 7 --seed 3 --count 600 --compression 2
 clients check_inputs serve_inputs
 clients check_stalled replay_player --seconds 4

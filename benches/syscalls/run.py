@@ -7,7 +7,7 @@ System calls are those of the library's threads (the host's own thread and the c
 strace: for `--fills` solid fills of 8x16 pixels at full speed, the same with at most 64 on the way, and `--images`
 pictures not compressed, one after the other: of 1920x1080, which our library sends in eight messages, and of 640x360,
 which is one. Processor time is that of the same threads, without strace, for `--frames` pictures of 1920x1080, per GB
-that the client got; with compression pictures are smooth. All over TCP on loopback, a new process each time, by turns.
+that the client got; with compression it is the photo of the codec benchmarks. All over TCP on loopback, a new process each time, by turns.
 """
 import argparse
 import collections
@@ -20,8 +20,6 @@ import subprocess
 import sys
 import tempfile
 import types
-
-import numpy
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "benches/side_by_side"))
@@ -113,12 +111,6 @@ def noise(path, size):
     path.write_bytes(os.urandom(size[0] * size[1] * 4))
 
 
-def smooth(path, size):
-    """Colours that wander by little steps, as in photographs."""
-    steps = numpy.random.default_rng(1).integers(-2, 3, (size[1], size[0], 4))
-    numpy.cumsum(steps, axis=1).astype(numpy.uint8).tofile(path)
-
-
 def images(options, side, picture, size):
     def talk(words, _env):
         host = Bench(options, side, words[:-1], size=size)
@@ -147,7 +139,7 @@ def processor_time(options, side, picture, mode):
     host.quiet(0.1)
     spent, kernel = host.used() - begin, host.kernel() - kernel
     host.close()
-    return {"all": spent / size, "kernel": kernel * 1e9 / size}
+    return {"all": spent / size, "kernel": kernel * 1e9 / size, "bytes": size / options.frames}
 
 
 def show(name, counts):
@@ -169,10 +161,12 @@ def main():
     options = parser.parse_args()
     results = collections.defaultdict(lambda: collections.defaultdict(list))
     with tempfile.TemporaryDirectory() as scratch:
-        large, small, photo = (pathlib.Path(scratch) / name for name in ("large", "small", "photo"))
+        large, small = (pathlib.Path(scratch) / name for name in ("large", "small"))
         noise(large, SCREEN)
         noise(small, SMALL)
-        smooth(photo, SCREEN)
+        made = [ROOT / "benches/side_by_side/pictures.py", scratch, *map(str, SCREEN)]
+        subprocess.run(["/usr/bin/python3", *made], check=True, stdout=subprocess.DEVNULL)
+        photo = pathlib.Path(scratch) / f"photo-{SCREEN[0]}x{SCREEN[1]}.bgrx"
         work = {
             f"{options.fills} fills": lambda side: fills(options, side, 0),
             f"{options.fills} fills, 64 on the way": lambda side: fills(options, side, 64),
@@ -188,7 +182,8 @@ def main():
                     figures = measure(side)
                     results[name][side].append(figures)
                     if "all" in figures:
-                        print(f"{name}, {side}: {figures['all']:.3f}, {figures['kernel']:.3f} in the kernel", flush=True)
+                        print(f"{name}, {side}: {figures['all']:.3f}, {figures['kernel']:.3f} in the kernel, "
+                              f"{figures['bytes']:.0f} bytes a picture", flush=True)
                     else:
                         show(f"{name}, {side}", figures)
     options.out.parent.mkdir(parents=True, exist_ok=True)

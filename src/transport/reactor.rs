@@ -37,7 +37,7 @@ pub trait Wake: Send + Sync + std::fmt::Debug {
     fn wake(&self);
 }
 
-/// Moves bytes between sockets and buffers. Owned by one thread.
+/// Moves bytes between sockets and buffers. May be made on any thread; the one that first waits owns it from then on.
 pub trait Reactor: Send {
     /// Takes over a stream; `unread` are bytes that were read from it before.
     ///
@@ -45,7 +45,7 @@ pub trait Reactor: Send {
     /// If the system cannot watch one more descriptor.
     fn insert(&mut self, stream: Stream, unread: Vec<u8>) -> io::Result<Key>;
 
-    /// Gives a stream back with what was read but not consumed. Unsent bytes are dropped, but for those that a layer
+    /// Gives a stream back with what was read but not consumed; nothing is under way for it any more. Unsent bytes are dropped, but for those that a layer
     /// has wrapped: they stay in the stream, and the next reactor sends them.
     fn remove(&mut self, key: Key) -> Option<(Stream, Vec<u8>)>;
 

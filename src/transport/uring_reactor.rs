@@ -46,6 +46,8 @@ enum Receiving {
 struct Connection {
     conn: Conn,
     receiving: Receiving,
+    /// The receive is one that stays.
+    multishot: bool,
     /// The receive has brought something; who got nothing because others had all buffers goes first the next time.
     served: bool,
     /// A send is under way.
@@ -194,7 +196,7 @@ impl UringReactor {
     fn receive_again(&mut self) {
         for key in std::mem::take(&mut self.again) {
             if let Some(c) = self.connections.get_mut(&key) {
-                c.served = false;
+                (c.served, c.multishot) = (false, self.ring.is_multishot());
                 self.ring.receive(key, c.conn.stream.as_fd());
             }
         }
@@ -303,9 +305,7 @@ impl UringReactor {
         match result {
             Ok(true) => {}
             Err(e) if is_passing(&e) => {}
-            Err(e) if e.raw_os_error() == Some(EINVAL) && self.ring.is_multishot() => {
-                self.ring.single_shot();
-            }
+            Err(e) if e.raw_os_error() == Some(EINVAL) && c.multishot => self.ring.single_shot(),
             Ok(false) | Err(_) => return self.close(key),
         }
         self.adjust(key);
@@ -403,6 +403,7 @@ impl Reactor for UringReactor {
         let connection = Connection {
             conn: Conn::new(stream, unread),
             receiving: Receiving::Not,
+            multishot: true,
             served: true,
             sending: false,
             watched: false,
