@@ -174,7 +174,7 @@ fn frames_go_through_a_layer_below_them() {
     layers.open(&hide(&frame(0x82, b"DQ", KEY, 0)), &mut unread).unwrap();
     outbox.push(b"reply");
     layers.wrap(&mut outbox).unwrap();
-    layers.finish();
+    layers.finish(&mut outbox);
     wire = sent(layers.wire().unwrap());
     assert_eq!(unread, b"REDQ");
     let said = [&b"101"[..], b"\x8a\x01?", b"\x82\x05reply", b"\x88\x02\x03\xe8"].concat();
