@@ -86,12 +86,15 @@ fn stream(socket: impl Into<OwnedFd>) -> Stream {
 
 fn pair(reactor: &mut dyn Reactor) -> (Key, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
+    // What does not come in time fails instead of hanging.
+    theirs.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     (reactor.insert(stream(ours), Vec::new()).unwrap(), theirs)
 }
 
 fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    theirs.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     (listener.accept().unwrap().0, theirs)
 }
 
