@@ -80,22 +80,19 @@ impl Conn {
         self.outbox.is_empty() && self.stream.layers().is_drained()
     }
 
-    /// Takes what the socket brought. True if there is more to read for those above.
-    ///
-    /// # Errors
-    /// Of layers: the connection ends.
-    pub(super) fn received(&mut self, bytes: &[u8]) -> io::Result<bool> {
+    /// Takes what the socket brought. True if there is more to read for those above; the error of a layer comes with
+    /// it, because the last bytes before a peer's orderly end count: the connection ends.
+    pub(super) fn received(&mut self, bytes: &[u8]) -> (bool, io::Result<()>) {
         self.unread.drain(..self.start);
         self.start = 0;
         if self.stream.layers().is_empty() {
             self.unread.extend_from_slice(bytes);
-            return Ok(true);
+            return (true, Ok(()));
         }
         self.stuck = false;
         let before = self.unread.len();
         let opened = self.stream.layers_mut().open(bytes, &mut self.unread);
-        check(opened)?;
-        Ok(self.unread.len() > before)
+        (self.unread.len() > before, check(opened))
     }
 
     /// What the socket is given: the connection's bytes, or what layers have made of them.

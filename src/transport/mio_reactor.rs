@@ -133,10 +133,13 @@ impl MioReactor {
                     // A stream socket gives less than was asked for only when it has no more; what comes later makes
                     // a new event.
                     c.readable = n == self.scratch.len() || c.ended;
-                    match c.conn.received(self.scratch.get(..n).unwrap_or_default()) {
-                        Ok(true) => events.push(Event::Received(Key(key))),
-                        Ok(false) => {}
-                        Err(error) => c.conn.end(&error, false),
+                    let bytes = self.scratch.get(..n).unwrap_or_default();
+                    let (more, goes_on) = c.conn.received(bytes);
+                    if more {
+                        events.push(Event::Received(Key(key)));
+                    }
+                    if let Err(error) = goes_on {
+                        c.conn.end(&error, false);
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => c.readable = false,

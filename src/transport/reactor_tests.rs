@@ -39,6 +39,7 @@ on_every_reactor!(
     layers_stand_between_the_socket_and_the_bytes,
     a_layer_that_fails_ends_the_connection_with_its_last_word,
     a_last_word_waits_for_what_was_said_before,
+    what_came_with_a_layers_end_is_read_first,
     a_peer_that_sends_without_end_is_read_up_to_the_limit,
     a_paused_socket_is_not_read_and_its_end_is_told_all_the_same,
     a_pause_before_the_first_wait_holds,
@@ -201,6 +202,24 @@ fn a_last_word_waits_for_what_was_said_before(make: Make<'_>) {
     // Queued, and in the same turn the layer fails.
     queue(reactor, key, b"hello,");
     break_the_layer(reactor, key, peer, b"hello,no");
+}
+
+fn what_came_with_a_layers_end_is_read_first(make: Make<'_>) {
+    let reactor = &mut *make();
+    let (key, mut peer) = pair(reactor);
+    reactor.add_layer(key, Box::new(Masked::new(1)));
+    // The handshake, a byte, and the byte that ends this layer.
+    peer.write_all(&[1, b'x' ^ 1, 1]).unwrap();
+    let mut events = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !events.contains(&Event::Closed(key)) {
+        assert!(Instant::now() < deadline, "no end, only {events:?}");
+        reactor.wait(Some(Duration::from_millis(100)), &mut events).unwrap();
+    }
+    let place = |wanted| events.iter().position(|event| *event == wanted);
+    assert!(place(Event::Received(key)) < place(Event::Closed(key)), "{events:?}");
+    assert!(place(Event::Received(key)).is_some(), "{events:?}");
+    assert_eq!(reactor.unread(key).first(), Some(&b'x'));
 }
 
 fn break_the_layer(reactor: &mut dyn Reactor, key: Key, mut peer: UnixStream, heard: &[u8]) {

@@ -279,15 +279,15 @@ impl UringReactor {
                 c.served = true;
                 c.conn.received(self.ring.bytes(&filled))
             }
-            _ => Ok(false),
+            _ => (false, Ok(())),
         };
         self.ring.give_back(filled);
-        match received {
-            Ok(true) if self.pending.last() != Some(&Event::Received(Key(key))) => {
-                self.pending.push(Event::Received(Key(key)));
-            }
-            Ok(_) => {}
-            Err(error) => return self.end(key, &error),
+        let (more, goes_on) = received;
+        if more && self.pending.last() != Some(&Event::Received(Key(key))) {
+            self.pending.push(Event::Received(Key(key)));
+        }
+        if let Err(error) = goes_on {
+            return self.end(key, &error);
         }
         // Layers may answer, or take more to send now.
         self.send(key);
