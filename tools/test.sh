@@ -21,7 +21,7 @@ STEPS=(
     "qemu      | tests/qemu/run.py            | /usr/bin/python3 tests/qemu/run.py --lib $STAGE_LIB && /usr/bin/python3 tests/qemu/sasl.py --lib $STAGE_LIB"
     "io-uring  | tests/qemu/run.py            | tools/uring.sh"
     "door      | tests/qemu/door.py           | /usr/bin/python3 tests/qemu/door.py --lib $STAGE_LIB"
-    "browser   | tests/qemu/browser.py        | /usr/bin/python3 tests/qemu/browser.py --lib $STAGE_LIB"
+    "browser   | tests/qemu/browser.py        | /usr/bin/python3 tests/qemu/browser.py --lib $STAGE_LIB && /usr/bin/python3 tests/qemu/browser.py --lib $STAGE_LIB --wss"
     "xspice    | tests/xspice/desktop.py      | /usr/bin/python3 tests/xspice/run.py --lib $STAGE_LIB && /usr/bin/python3 tests/xspice/desktop.py --lib $STAGE_LIB --seconds 25"
     "fuzz      | fuzz/Cargo.toml              | tools/fuzz.sh 10"
 )
