@@ -94,7 +94,7 @@ class Machine:
         qtest=False,
         environment=None,
     ):
-        self.port = free_port()
+        self.port, self.address = free_port(), "127.0.0.1"
         self.directory = tempfile.mkdtemp(prefix="spice-qemu-")
         self.socket = self.path("spice.sock")
         command = ["qemu-system-x86_64", "-no-user-config", "-nodefaults", "-display", "none", "-m", str(memory)]
@@ -191,7 +191,7 @@ class Machine:
         if os.path.exists(path):
             os.unlink(path)
         command = ["spicy-screenshot", "-o", path]
-        command += ["--uri", f"spice+unix://{self.socket}"] if unix else ["-h", "127.0.0.1", "-p", str(self.port)]
+        command += ["--uri", f"spice+unix://{self.socket}"] if unix else ["-h", self.address, "-p", str(self.port)]
         command += ["-w", password] if password is not None else []
         try:
             subprocess.run(

@@ -8,12 +8,15 @@ Exit code 1 if anything failed. Needs qemu-system-x86, spice-client-gtk, python3
 the desktop scenarios also Xvfb, xdotool, imagemagick and virt-viewer.
 """
 import argparse
+import contextlib
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import displays
@@ -213,7 +216,7 @@ def connected_rules():
 
 
 def sockets():
-    """No ticket needed; a unix socket."""
+    """No ticket needed; unix sockets, abstract ones among them, and IPv6."""
     with Machine("-vga", "std") as machine:
         report("no ticket asked", attempt(machine))
         report("no ticket asked, one given", attempt(machine, "irgendwas"))
@@ -221,6 +224,52 @@ def sockets():
         report("unix socket", attempt(machine, unix=True))
         machine.wait_still()
         report("unix socket screenshot", machine.pictures_equal(unix=True))
+    with Machine("-vga", "std", spice="unix=on,addr=@cayenne-{port},disable-ticketing=on") as machine:
+        # Stock clients know no abstract sockets.
+        bridge(machine.socket, f"\0cayenne-{machine.port}")
+        report("abstract socket", attempt(machine, unix=True))
+        machine.wait_still()
+        report("abstract socket screenshot", machine.pictures_equal(unix=True))
+    if not has_ipv6():
+        print("SKIPPED 1: no IPv6 on loopback", file=sys.stderr)
+        return
+    with Machine("-vga", "std", spice="port={port},addr=::1,ipv6=on,disable-ticketing=on") as machine:
+        machine.address = "::1"
+        machine.wait_still()
+        report("IPv6 screenshot", machine.pictures_equal())
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+def bridge(path, name):
+    """Whoever connects to a path talks to another unix socket, until this process ends."""
+
+    def pass_on(source, sink):
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                sink.sendall(piece)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def accept():
+        while True:
+            near, far = listener.accept()[0], socket.socket(socket.AF_UNIX)
+            far.connect(name)
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=pass_on, args=pair, daemon=True).start()
+
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    threading.Thread(target=accept, daemon=True).start()
 
 
 # ---- input
