@@ -43,7 +43,7 @@ mod stage;
 mod talk;
 mod tickets;
 
-use accept::{Paused, Spare};
+use accept::{Pace, Paused, Spare};
 use backoff::Backoff;
 use crowd::{Crowd, MAX_PER_ORIGIN, MAX_VISITORS};
 use events::EventBudget;
@@ -106,6 +106,7 @@ impl Door {
             keys_coming: 0,
             authenticators: None,
             paused: Paused::default(),
+            pace: Pace::new(Instant::now()),
             spare: Spare::new(core.mailbox()),
             stop: false,
         };
@@ -166,6 +167,7 @@ struct Hall {
     /// Started with the first question.
     authenticators: Option<AuthPool<Key, Cyrus>>,
     paused: Paused,
+    pace: Pace,
     spare: Spare,
     stop: bool,
 }

@@ -19,6 +19,11 @@ use super::{Hall, HostTask};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections accepted in one go.
 const ACCEPT_BATCH: usize = 64;
+/// Connections accepted in a stretch of time, from all listeners: 4,000 a second, twice what can log in. What a flood
+/// has beyond that waits in the kernel and leaves the processors to the host; in short turns, for the same reason.
+const PACE: u32 = 8;
+/// That time.
+const PACE_TIME: Duration = Duration::from_millis(2);
 
 static ACCEPT_ERRORS: RateLimit = RateLimit::new();
 
@@ -43,6 +48,30 @@ impl Paused {
 
     fn over(&mut self, now: Instant) -> Vec<Key> {
         self.again.take_if(|(at, _)| *at <= now).map(|(_, keys)| keys).unwrap_or_default()
+    }
+}
+
+/// How many connections were accepted lately.
+#[derive(Debug)]
+pub(super) struct Pace {
+    since: Instant,
+    accepted: u32,
+}
+
+impl Pace {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, accepted: 0 }
+    }
+
+    /// How long the next one has to wait, if it has to.
+    fn wait(&mut self, now: Instant) -> Option<Duration> {
+        let left = PACE_TIME.checked_sub(now.saturating_duration_since(self.since));
+        match left.filter(|left| !left.is_zero()) {
+            None => *self = Self::new(now),
+            Some(left) if self.accepted >= PACE => return Some(left),
+            Some(_) => {}
+        }
+        None
     }
 }
 
@@ -86,9 +115,13 @@ impl Hall {
                 // The host does not even hear of those who are here.
                 return self.paused.pause(listener, ACCEPT_PAUSE);
             }
+            if let Some(wait) = self.pace.wait(Instant::now()) {
+                return self.paused.pause(listener, wait);
+            }
             match self.reactor.accept(listener) {
                 Ok(fd) => match Stream::adopt(fd) {
                     Ok(stream) => {
+                        self.pace.accepted += 1;
                         let tls = self.tls_listeners.get(&listener).cloned();
                         let connection = Connection::of(&stream);
                         let connection =
@@ -152,6 +185,24 @@ mod tests {
         }
         for errno in [Errno::CONNABORTED, Errno::PERM, Errno::PROTO, Errno::AGAIN] {
             assert!(!is_exhausted(&errno.into()));
+        }
+    }
+
+    #[test]
+    fn a_flood_waits_for_the_next_stretch_and_a_few_never_do() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let at = |ms| start + Duration::from_millis(ms);
+        for _ in 0..PACE {
+            assert_eq!(pace.wait(at(1)), None);
+            pace.accepted += 1;
+        }
+        assert_eq!(pace.wait(at(1)), Some(Duration::from_millis(1)));
+        assert_eq!(pace.wait(at(2)), None);
+        assert_eq!(pace.accepted, 0);
+        for ms in 3..1000 {
+            assert_eq!(pace.wait(at(ms)), None);
+            pace.accepted += 1;
         }
     }
 }
