@@ -201,9 +201,7 @@ impl Scene {
                 surface.mark_dirty(clip);
             }
             self.deferred.push(Arc::clone(&piped));
-            while let Some(picture) = self.deferred.excess() {
-                self.paint(&picture);
-            }
+            self.settle_excess();
             return Ok(piped);
         }
         let covers = !self.deferred.is_empty() && covers_all(&piped);
@@ -213,6 +211,8 @@ impl Scene {
         draw(&mut self.surfaces, &piped.drawable, clip)?;
         if covers {
             self.deferred.covered(id, &piped.region);
+            // Many small commands cut what waits into pieces: it is painted before there are many.
+            self.settle_excess();
         }
         Ok(piped)
     }
@@ -242,6 +242,13 @@ impl Scene {
             while let Some(picture) = self.deferred.touching(id, &draw.region) {
                 self.paint(&picture);
             }
+        }
+    }
+
+    /// Paints what may not wait any longer.
+    fn settle_excess(&mut self) {
+        while let Some(picture) = self.deferred.excess() {
+            self.paint(&picture);
         }
     }
 
