@@ -4,7 +4,7 @@
   door.py [--lib DIR] [--seconds S] [--long] [--from ADDRESS] [--only NAME,...]
 
 Attackers come from 127.0.0.2 (--from 127.0.0.1: all from one address, as behind a proxy; --long does both), the real
-client from 127.0.0.1 with the right ticket. While they are at it QMP answers in time, a client links, and afterwards
+client from 127.0.0.1 with the right ticket, or, at a second QEMU with TLS and SASL, with the right password. While they are at it QMP answers in time, a client links, and afterwards
 descriptors and memory are what they were and a stock client sees the screen.
 
 Limits on time: QMP's slowest answer of 100 within twice the idle figure of the same run or 2 ms (without --long, on
@@ -19,12 +19,16 @@ import sys
 import time
 
 import attackers
-from machine import HERE, Machine, client_environment, difference
+import attackers_inside
+from machine import HERE, Machine, client_environment, difference, free_port
+from sasl import PASSWORD as SASL_PASSWORD, USER, Users, certificates
 
 SPICE = "port={port},addr=127.0.0.1,password-secret=ticket"
 PASSWORD = "secret"
 # Name, attackers at once.
 ATTACKS = [("flood", 8), ("silent", 1), ("loris", 1), ("tls", 2), ("websocket", 2), ("noise", 2), ("guesses", 4)]
+# The same for a server with TLS and SASL, and whether they come to its port for TLS.
+INSIDE = [("tls_loris", 1, True), ("sasl_loris", 1, False), ("sasl_guesses", 4, True), ("tls_hellos", 8, True), ("silent", 1, True)]
 OPTIONS = None
 RESULTS = {"PASS": 0, "FAIL": 0}
 
@@ -47,11 +51,31 @@ class Server(Machine):
         with open(f"/proc/{self.pid()}/status", encoding="ascii") as file:
             return int(re.search(r"RssAnon:\s+(\d+)", file.read()).group(1))
 
+    def link(self):
+        """Links the main channel from 127.0.0.1 as who may; true if that was answered with yes."""
+        with attackers.connect("127.0.0.1", self.port, timeout=10) as peer:
+            return attackers.link(peer, PASSWORD) == 0
+
     def qmp_ms(self):
         """How long one answer takes."""
         start = time.monotonic()
         self.qmp.ask("query-status")
         return (time.monotonic() - start) * 1000
+
+
+class InnerServer(Server):
+    """A server whose clients log in with SASL, with a second port for TLS."""
+
+    def __init__(self, users):
+        self.tls_port = free_port()
+        certificates(users.directory)
+        spice = f"port={{port}},tls-port={self.tls_port},addr=127.0.0.1,sasl=on,x509-dir={users.directory}"
+        super().__init__("-vga", "qxl", spice=spice, environment={"SASL_CONF_PATH": users.directory})
+
+    def link(self):
+        with attackers.connect("127.0.0.1", self.tls_port, timeout=10) as peer:
+            with attackers_inside.context().wrap_socket(peer, server_hostname="localhost") as stream:
+                return attackers_inside.login(stream, USER, SASL_PASSWORD) == 0
 
 
 def real_client(machine):
@@ -63,8 +87,7 @@ def real_client(machine):
     start = time.monotonic()
     while time.monotonic() - start < 10:
         try:
-            with attackers.connect("127.0.0.1", machine.port, timeout=10) as peer:
-                return None if attackers.link(peer, PASSWORD) else (time.monotonic() - start) * 1000
+            return (time.monotonic() - start) * 1000 if machine.link() else None
         except OSError:
             time.sleep(0.01)
     return None
@@ -94,9 +117,9 @@ def back(value, limit, deadline=20):
     return now
 
 
-def attack(machine, name, count, address, idle, title=None):
+def attack(machine, name, count, address, idle, title=None, port=None):
     before = machine.descriptors(), machine.anonymous_kib()
-    command = [sys.executable, os.path.join(HERE, "attackers.py"), name, address, str(machine.port), str(OPTIONS.seconds)]
+    command = [sys.executable, os.path.join(HERE, "attackers.py"), name, address, str(port or machine.port), str(OPTIONS.seconds)]
     peers = [subprocess.Popen(command, env=client_environment(), stdout=subprocess.PIPE, text=True) for _ in range(count)]
     times, links = answers(machine, OPTIONS.seconds, links=5)
     done = sum(int(peer.communicate(timeout=60)[0].split()[-1]) for peer in peers)
@@ -181,6 +204,64 @@ def picture(machine):
     return wrong
 
 
+def idle_figure(machine, wrong=None):
+    """QMP's slowest answer of 100 when nobody attacks, in ms."""
+    times, links = answers(machine, min(OPTIONS.seconds, 5), links=5)
+    report("idle", [wrong] if wrong else [] if None not in links else ["no link"],
+           f"QMP p99 {slow(times):.2f} ms, worst {max(times):.1f}; real client " + " ".join(f"{ms or 0:.0f}" for ms in links) + " ms")
+    return slow(times)
+
+
+def wanted(name):
+    return not OPTIONS.only or name in OPTIONS.only.split(",")
+
+
+def refusals(machine):
+    sys.stdout.flush()
+    refused = [line for line in machine.output().splitlines() if "refused" in line or "stand at the door" in line]
+    print(f"{len(refused)} lines of refusals in the log, the last: {refused[-1] if refused else 'none'}")
+
+
+def outside(addresses):
+    """A server with a ticket."""
+    with Server("-object", f"secret,id=ticket,data={PASSWORD}", "-vga", "qxl", spice=SPICE) as machine:
+        machine.wait_still()
+        # Whatever a first client makes the process keep is no work of attackers.
+        wrong = picture(machine)
+        for name, _ in ATTACKS:
+            attackers.named(name)("127.0.0.2", machine.port, time.monotonic() + 0.3)
+        back(machine.descriptors, 0, deadline=1)
+        events(machine)
+        idle = idle_figure(machine, wrong)
+        for address in addresses:
+            for name, count in ATTACKS:
+                if wanted(name):
+                    attack(machine, name, count, address, idle)
+            if wanted("exhaustion"):
+                exhaustion(machine, address, idle)
+        wrong = picture(machine)
+        report("a stock client afterwards", [wrong] if wrong else [], "sees the screen" if not wrong else "")
+        refusals(machine)
+
+
+def inside(addresses):
+    """A server with TLS and SASL: digests without TLS, passwords inside."""
+    with Users("digest-md5 plain") as users, InnerServer(users) as machine:
+        machine.wait_still()
+        for name, _, secure in INSIDE:
+            attackers.named(name)("127.0.0.2", machine.tls_port if secure else machine.port, time.monotonic() + 0.3)
+        for _ in range(3):
+            real_client(machine)
+        back(machine.descriptors, 0, deadline=1)
+        idle = idle_figure(machine)
+        for address in addresses:
+            for name, count, secure in INSIDE:
+                if wanted(name):
+                    port = machine.tls_port if secure else machine.port
+                    attack(machine, name, count, address, idle, f"{name} at a server with TLS and SASL", port)
+        refusals(machine)
+
+
 def main():
     global OPTIONS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -195,29 +276,11 @@ def main():
     OPTIONS.memory = 4096
     Machine.library = os.path.abspath(OPTIONS.lib) if OPTIONS.lib else None
     both = ["127.0.0.2", "127.0.0.1"] if OPTIONS.long else ["127.0.0.2"]
-    with Server("-object", f"secret,id=ticket,data={PASSWORD}", "-vga", "qxl", spice=SPICE) as machine:
-        machine.wait_still()
-        # Whatever a first client makes the process keep is no work of attackers.
-        wrong = picture(machine)
-        for name, _ in ATTACKS:
-            attackers.__dict__[name]("127.0.0.2", machine.port, time.monotonic() + 0.3)
-        back(machine.descriptors, 0, deadline=1)
-        events(machine)
-        times, links = answers(machine, min(OPTIONS.seconds, 5), links=5)
-        idle = slow(times)
-        report("idle", [wrong] if wrong else [] if None not in links else ["no link"],
-               f"QMP p99 {idle:.2f} ms, worst {max(times):.1f}; real client " + " ".join(f"{ms or 0:.0f}" for ms in links) + " ms")
-        for address in [OPTIONS.address] if OPTIONS.address else both:
-            for name, count in ATTACKS:
-                if not OPTIONS.only or name in OPTIONS.only.split(","):
-                    attack(machine, name, count, address, idle)
-            if not OPTIONS.only or "exhaustion" in OPTIONS.only.split(","):
-                exhaustion(machine, address, idle)
-        wrong = picture(machine)
-        report("a stock client afterwards", [wrong] if wrong else [], "sees the screen" if not wrong else "")
-        sys.stdout.flush()
-        refused = [line for line in machine.output().splitlines() if "refused" in line or "stand at the door" in line]
-        print(f"{len(refused)} lines of refusals in the log, the last: {refused[-1] if refused else 'none'}")
+    addresses = [OPTIONS.address] if OPTIONS.address else both
+    if any(wanted(name) for name in [*(name for name, _ in ATTACKS), "exhaustion"]):
+        outside(addresses)
+    if any(wanted(name) for name, _, _ in INSIDE):
+        inside(addresses)
     print(f"{RESULTS['PASS']} passed, {RESULTS['FAIL']} failed")
     return 1 if RESULTS["FAIL"] else 0
 
