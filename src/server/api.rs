@@ -23,7 +23,7 @@ use crate::pool::workers;
 use crate::protocol::caps::ChannelType;
 use crate::qxl::command::QxlDevice;
 use crate::qxl::memslot::MemSlots;
-use crate::sys::sasl;
+use crate::sys::{policy, sasl};
 use crate::transport::connection::Connection;
 use crate::transport::listener::Listener;
 use crate::transport::stream::Stream;
@@ -73,6 +73,11 @@ impl Core {
         let tls = tls.map_err(io::Error::other)?;
         if settings.sasl {
             start_sasl(settings.sasl_app_name.as_deref())?;
+        } else if let Some(policy) = policy::forbids_short_rsa() {
+            tracing::warn!(
+                "tickets travel under RSA with 1024 bits, by protocol, which this site's policy ({policy}) forbids: \
+                 clients under it cannot log in with one. SASL inside TLS works (QEMU: sasl=on,tls-port=PORT)"
+            );
         }
         let mut listeners = Vec::new();
         match (&settings.address, settings.port) {

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod pixman;
+pub mod policy;
 pub mod sasl;
 pub mod tcp;
 pub mod thread;
