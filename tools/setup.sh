@@ -42,6 +42,7 @@ TEST_PACKAGES=(
     libssl-dev                              # the clients of make bench-commands and bench-links encrypt their tickets
     chromium spice-html5                    # a browser that connects by WebSocket
     sasl2-bin libsasl2-modules libsasl2-modules-db # SASL logins: users in a file, and the mechanisms
+    krb5-kdc krb5-admin-server krb5-user libsasl2-modules-gssapi-mit # … and with tickets of a realm of the tests' own
 )
 # Benchmarks; what they share with the tests stands there.
 BENCH_PACKAGES=(

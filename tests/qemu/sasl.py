@@ -9,6 +9,7 @@ Exit code 1 if anything failed. Needs sasl2-bin, libsasl2-modules, libsasl2-modu
 SpiceClientGLib, openssl. Users live in a database of the test's own.
 """
 import argparse
+import contextlib
 import os
 import shutil
 import socket
@@ -20,6 +21,7 @@ import tempfile
 import threading
 import time
 
+import kerberos
 from machine import Machine, difference, free_port
 from driver import Client
 from run import disk_with_boot_sector
@@ -60,6 +62,18 @@ class Users:
 
     def __exit__(self, *_):
         shutil.rmtree(self.directory)
+
+
+@contextlib.contextmanager
+def site(**environment):
+    """Programs that start now find this in their environment."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def client(user, password, port=0, unix=None, authority=None):
@@ -361,10 +375,10 @@ def without_tls(name, machine):
     return True
 
 
-def certificates(directory):
+def certificates(directory, key=("rsa:2048",)):
     """A certificate of its own for localhost, in the files that QEMU wants; the CA's path."""
     names = [os.path.join(directory, name) for name in ("server-key.pem", "server-cert.pem", "ca-cert.pem")]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command = ["openssl", "req", "-x509", "-newkey", *key, "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", names[0], "-out", names[1]]
     subprocess.run(command, check=True, capture_output=True)
     shutil.copy(names[1], names[2])
@@ -414,6 +428,44 @@ def slow():
                     stream.close()
 
 
+def strict():
+    """A site whose OpenSSL wants 128 bits of strength everywhere: passwords inside TLS, with a key on P-256."""
+    with Users("plain scram-sha-256") as users:
+        authority = certificates(users.directory, ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"))
+        policy = os.path.join(users.directory, "openssl.cnf")
+        with open(policy, "w") as file:
+            file.write("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\n"
+                       "CipherString = DEFAULT@SECLEVEL=3\nMinProtocol = TLSv1.3\n")
+        spice = "tls-port={port},addr=127.0.0.1,sasl=on,x509-dir=" + users.directory
+        with site(OPENSSL_CONF=policy), users.machine(spice=spice) as machine:
+            if not without_tls("strict", machine):
+                logins(machine, "under a strict policy", port=machine.port, authority=authority)
+        # A key of 112 bits, so that it is seen that the policy is in force.
+        authority = certificates(users.directory)
+        with users.machine(spice=spice) as machine, site(OPENSSL_CONF=policy), client(USER, PASSWORD, machine.port, authority=authority) as viewer:
+            said = told(viewer)
+            report("under a strict policy: a server with RSA-2048", None if said == "error-tls" else f"the client was told {said}", said)
+
+
+def tickets():
+    """GSSAPI with a KDC of the test's own: the picture through its security layer, and nobody without a ticket."""
+    if not kerberos.installed():
+        report("tickets", detail="needs krb5-kdc, krb5-admin-server, krb5-user, libsasl2-modules-gssapi-mit", skipped=True)
+        return
+    host = subprocess.run(["hostname", "-f"], capture_output=True, text=True, check=True).stdout.strip()
+    with Users("gssapi") as users, kerberos.Realm(USER, ["localhost", "127.0.0.1", host]) as realm, site(**realm.environment):
+        with users.machine() as machine:
+            for name in ("with a ticket", "with a ticket again"):
+                with client(USER, None, machine.port) as viewer:
+                    wrong = None if viewer.connected() else f"not connected: {told(viewer, 0.1)}"
+                    machine.wait_still()
+                    report(f"GSSAPI: {name}", wrong or all_channels(viewer) or same_picture(machine, viewer), "four channels, picture exact")
+            realm.logout()
+            with client(USER, None, machine.port) as viewer:
+                said = told(viewer)
+                report("GSSAPI: without a ticket", None if said == "error-auth" else f"the client was told {said}", said)
+
+
 # ---- without the library
 
 
@@ -443,7 +495,7 @@ def hidden():
             report(f"libsasl2 is {what}", wrong, run.stderr.strip()[:200])
 
 
-SCENARIOS = [digest, unix, pictures, beside_vnc, raw, off, crowd, hidden, tls, slow]
+SCENARIOS = [digest, unix, pictures, beside_vnc, raw, off, crowd, hidden, tls, strict, tickets, slow]
 
 
 def main():
