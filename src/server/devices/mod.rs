@@ -6,17 +6,35 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::channel::device::{DeviceId, DeviceTask};
+use crate::channel::device::{DeviceId, DeviceTask, Flow};
+use crate::channel::smartcard::Smartcard;
+use crate::channel::vmc::Vmc;
+use crate::channel::{Upward, engine};
+use crate::protocol::caps::ChannelType;
 
 use super::Core;
 use super::host::HostTask;
 
 pub mod device;
 pub mod kind;
+mod smartcard;
+mod vmc;
 mod writes;
 
 use device::{After, Device};
 use kind::{Kind, Owner, Todo};
+use smartcard::Cards;
+use vmc::Bytes;
+
+/// Name of the port whose channel is webdav.
+const WEBDAV_PORT: &[u8] = b"org.spice-space.webdav.0";
+/// Name of the port of a streaming agent; its display comes with video.
+const STREAM_PORT: &[u8] = b"org.spice-space.stream.0";
+
+/// Name of the thread of a device's channel.
+fn thread_name(channel_type: ChannelType, number: u8) -> String {
+    format!("spice-{}-{number}", channel_type.name())
+}
 
 /// The char devices of a server.
 #[derive(Default)]
@@ -41,6 +59,10 @@ struct Entry {
 enum Role {
     /// The guest agent's.
     Agent,
+    /// Known, and nothing more.
+    Silent,
+    /// Has a channel of its own.
+    Channel(ChannelType, u8),
 }
 
 impl Default for Table {
@@ -68,12 +90,69 @@ impl Core {
         self: &Arc<Self>,
         id: DeviceId,
         subtype: &str,
-        _port: Option<Vec<u8>>,
+        port: Option<Vec<u8>>,
     ) -> io::Result<()> {
         match subtype {
             "vdagent" => self.add_agent(id),
+            "smartcard" => self.add_smartcard(id),
+            "usbredir" => self.add_bytes::<{ ChannelType::USBREDIR.0 }>(id, None),
+            "port" => match port.as_deref() {
+                None => Err(io::Error::new(io::ErrorKind::InvalidInput, "a port needs a name")),
+                Some(WEBDAV_PORT) => self.add_bytes::<{ ChannelType::WEBDAV.0 }>(id, port),
+                Some(STREAM_PORT) => {
+                    self.start_device(id, Role::Silent, Box::new(Silent));
+                    Ok(())
+                }
+                Some(_) => self.add_bytes::<{ ChannelType::PORT.0 }>(id, port),
+            },
             _ => Err(io::Error::new(io::ErrorKind::Unsupported, "such devices are not served")),
         }
+    }
+
+    /// Adds a device whose bytes go to a client as they are, with its channel.
+    fn add_bytes<const T: u8>(
+        self: &Arc<Self>,
+        id: DeviceId,
+        port: Option<Vec<u8>>,
+    ) -> io::Result<()> {
+        let channel_type = ChannelType(T);
+        let number = self.free_id(channel_type)?;
+        let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
+        let flow = Flow::new();
+        let (channel, thread) =
+            engine::start(&thread_name(channel_type, number), Arc::clone(&upward), |_| {
+                Vmc::<T>::new(upward, id, Arc::clone(&flow), port)
+            })?;
+        self.add_threads([thread]);
+        let kind = Bytes::new(channel.clone(), flow);
+        self.start_device(id, Role::Channel(channel_type, number), Box::new(kind));
+        self.session().register(channel_type, number, Arc::new(channel));
+        Ok(())
+    }
+
+    /// Adds the reader of smartcards, with its channel. There is one: a second one ends the original's process.
+    fn add_smartcard(self: &Arc<Self>, id: DeviceId) -> io::Result<()> {
+        const NUMBER: u8 = 0;
+        let channel_type = ChannelType::SMARTCARD;
+        if self.free_id(channel_type)? != NUMBER {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a reader already"));
+        }
+        let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
+        let flow = Flow::new();
+        let (channel, thread) =
+            engine::start(&thread_name(channel_type, NUMBER), Arc::clone(&upward), |_| {
+                Smartcard::new(upward, id, Arc::clone(&flow))
+            })?;
+        self.add_threads([thread]);
+        let kind = Cards::new(Bytes::new(channel.clone(), flow));
+        self.start_device(id, Role::Channel(channel_type, NUMBER), Box::new(kind));
+        self.session().register(channel_type, NUMBER, Arc::new(channel));
+        Ok(())
+    }
+
+    fn free_id(&self, channel_type: ChannelType) -> io::Result<u8> {
+        let free = self.session().free_id(channel_type);
+        free.ok_or_else(|| io::Error::other("there are 256 channels of its type already"))
     }
 
     fn add_agent(&self, id: DeviceId) -> io::Result<()> {
@@ -81,7 +160,7 @@ impl Core {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is an agent already"));
         }
         self.agent_changed(true);
-        self.start_device(id, Role::Agent, Box::new(SilentAgent));
+        self.start_device(id, Role::Agent, Box::new(Silent));
         Ok(())
     }
 
@@ -103,6 +182,16 @@ impl Core {
         }
         match entry.role {
             Role::Agent => self.agent_changed(false),
+            Role::Silent => {}
+            Role::Channel(channel_type, number) => {
+                let channel = self.session().take(channel_type, number);
+                if let Some(channel) = channel {
+                    channel.route.stop();
+                    self.join_threads(&[thread_name(channel_type, number)]);
+                }
+                // Its clients are gone; the host hears of it before the call returns.
+                self.run_host_tasks(self.caller());
+            }
         }
     }
 
@@ -154,10 +243,10 @@ impl Core {
     }
 }
 
-/// The agent's device while nobody speaks with it: neither read nor written.
-struct SilentAgent;
+/// A device with which nobody speaks yet: neither read nor written.
+struct Silent;
 
-impl Kind for SilentAgent {
+impl Kind for Silent {
     fn wants(&mut self) -> usize {
         0
     }
