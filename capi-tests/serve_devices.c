@@ -12,7 +12,7 @@
  *   most NAME N           and at most so many in one call
  *   rewake NAME N         callbacks call wakeup: 1 from read, 2 from write
  *   leave NAME            the next read removes the device
- *   quiet NAME 0|1        1: read and write are not printed
+ *   quiet NAME 0|1        1: read, write and event are not printed
  *   source NAME N STEP PATTERN   gives N bytes of the pattern, at most STEP in a read, and wakes until they are gone:
  *                         "source NAME done MS" (MS from the first byte that was read)
  *   sink NAME N PATTERN   compares what is written with the pattern: "sink NAME good|BAD MS" after N bytes
@@ -104,7 +104,8 @@ static void device_state(SpiceCharDeviceInstance *sin, int connected)
 
 static void device_event(SpiceCharDeviceInstance *sin, uint8_t event)
 {
-    printf("%c event %d\n", name_of(device_of(sin)), event);
+    if (!device_of(sin)->quiet)
+        printf("%c event %d\n", name_of(device_of(sin)), event);
 }
 
 static void sink(struct device *device, const uint8_t *bytes, size_t length)

@@ -75,6 +75,11 @@ pub trait Channel: Send + 'static {
         self.request(clients, key, kind, &body)
     }
 
+    /// An old buffer, if there is one, for the content of a message of so many bytes.
+    fn body(&mut self, _bytes: usize) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// An order from another thread.
     fn order(&mut self, clients: &mut Clients, order: Self::Order);
 
@@ -308,7 +313,10 @@ impl<C: Channel> Engine<C> {
                     return;
                 }
                 Ok(Some(frame)) => {
-                    let body = unread.get(frame.body.clone()).unwrap_or_default().to_vec();
+                    let content = unread.get(frame.body.clone()).unwrap_or_default();
+                    let mut body = self.channel.body(content.len());
+                    body.clear();
+                    body.extend_from_slice(content);
                     (frame.kind, body, frame.consumed)
                 }
                 Err(error) => {

@@ -240,7 +240,7 @@ impl Device {
                 inner.writes.put_back(waiting)
             };
             if let Some(waiting) = ended {
-                inner.kind.written(waiting.owner, waiting.len());
+                inner.kind.written_buffer(waiting.owner, waiting.into_bytes());
             } else if n == 0 {
                 return Moved { bytes, cut: false };
             }
