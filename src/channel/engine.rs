@@ -135,6 +135,13 @@ pub fn start<C: Channel>(
     Ok((handle, thread))
 }
 
+/// Notes a client once: bytes of one that waits are told of again, and twice as many times each time it goes on.
+fn note(list: &mut Vec<Key>, key: Key) {
+    if !list.contains(&key) {
+        list.push(key);
+    }
+}
+
 struct Engine<C: Channel> {
     channel: C,
     clients: Clients,
@@ -326,12 +333,12 @@ impl<C: Channel> Engine<C> {
             };
             if self.clients.reactor.outbox(key).is_some_and(|o| o.len() >= ANSWERS_MARK) {
                 self.clients.reactor.set_reading(key, false);
-                self.unanswered.push(key);
+                note(&mut self.unanswered, key);
                 return;
             }
             if !self.channel.accepts() {
                 self.clients.reactor.set_reading(key, false);
-                self.stalled.push(key);
+                note(&mut self.stalled, key);
                 return;
             }
             self.clients.reactor.consume(key, used);
