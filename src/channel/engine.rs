@@ -61,6 +61,25 @@ pub trait Channel: Send + 'static {
         body: &[u8],
     ) -> Result<(), String>;
 
+    /// As [`Channel::request`], for channels that keep what they are given.
+    ///
+    /// # Errors
+    /// As [`Channel::request`].
+    fn request_owned(
+        &mut self,
+        clients: &mut Clients,
+        key: Key,
+        kind: u16,
+        body: Vec<u8>,
+    ) -> Result<(), String> {
+        self.request(clients, key, kind, &body)
+    }
+
+    /// An old buffer, if there is one, for the content of a message of so many bytes.
+    fn body(&mut self, _bytes: usize) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// An order from another thread.
     fn order(&mut self, clients: &mut Clients, order: Self::Order);
 
@@ -114,6 +133,13 @@ pub fn start<C: Channel>(
     };
     let thread = spawn(name, move || engine.run())?;
     Ok((handle, thread))
+}
+
+/// Notes a client once: bytes of one that waits are told of again, and twice as many times each time it goes on.
+fn note(list: &mut Vec<Key>, key: Key) {
+    if !list.contains(&key) {
+        list.push(key);
+    }
 }
 
 struct Engine<C: Channel> {
@@ -288,9 +314,16 @@ impl<C: Channel> Engine<C> {
             let incoming = Incoming::new(client.mini_header, C::TYPE);
             let unread = self.clients.reactor.unread(key);
             let (kind, body, used) = match incoming.next(unread) {
-                Ok(None) => return,
+                Ok(None) => {
+                    let whole = incoming.announced(unread).unwrap_or(0);
+                    self.clients.reactor.expect(key, whole);
+                    return;
+                }
                 Ok(Some(frame)) => {
-                    let body = unread.get(frame.body.clone()).unwrap_or_default().to_vec();
+                    let content = unread.get(frame.body.clone()).unwrap_or_default();
+                    let mut body = self.channel.body(content.len());
+                    body.clear();
+                    body.extend_from_slice(content);
                     (frame.kind, body, frame.consumed)
                 }
                 Err(error) => {
@@ -300,29 +333,30 @@ impl<C: Channel> Engine<C> {
             };
             if self.clients.reactor.outbox(key).is_some_and(|o| o.len() >= ANSWERS_MARK) {
                 self.clients.reactor.set_reading(key, false);
-                self.unanswered.push(key);
+                note(&mut self.unanswered, key);
                 return;
             }
             if !self.channel.accepts() {
                 self.clients.reactor.set_reading(key, false);
-                self.stalled.push(key);
+                note(&mut self.stalled, key);
                 return;
             }
             self.clients.reactor.consume(key, used);
-            self.request(key, kind, &body);
+            self.request(key, kind, body);
         }
     }
 
-    fn request(&mut self, key: Key, kind: u16, body: &[u8]) {
+    fn request(&mut self, key: Key, kind: u16, body: Vec<u8>) {
         if !(client::ACK_SYNC..=client::DISCONNECTING).contains(&kind) {
-            let result = self
-                .guarded(Some(key), |channel, clients| channel.request(clients, key, kind, body));
+            let result = self.guarded(Some(key), |channel, clients| {
+                channel.request_owned(clients, key, kind, body)
+            });
             if let Some(Err(why)) = result {
                 self.clients.close(key, Close::Violation(why));
             }
             return;
         }
-        match ClientCommon::parse(kind, body) {
+        match ClientCommon::parse(kind, &body) {
             Err(error) => self.clients.close(key, Close::Violation(error.to_string())),
             Ok(ClientCommon::AckSync(generation)) => {
                 if let Some(acks) = self.clients.get_mut(key).and_then(|c| c.acks.as_mut()) {

@@ -59,6 +59,13 @@ pub enum MainOrder {
         /// Its id.
         channel_id: u8,
     },
+    /// A channel has gone; one that comes under its name is a new one.
+    ChannelGone {
+        /// Its type.
+        channel_type: ChannelType,
+        /// Its id.
+        channel_id: u8,
+    },
     /// A warning for the user of one client.
     Notice(ClientId, &'static str),
     /// The agent's device came or went.
@@ -300,6 +307,11 @@ impl Channel for Main {
                         listed.push((channel_type, channel_id));
                         clients.send(*key, wire::channels_list(&[(channel_type, channel_id)]));
                     }
+                }
+            }
+            MainOrder::ChannelGone { channel_type, channel_id } => {
+                for listed in self.peers.values_mut().filter_map(|peer| peer.listed.as_mut()) {
+                    listed.retain(|channel| *channel != (channel_type, channel_id));
                 }
             }
             MainOrder::Notice(client, text) => {

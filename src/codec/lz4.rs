@@ -3,6 +3,10 @@
 //! The format allows several blocks that share their history; one block needs no history.
 //! The block compressor is the crate `lz4_flex`; here stands the frame that SPICE puts around it.
 
+use std::fmt;
+
+use lz4_flex::block::{CompressTable, compress_into_with_table};
+
 use super::Rows;
 
 /// Bytes before the block.
@@ -25,6 +29,42 @@ impl Scratch {
     pub fn capacity(&self) -> usize {
         self.packed.capacity() + self.block.capacity()
     }
+}
+
+/// Memory of an encoder of blocks between two of them.
+#[derive(Default)]
+pub struct BlockScratch {
+    block: Vec<u8>,
+    table: CompressTable,
+}
+
+impl fmt::Debug for BlockScratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockScratch").field("bytes", &self.block.len()).finish_non_exhaustive()
+    }
+}
+
+/// The bytes as one block; `None` if it would have more than `limit` bytes.
+#[must_use]
+pub fn compress_block(bytes: &[u8], limit: usize, scratch: &mut BlockScratch) -> Option<Vec<u8>> {
+    if bytes.len() > MAX_BYTES {
+        return None;
+    }
+    let most = lz4_flex::block::get_maximum_output_size(bytes.len());
+    if scratch.block.len() < most {
+        scratch.block.resize(most, 0);
+    }
+    let len = compress_into_with_table(bytes, &mut scratch.block, &mut scratch.table).ok()?;
+    scratch.block.get(..len).filter(|block| block.len() <= limit).map(<[u8]>::to_vec)
+}
+
+/// The `size` bytes of a foreign block; `None` if it is broken or has another number of bytes. The caller bounds `size`
+/// and gives a buffer, whatever it holds.
+#[must_use]
+pub fn decompress_block(block: &[u8], size: usize, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    bytes.resize(size, 0);
+    let n = lz4_flex::block::decompress_into(block, &mut bytes).ok()?;
+    (n == size).then_some(bytes)
 }
 
 /// The image of a picture whose bitmap format has this number; `None` if it would have more than `limit` bytes.
@@ -90,6 +130,24 @@ mod tests {
                 assert_eq!(got, want);
             }
         }
+    }
+
+    #[test]
+    fn blocks_come_back_only_at_their_size() {
+        let mut scratch = BlockScratch::default();
+        for bytes in [vec![], vec![7; 5000], pixels(31, 400)] {
+            let block = compress_block(&bytes, usize::MAX, &mut scratch).unwrap();
+            assert_eq!(decompress_block(&block, bytes.len(), vec![1; 9]), Some(bytes.clone()));
+            assert_eq!(decompress_block(&block, bytes.len() + 1, Vec::new()), None);
+            if let Some(less) = bytes.len().checked_sub(1) {
+                assert_eq!(decompress_block(&block, less, Vec::new()), None);
+                assert_eq!(
+                    decompress_block(&block[..block.len() - 1], bytes.len(), Vec::new()),
+                    None
+                );
+            }
+        }
+        assert!(compress_block(&[1, 2, 3], 3, &mut scratch).is_none(), "noise grows");
     }
 
     #[test]

@@ -315,7 +315,7 @@ impl Core {
     }
 
     /// Waits for threads by name; none of them waits for anybody.
-    fn join_threads(&self, names: &[String]) {
+    pub(super) fn join_threads(&self, names: &[String]) {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = Vec::new();
         let mut ending = Vec::new();
@@ -334,6 +334,7 @@ impl Core {
 
     /// The machine runs or stops; `devices` are all QXL devices.
     pub fn set_vm_running(&self, running: bool, devices: &[QxlHandle]) {
+        self.set_devices_running(running);
         let was = std::mem::replace(&mut self.session().vm_running, running);
         if was == running {
             return;
@@ -403,6 +404,7 @@ impl Core {
         }
         // The last chance for callbacks, so everything runs here whoever calls.
         self.run_last_host_tasks();
+        self.remove_all_devices();
     }
 }
 

@@ -126,7 +126,15 @@ impl Session {
             .channels
             .iter()
             .position(|c| (c.channel_type, c.channel_id) == (channel_type, channel_id))?;
-        Some(self.channels.remove(at))
+        let taken = self.channels.remove(at);
+        self.tell_main(MainOrder::ChannelGone { channel_type, channel_id });
+        Some(taken)
+    }
+
+    /// The smallest id that no channel of the type has.
+    #[must_use]
+    pub fn free_id(&self, channel_type: ChannelType) -> Option<u8> {
+        (0..=u8::MAX).find(|id| self.find(channel_type, *id).is_none())
     }
 
     /// Keeps the typed ways to the two channels that the session itself talks to.
