@@ -42,6 +42,11 @@ impl Device {
         self.ring.take()
     }
 
+    /// Commands that nobody but us has any more: (display, cursor).
+    pub fn taken(&self) -> (usize, usize) {
+        self.ring.as_ref().map_or((0, 0), |ring| ring.taken())
+    }
+
     /// As [`QxlDevice::get_command`].
     pub fn get_command(&mut self) -> Option<CommandExt> {
         match &mut self.ring {

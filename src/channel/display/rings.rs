@@ -45,6 +45,7 @@ impl Display {
         if room.surfaces < surfaces || room.dirty < dirty {
             return Err(DetachError::Room { surfaces, dirty });
         }
+        self.execute_taken();
         self.scene.settle_all();
         let mut surfaces = Vec::new();
         for id in self.scene.ids() {
@@ -77,6 +78,21 @@ impl Display {
         }
         self.look_again();
         Ok(RingState { surfaces, cursor, ..ring.detach() })
+    }
+
+    /// Executes what was taken from the rings already, and nothing else.
+    pub(super) fn execute_taken(&mut self) {
+        let (commands, cursors) = self.device.taken();
+        for _ in 0..cursors {
+            // If the cursor channel is far behind, of the movements only the later ones count.
+            if !self.take_cursor() {
+                self.drop_held_cursor();
+                self.take_cursor();
+            }
+        }
+        for _ in 0..commands {
+            self.take_command();
+        }
     }
 
     /// The guest kicked.

@@ -351,6 +351,11 @@ impl Display {
         self.held_cursor.is_none()
     }
 
+    /// Gives up a cursor command that the cursor channel has no room for.
+    pub(super) fn drop_held_cursor(&mut self) {
+        self.held_cursor = None;
+    }
+
     fn refuse(&mut self, error: CommandError) {
         self.bad(&error.reason);
         if let Some(release) = error.release {

@@ -7,6 +7,7 @@
 //! The other side is not trusted: of its indices only `prod` counts, and one that is impossible ends the reading of that
 //! ring; our own indices are kept here and only written there.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -30,7 +31,8 @@ pub mod mapping;
 mod pages;
 mod releases;
 
-pub use pages::PAGE;
+#[cfg(test)]
+use pages::PAGE;
 use pages::Pages;
 
 /// Memory slots that one ring may bring.
@@ -186,7 +188,10 @@ fn is_eventfd(fd: &OwnedFd) -> bool {
 #[derive(Debug)]
 struct Reader {
     ring: usize,
+    /// Everything before this was taken, also what is in `batch`.
     cons: u32,
+    /// Taken and not handed on yet.
+    batch: VecDeque<CommandExt>,
     /// The guest broke its rules: it is not read again.
     broken: bool,
 }
@@ -233,7 +238,8 @@ impl RingDevice {
                 return Err(AttachError::NoSuchSlot { group, slot: part.id });
             }
         }
-        let reader = |ring, cons| Reader { ring: ram + ring, cons, broken: false };
+        let reader =
+            |ring, cons| Reader { ring: ram + ring, cons, batch: VecDeque::new(), broken: false };
         let open = usize::try_from(position.open_release).ok().filter(|open| *open != 0);
         let dirty = Pages::new(mapping.len());
         let releases = Releases::new(&mapping, ram + RELEASE_RING, open, position.open_releases);
@@ -258,32 +264,39 @@ impl RingDevice {
 
     /// The next display command.
     pub fn command(&mut self) -> Option<CommandExt> {
-        let popped = self.commands.pop(&self.mapping, self.group);
-        self.after_pop(popped, INT_DISPLAY)
+        if self.commands.batch.is_empty() {
+            let taken = self.commands.take(&self.mapping, self.group);
+            self.tell(taken, INT_DISPLAY);
+        }
+        self.commands.batch.pop_front()
     }
 
     /// The next cursor command.
     pub fn cursor_command(&mut self) -> Option<CommandExt> {
-        let popped = self.cursors.pop(&self.mapping, self.group);
-        self.after_pop(popped, INT_CURSOR)
+        if self.cursors.batch.is_empty() {
+            let taken = self.cursors.take(&self.mapping, self.group);
+            self.tell(taken, INT_CURSOR);
+        }
+        self.cursors.batch.pop_front()
     }
 
-    fn after_pop(&mut self, popped: Popped, interrupt: u32) -> Option<CommandExt> {
-        match popped {
-            Popped::Nothing => None,
-            Popped::Impossible(waiting) => {
+    /// Commands that were taken from the rings and not handed on: (display, cursor). They are nowhere else any more.
+    #[must_use]
+    pub fn taken(&self) -> (usize, usize) {
+        (self.commands.batch.len(), self.cursors.batch.len())
+    }
+
+    fn tell(&mut self, taken: Taken, interrupt: u32) {
+        match taken {
+            Taken::Nothing => return,
+            Taken::Impossible(waiting) => {
                 tracing::warn!("{waiting} commands in a ring of {COMMANDS}: it is not read again");
                 self.raise(INT_ERROR);
-                None
             }
-            Popped::Command(command, tell) => {
-                self.dirty.mark(self.ram, RAM_BYTES);
-                if tell {
-                    self.raise(interrupt);
-                }
-                Some(command)
-            }
+            Taken::Some => {}
+            Taken::Wanted => self.raise(interrupt),
         }
+        self.dirty.mark(self.ram, RAM_BYTES);
     }
 
     /// Lets the guest kick at its next display command; false if there is one already.
@@ -351,7 +364,7 @@ impl RingDevice {
         Some(slots.address(slot.id, slot.generation, offset - slot.offset + slot.guest_start))
     }
 
-    /// Gives the rings up. What the guest had not been told of is published if there is room; surfaces and pointer are
+    /// Gives the rings up, when nothing is [`taken`](Self::taken) any more. What the guest had not been told of is published if there is room; surfaces and pointer are
     /// the caller's to add.
     #[must_use]
     pub fn detach(mut self) -> RingState {
@@ -389,12 +402,14 @@ impl RingDevice {
 }
 
 /// What a look into a ring brought.
-enum Popped {
+enum Taken {
     Nothing,
     /// The guest says that so many wait.
     Impossible(u32),
-    /// A command, and whether the guest wants to know that it was taken.
-    Command(CommandExt, bool),
+    /// Commands.
+    Some,
+    /// Commands, and the guest wants to know that one of them was taken.
+    Wanted,
 }
 
 impl Reader {
@@ -402,32 +417,35 @@ impl Reader {
         load(mapping, self.ring + PROD).wrapping_sub(self.cons)
     }
 
-    fn pop(&mut self, mapping: &Mapping, group_id: u32) -> Popped {
+    /// Takes everything that waits: the ring is free at once, and a guest that sleeps until there is room is woken
+    /// once and not for every command.
+    fn take(&mut self, mapping: &Mapping, group_id: u32) -> Taken {
         if self.broken {
-            return Popped::Nothing;
+            return Taken::Nothing;
         }
-        match self.waiting(mapping) {
-            0 => return Popped::Nothing,
-            1..=COMMANDS => {}
+        let waiting = match self.waiting(mapping) {
+            0 => return Taken::Nothing,
+            waiting @ 1..=COMMANDS => waiting,
             waiting => {
                 self.broken = true;
-                return Popped::Impossible(waiting);
+                return Taken::Impossible(waiting);
             }
-        }
-        let item = self.ring + ITEMS + (self.cons % COMMANDS) as usize * COMMAND_BYTES;
-        // Words, because items of the cursor ring lie at multiples of four only.
-        let (low, high) = (load(mapping, item), load(mapping, item + 4));
-        let command = CommandExt {
-            data: u64::from(high) << 32 | u64::from(low),
-            kind: load(mapping, item + 8),
-            group_id,
-            flags: 0,
         };
-        self.cons = self.cons.wrapping_add(1);
+        let before = self.cons;
+        for _ in 0..waiting {
+            let item = self.ring + ITEMS + (self.cons % COMMANDS) as usize * COMMAND_BYTES;
+            // Words, because items of the cursor ring lie at multiples of four only.
+            let (low, high) = (load(mapping, item), load(mapping, item + 4));
+            let data = u64::from(high) << 32 | u64::from(low);
+            let kind = load(mapping, item + 8);
+            self.batch.push_back(CommandExt { data, kind, group_id, flags: 0 });
+            self.cons = self.cons.wrapping_add(1);
+        }
         store(mapping, self.ring + CONS, self.cons);
         // Between our index and their wish: without it both may see the other's old one, and nobody tells.
         fence(Ordering::SeqCst);
-        Popped::Command(command, load(mapping, self.ring + NOTIFY_ON_CONS) == self.cons)
+        let asked = load(mapping, self.ring + NOTIFY_ON_CONS).wrapping_sub(before);
+        if (1..=waiting).contains(&asked) { Taken::Wanted } else { Taken::Some }
     }
 
     fn arm(&mut self, mapping: &Mapping) -> bool {
@@ -436,7 +454,7 @@ impl Reader {
         }
         store(mapping, self.ring + NOTIFY_ON_PROD, self.cons.wrapping_add(1));
         fence(Ordering::SeqCst);
-        self.waiting(mapping) == 0
+        self.batch.is_empty() && self.waiting(mapping) == 0
     }
 }
 

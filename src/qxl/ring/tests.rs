@@ -120,10 +120,14 @@ fn commands_come_in_order_and_the_guest_hears_what_it_asked_for() {
         for n in 0..u64::from(COMMANDS) {
             let command = device.command().unwrap();
             assert_eq!((command.data, command.kind, command.group_id), (round << 40 | n, 1, GROUP));
-            let interrupted = u64::from(n == 6);
-            assert_eq!(count(&guest.interrupt), interrupted, "command {n}");
+            // All are taken at once, and the guest hears once that one of them was the seventh.
+            assert_eq!(count(&guest.interrupt), u64::from(n == 0), "command {n}");
+            assert_eq!(load(&guest.map, RAM + COMMAND_RING + CONS), asked - 7 + COMMANDS);
+            assert_eq!(device.taken(), (31 - usize::try_from(n).unwrap(), 0));
         }
+        store(&guest.map, RAM + COMMAND_RING + NOTIFY_ON_CONS, asked - 7 + COMMANDS);
         assert!(device.command().is_none());
+        assert_eq!(count(&guest.interrupt), 0, "nothing was taken");
         assert!(device.arm_commands());
     }
     assert!(guest.push(COMMAND_RING, 1, 1), "it is armed");
@@ -221,14 +225,17 @@ fn who_comes_next_goes_on_where_the_rings_stood() {
     for _ in 0..5 {
         guest.push(COMMAND_RING, 1, 1);
     }
-    for _ in 0..3 {
+    for _ in 0..5 {
         device.command().unwrap();
+    }
+    for _ in 0..2 {
+        guest.push(COMMAND_RING, 1, 1);
     }
     let create = guest.resource(&slots, 0x9000, 9);
     let address = device.guest_address(&slots, &create).unwrap();
     assert_eq!(address, slots.address(1, 3, START + 0x9000));
     let state = device.detach();
-    assert_eq!((state.position.commands, state.position.open_releases), (3, 250 - 7 * 32));
+    assert_eq!((state.position.commands, state.position.open_releases), (5, 250 - 7 * 32));
     let dirty = |offset: usize| state.dirty[offset / PAGE / 64] >> (offset / PAGE % 64) & 1 == 1;
     assert!(dirty(RAM) && dirty(usize::try_from(AT).unwrap()) && !dirty(0));
     slots.reset_group(GROUP);
