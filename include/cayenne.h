@@ -12,6 +12,8 @@
 #define CAYENNE_H_
 
 
+#include <stdint.h>
+
 /* Release of the library this header belongs to: 0.1.0. */
 #define CAYENNE_VERSION_MAJOR 0
 #define CAYENNE_VERSION_MINOR 1
@@ -21,6 +23,79 @@
 /* SpiceServer of spice.h. */
 struct RedsState;
 
+/* Of spice-qxl.h. */
+struct QXLInstance;
+
+
+// A memory slot of a ring: a part of the memory, and the guest's addresses of it.
+typedef struct CayenneRingSlot {
+    // Number of the slot in its group.
+    uint32_t id;
+    // Generation that addresses must carry.
+    uint32_t generation;
+    // First byte in the memory.
+    uint64_t offset;
+    // Bytes, at least 1.
+    uint64_t size;
+    // The guest's address of the first byte, without slot and generation bits.
+    uint64_t guest_start;
+} CayenneRingSlot;
+
+// Where rings stand. All zero for a device that was reset.
+typedef struct CayenneRingPosition {
+    // Commands that were taken from the command ring, modulo 2³².
+    uint32_t commands;
+    // Commands that were taken from the cursor ring, modulo 2³².
+    uint32_t cursors;
+    // Offset in the memory of the last command of a chain that the guest was not told of; 0: there is none.
+    uint64_t open_release;
+    // Commands of that chain.
+    uint32_t open_releases;
+    // 0.
+    uint32_t reserved;
+} CayenneRingPosition;
+
+// What a hypervisor hands over with `cayenne_qxl_attach_ring`. The descriptors stay the caller's: they are duplicated.
+typedef struct CayenneRing {
+    // `sizeof(CayenneRing)`.
+    uint32_t size;
+    // A memfd with the seal F_SEAL_SHRINK, without huge pages.
+    int memory_fd;
+    // Bytes of it that are mapped, from the beginning.
+    uint64_t memory_size;
+    // Where in it the RAM header (`QXLRam`) lies, a multiple of four.
+    uint64_t ram_offset;
+    // Memory slot group of the slots; they become the only ones in it.
+    uint32_t group;
+    // Number of slots, 1 to 256.
+    uint32_t num_slots;
+    // The slots. They may not overlap.
+    const struct CayenneRingSlot *slots;
+    // An eventfd that is written when the guest kicks (I/O ports 0 and 1). It is never read.
+    int kick_fd;
+    // An eventfd, non-blocking, that is written when the guest is to be interrupted.
+    int interrupt_fd;
+    // Where the rings stand.
+    struct CayenneRingPosition position;
+} CayenneRing;
+
+// What `cayenne_qxl_detach_ring` hands back, for `spice_qxl_loadvm_commands` and another attach.
+typedef struct CayenneRingState {
+    // `sizeof(CayenneRingState)`.
+    uint32_t size;
+    // In: room in `surfaces`, at least 1024. Out: how many there are.
+    uint32_t num_surfaces;
+    // Gets the guest addresses of the commands that created the surfaces that exist.
+    uint64_t *surfaces;
+    // Out: guest address of the command that set the shape of the pointer; 0: there is none.
+    uint64_t cursor;
+    // Out: where the rings stand.
+    struct CayenneRingPosition position;
+    // In: room in `dirty`, at least one word for each 256 KiB of the memory. Out: how many there are.
+    uint64_t num_dirty;
+    // Gets a bit for each 4 KiB of the memory, lowest bit first: set if they were, or may have been, written.
+    uint64_t *dirty;
+} CayenneRingState;
 
 #ifdef __cplusplus
 extern "C" {
@@ -54,6 +129,41 @@ int cayenne_set_multiple_clients(struct RedsState *server,
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
 int cayenne_set_encoder_threads(struct RedsState *server,
                                 int count);
+
+// Takes the commands of a QXL device from rings in shared memory instead of the callbacks `get_command`,
+// `req_cmd_notification`, `get_cursor_command`, `req_cursor_notification`, `release_resource` and `flush_resources`.
+//
+// What waits in the callbacks' rings is executed first. From then on the library is the only reader of the command and
+// cursor ring and the only writer of the release ring, sets `int_pending` and writes `interrupt_fd` when the guest wants
+// to know of it. All other requests (surfaces, updates, start, stop, resets) still go through `spice_qxl_*`; a primary
+// surface may lie in the memory. Nothing that the other owners of the memory write there can hurt the library.
+//
+// Returns 0, or -1 with the reason in the log: descriptors that are none of what is asked for, a header or slots that
+// do not fit the memory, slots that overlap or that the device does not have, rings that are attached already. Waits
+// for the worker. May be called on any thread of the host's, under its lock, while the machine runs or not.
+//
+// # Safety
+// - `instance` is NULL or valid; if it was added, it was not removed.
+// - `ring` is NULL or points to a structure whose `slots` point to `num_slots` slots.
+int cayenne_qxl_attach_ring(struct QXLInstance *instance,
+                            const struct CayenneRing *ring);
+
+// Gives the rings and their memory up: the device is served through its callbacks again, and the memory is unmapped.
+//
+// Clients stay connected. Surfaces that lie in the memory end for them, without being released to the guest; whoever goes
+// on with the memory (this hypervisor, another process of it, another host after a migration) attaches with `position`,
+// creates the primary surface with its contents kept, and replays `surfaces` and `cursor` with
+// `spice_qxl_loadvm_commands`. What waits in the rings and was not taken stays there; `spice_server_vm_stop` before
+// executes nothing more.
+//
+// `state` is NULL, or a structure whose `size`, `num_surfaces`, `surfaces`, `num_dirty` and `dirty` are set. Returns 0,
+// or -1 if no ring is attached, or if there is too little room; nothing has changed then. Waits for the worker.
+//
+// # Safety
+// - `instance` is NULL or valid; if it was added, it was not removed.
+// - `state` is NULL or points to a structure whose pointers have the room that it says.
+int cayenne_qxl_detach_ring(struct QXLInstance *instance,
+                            struct CayenneRingState *state);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -39,7 +39,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 major=${version%%.*}
 minor=${version#*.}; minor=${minor%%.*}
 micro=${version##*.}
-cbindgen --quiet --config cbindgen-cayenne.toml src/abi/cayenne.rs --output "$new/raw.h"
+cbindgen --quiet --config cbindgen-cayenne.toml src/abi/cayenne/mod.rs --output "$new/raw.h"
 sed -e "s/@VERSION@/$version/" -e "s/@MAJOR@/$major/" -e "s/@MINOR@/$minor/" \
     -e "s/@MICRO@/$micro/" "$new/raw.h" >"$new/cayenne.h"
 

@@ -18,6 +18,7 @@ STEPS=(
     "abi-matrix| docs/abi-matrix.md           | diff -u docs/abi-matrix.md <(cargo run --quiet --locked --example abi_matrix)"
     "c-hosts   | capi-tests/random_draws.c    | tools/c-hosts.sh"
     "clients   | tests/clients/check_pace.py  | tools/clients.sh"
+    "rings     | tests/rings/run.py          | tools/rings.sh --count 20000"
     "qemu      | tests/qemu/run.py            | /usr/bin/python3 tests/qemu/run.py --lib $STAGE_LIB && /usr/bin/python3 tests/qemu/sasl.py --lib $STAGE_LIB"
     "qemu-chars| tests/qemu/devices.py        | /usr/bin/python3 tests/qemu/devices.py --lib $STAGE_LIB"
     "io-uring  | tests/qemu/run.py            | tools/uring.sh"

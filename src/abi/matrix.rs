@@ -172,6 +172,8 @@ pub const MATRIX: &[Entry] = &[
     row("spice_replay_free_cmd", "SPICE_SERVER_0.12.6", Status::Done, 3),
     row("spice_replay_free", "SPICE_SERVER_0.12.6", Status::Done, 3),
     row("cayenne_set_multiple_clients", "CAYENNE_1", Status::Done, 3),
+    row("cayenne_qxl_attach_ring", "CAYENNE_1", Status::Done, 7),
+    row("cayenne_qxl_detach_ring", "CAYENNE_1", Status::Done, 7),
     row("cayenne_set_encoder_threads", "CAYENNE_1", Status::Done, 4),
     row("cayenne_version", "CAYENNE_1", Status::Done, 2),
 ];

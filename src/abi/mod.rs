@@ -40,6 +40,16 @@ macro_rules! symver {
     };
 }
 
+/// Asserts the size of a C structure and the offsets of its fields at compile time.
+macro_rules! layout {
+    ($type:ty, $size:literal, { $($field:ident : $offset:literal),* $(,)? }) => {
+        const _: () = {
+            assert!(::core::mem::size_of::<$type>() == $size);
+            $(assert!(::core::mem::offset_of!($type, $field) == $offset);)*
+        };
+    };
+}
+
 pub mod types;
 
 pub mod char_host;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -150,6 +152,19 @@ pub struct Clients {
 }
 
 impl Clients {
+    /// Tells this thread, by `Channel::kicked`, of each write to an eventfd.
+    ///
+    /// # Errors
+    /// If the system cannot watch one more descriptor.
+    pub fn watch(&mut self, eventfd: OwnedFd) -> io::Result<Key> {
+        self.reactor.watch(eventfd)
+    }
+
+    /// Ends that and closes the descriptor.
+    pub fn unwatch(&mut self, key: Key) {
+        self.reactor.unwatch(key);
+    }
+
     pub(super) fn new(reactor: Box<dyn Reactor>, acks: Option<AckWindow>) -> Self {
         let (list, touched, closing) = (BTreeMap::new(), Vec::new(), Vec::new());
         Self { reactor, list, touched, closing, acks }

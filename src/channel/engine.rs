@@ -89,6 +89,9 @@ pub trait Channel: Send + 'static {
     /// A client answered a ping.
     fn pong(&mut self, _clients: &mut Clients, _key: Key, _id: u32, _time: u64) {}
 
+    /// An eventfd that the channel watches was written.
+    fn kicked(&mut self, _key: Key) {}
+
     /// A client is gone; its socket is closed already.
     fn left(&mut self, _clients: &mut Clients, _key: Key, _client: &Client) {}
 
@@ -300,6 +303,9 @@ impl<C: Channel> Engine<C> {
                 }
             }
             Event::Closed(key) => self.clients.close(key, Close::Gone),
+            Event::Kicked(key) => {
+                self.guarded(None, |channel, _| channel.kicked(key));
+            }
             Event::Acceptable(_) | Event::Woken => {}
         }
     }

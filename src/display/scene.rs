@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::protocol::geometry::Rect;
 use crate::qxl::command::ReleaseInfo;
-use crate::qxl::guest::GuestRange;
+use crate::qxl::guest::{GuestRange, HostAddress};
 use crate::qxl::model::{Bitmap, Drawable, Image, ImageKind};
 use crate::qxl::surface::SurfaceGeometry;
 
@@ -144,6 +144,12 @@ impl Scene {
         self.surfaces
             .get(&id)
             .map_or(Rect::default(), |s| Rect::from_size(0, 0, s.width(), s.height()))
+    }
+
+    /// Where in guest memory a surface lies, and its bytes.
+    #[must_use]
+    pub fn memory(&self, id: u32) -> Option<(HostAddress, usize)> {
+        self.surfaces.get(&id)?.target().guest_memory()
     }
 
     /// Numbers of all surfaces, the primary first.

@@ -201,6 +201,23 @@ impl MemSlots {
         self.table.fill(Record::default());
     }
 
+    /// Empties every slot of one group.
+    pub fn reset_group(&mut self, group: u32) {
+        let slots = self.slots as usize;
+        let records =
+            (group as usize).checked_mul(slots).and_then(|from| self.table.get_mut(from..));
+        records.into_iter().flatten().take(slots).for_each(|record| *record = Record::default());
+    }
+
+    /// The guest's address of `offset` in a slot.
+    #[must_use]
+    pub fn address(&self, slot: u32, generation: u32, offset: u64) -> u64 {
+        let high = |value: u32, bits: u32| u64::from(value).checked_shl(bits).unwrap_or(0);
+        high(slot, self.offset_bits + self.gen_bits)
+            | high(generation, self.offset_bits)
+            | (offset & low_bits(self.offset_bits))
+    }
+
     /// The memory of `len` bytes at the guest's address `addr` of `group`.
     ///
     /// # Errors

@@ -7,4 +7,5 @@ pub mod model;
 pub mod parse;
 pub mod record;
 pub mod replay;
+pub mod ring;
 pub mod surface;

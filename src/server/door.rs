@@ -197,7 +197,7 @@ impl Hall {
                     Event::Received(key) => self.talk(key),
                     Event::Drained(key) => self.drained(key),
                     Event::Closed(key) => self.close(key),
-                    Event::Woken => {}
+                    Event::Woken | Event::Kicked(_) => {}
                 }
             }
             self.accept_again();

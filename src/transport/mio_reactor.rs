@@ -61,6 +61,8 @@ pub struct MioReactor {
     waker: Arc<MioWaker>,
     connections: BTreeMap<usize, Connection>,
     listeners: BTreeMap<usize, Listener>,
+    /// Eventfds of others.
+    watched: BTreeMap<usize, OwnedFd>,
     /// Connections that can make progress without another event from the kernel.
     ready: VecDeque<usize>,
     /// Found outside `wait`, delivered by the next one.
@@ -98,6 +100,7 @@ impl MioReactor {
             waker,
             connections: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            watched: BTreeMap::new(),
             ready: VecDeque::new(),
             pending: Vec::new(),
             scratch: vec![0; READ_STEP],
@@ -237,6 +240,22 @@ impl Reactor for MioReactor {
         Ok(Key(key))
     }
 
+    fn watch(&mut self, eventfd: OwnedFd) -> io::Result<Key> {
+        let key = self.next_key();
+        // Edge-triggered: each write makes an event, though nobody reads.
+        let mut source = SourceFd(&eventfd.as_raw_fd());
+        self.poll.registry().register(&mut source, Token(key), Interest::READABLE)?;
+        self.watched.insert(key, eventfd);
+        Ok(Key(key))
+    }
+
+    fn unwatch(&mut self, key: Key) {
+        if let Some(eventfd) = self.watched.remove(&key.0) {
+            // An error changes nothing: the descriptor is closed.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&eventfd.as_raw_fd()));
+        }
+    }
+
     fn accept(&mut self, key: Key) -> io::Result<OwnedFd> {
         match self.listeners.get(&key.0) {
             Some(listener) => listener.accept(),
@@ -324,6 +343,8 @@ impl Reactor for MioReactor {
             let key = event.token().0;
             if self.listeners.contains_key(&key) {
                 events.push(Event::Acceptable(Key(key)));
+            } else if self.watched.contains_key(&key) {
+                events.push(Event::Kicked(Key(key)));
             } else if let Some(c) = self.connections.get_mut(&key) {
                 let gone = event.is_error() || (event.is_read_closed() && event.is_write_closed());
                 c.ended |= event.is_read_closed() || event.is_error();

@@ -4,6 +4,7 @@
 //! readiness, so that a completion engine (io_uring) fits behind it as well as a readiness one.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub enum Event {
     Closed(Key),
     /// A listener has connections.
     Acceptable(Key),
+    /// A watched eventfd was written, once or more often.
+    Kicked(Key),
     /// Another thread called [`Wake::wake`].
     Woken,
 }
@@ -59,11 +62,20 @@ pub trait Reactor: Send {
     /// If the system cannot watch one more descriptor.
     fn listen(&mut self, listener: Listener) -> io::Result<Key>;
 
+    /// Tells of writes to an eventfd, which is never read: its count stays the writers' affair.
+    ///
+    /// # Errors
+    /// If the system cannot watch one more descriptor.
+    fn watch(&mut self, eventfd: OwnedFd) -> io::Result<Key>;
+
+    /// Ends that and closes the descriptor.
+    fn unwatch(&mut self, key: Key);
+
     /// Accepts from a listener.
     ///
     /// # Errors
     /// `WouldBlock` if no connection waits (the next one makes a new event).
-    fn accept(&mut self, key: Key) -> io::Result<std::os::fd::OwnedFd>;
+    fn accept(&mut self, key: Key) -> io::Result<OwnedFd>;
 
     /// Bytes that arrived and were not consumed.
     fn unread(&self, key: Key) -> &[u8];

@@ -115,6 +115,8 @@ pub struct UringReactor {
     waker: Arc<UringWaker>,
     connections: BTreeMap<usize, Connection>,
     listeners: BTreeMap<usize, Door>,
+    /// Eventfds of others.
+    watched: BTreeMap<usize, OwnedFd>,
     /// Connections to be read again, those first that went without.
     again: VecDeque<usize>,
     /// Found outside `wait`, delivered by the next one.
@@ -136,6 +138,7 @@ impl UringReactor {
             waker,
             connections: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            watched: BTreeMap::new(),
             again: VecDeque::new(),
             pending: Vec::new(),
             next: 1,
@@ -254,6 +257,14 @@ impl UringReactor {
                     }
                 }
                 Done::Sent { key, lent, result } => self.sent(key, lent, result),
+                Done::Watched { key, more, .. } if self.watched.contains_key(&key) => {
+                    if !self.pending.contains(&Event::Kicked(Key(key))) {
+                        self.pending.push(Event::Kicked(Key(key)));
+                    }
+                    if let Some(eventfd) = self.watched.get(&key).filter(|_| !more) {
+                        self.ring.watch_eventfd(key, eventfd.as_fd());
+                    }
+                }
                 Done::Watched { key, result, more } => {
                     if let Some(door) = self.listeners.get_mut(&key) {
                         door.polled = false;
@@ -445,6 +456,24 @@ impl Reactor for UringReactor {
         door.accept_more(&mut self.ring, key);
         self.listeners.insert(key, door);
         Ok(Key(key))
+    }
+
+    fn watch(&mut self, eventfd: OwnedFd) -> io::Result<Key> {
+        let key = self.next_key();
+        self.ring.watch_eventfd(key, eventfd.as_fd());
+        self.watched.insert(key, eventfd);
+        Ok(Key(key))
+    }
+
+    fn unwatch(&mut self, key: Key) {
+        let Some(eventfd) = self.watched.remove(&key.0) else { return };
+        self.ring.cancel(Kind::Watch, key.0);
+        // Handed over before the number of the descriptor can become another one's.
+        if let Err(error) = self.ring.enter(Some(Duration::ZERO)) {
+            tracing::error!(%error, "an eventfd is still watched");
+        }
+        drop(eventfd);
+        self.pending.retain(|event| *event != Event::Kicked(key));
     }
 
     fn accept(&mut self, key: Key) -> io::Result<OwnedFd> {

@@ -142,6 +142,8 @@ fn the_library_offers_the_original_and_two_nodes_more() {
     let more: Vec<_> = ours.exports.difference(&original.exports).map(String::as_str).collect();
     let new_in_0_16 = "spice_qxl_gl_scanout2@@SPICE_SERVER_0.16";
     let mut expected = vec![
+        "cayenne_qxl_attach_ring@@CAYENNE_1",
+        "cayenne_qxl_detach_ring@@CAYENNE_1",
         "cayenne_set_encoder_threads@@CAYENNE_1",
         "cayenne_set_multiple_clients@@CAYENNE_1",
         "cayenne_version@@CAYENNE_1",

@@ -8,16 +8,6 @@
 //!
 //! The documentation of these items goes into `include/spice-server/spice.h`.
 
-/// Asserts the size of a C structure and the offsets of its fields at compile time.
-macro_rules! layout {
-    ($type:ty, $size:literal, { $($field:ident : $offset:literal),* $(,)? }) => {
-        const _: () = {
-            assert!(::core::mem::size_of::<$type>() == $size);
-            $(assert!(::core::mem::offset_of!($type, $field) == $offset);)*
-        };
-    };
-}
-
 pub mod audio;
 pub mod char_device;
 pub mod core;

@@ -1,20 +1,24 @@
 //! The display channel and QXL worker (thread `spice-disp-N`): rings, requests, clients' pictures.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::protocol::geometry::Rect;
 use crate::qxl::command::CommandExt;
 use crate::qxl::memslot::MemSlot;
+use crate::qxl::ring::{AttachError, RingSetup, RingState};
 use crate::sync::completion::{Reply, pair};
 
 use super::{Handle, Order};
 
+mod device;
 mod lane;
 mod pace;
 mod peers;
 mod recording;
 mod requests;
+mod rings;
 mod snapshots;
 pub mod worker;
 
@@ -124,6 +128,38 @@ pub enum DisplayOrder {
     Qxl(Request, Done),
     /// Most monitors that the guest may have (`spice_qxl_set_max_monitors`).
     MaxMonitors(u32),
+    /// Rings in shared memory and the descriptor through which the guest kicks.
+    AttachRing(Box<RingSetup>, OwnedFd, Reply<Result<(), AttachError>>),
+    /// Back to the host's callbacks.
+    DetachRing(RingRoom, Reply<Result<RingState, DetachError>>),
+}
+
+/// What a caller can take of a [`RingState`].
+#[derive(Debug, Clone, Copy)]
+pub struct RingRoom {
+    /// Surfaces.
+    pub surfaces: usize,
+    /// Words of the log of pages.
+    pub dirty: usize,
+}
+
+/// Why rings were not detached. Nothing changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DetachError {
+    /// There are none.
+    #[error("no ring is attached")]
+    NotAttached,
+    /// The caller has too little room.
+    #[error("room for {surfaces} surfaces and {dirty} words of pages is needed")]
+    Room {
+        /// Surfaces that there may be.
+        surfaces: usize,
+        /// Words of the log.
+        dirty: usize,
+    },
+    /// The thread of the display is gone.
+    #[error("the display's thread has ended")]
+    Gone,
 }
 
 /// Notifications that coalesce while one is pending.
@@ -194,6 +230,29 @@ impl QxlHandle {
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.pending, &other.pending)
+    }
+
+    /// Takes commands from rings in shared memory; waits for the worker.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub fn attach_ring(&self, setup: RingSetup, kick: OwnedFd) -> Result<(), AttachError> {
+        let (reply, answer) = pair();
+        let order = DisplayOrder::AttachRing(Box::new(setup), kick, reply);
+        self.orders.send(Order::Do(order));
+        answer
+            .wait()
+            .unwrap_or_else(|| Err(AttachError::Display("its thread has ended".to_owned())))
+    }
+
+    /// Gives the rings up; waits for the worker.
+    ///
+    /// # Errors
+    /// [`DetachError`].
+    pub fn detach_ring(&self, room: RingRoom) -> Result<RingState, DetachError> {
+        let (reply, answer) = pair();
+        self.orders.send(Order::Do(DisplayOrder::DetachRing(room, reply)));
+        answer.wait().unwrap_or(Err(DetachError::Gone))
     }
 
     /// Limits the guest's monitors.

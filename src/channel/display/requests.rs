@@ -56,6 +56,7 @@ impl Display {
             Request::Start => self.start(clients),
             Request::Stop => {
                 self.running = false;
+                self.execute_taken();
                 // Hosts save the guest's memory now.
                 self.scene.settle_all();
             }

@@ -30,6 +30,7 @@ use crate::qxl::record::Recorder;
 use crate::qxl::replay::request;
 use crate::transport::reactor::Key;
 
+use super::device::Device;
 use super::peers::Peers;
 use super::{DisplayOrder, Pending};
 
@@ -81,7 +82,7 @@ pub struct DisplaySetup {
 /// State of the worker and its channel.
 pub struct Display {
     pub(super) id: u8,
-    pub(super) device: Box<dyn QxlDevice>,
+    pub(super) device: Device,
     pub(super) slots: MemSlots,
     pub(super) limits: Limits,
     pub(super) scene: Scene,
@@ -103,6 +104,8 @@ pub struct Display {
     /// The guest's driver has said by itself how its monitors lie.
     pub(super) driver_sends_monitors: bool,
     pub(super) max_monitors: u32,
+    /// Where the guest kicks, if it has rings of its own.
+    pub(super) kick: Option<Key>,
     /// Commands of the guest that were refused.
     bad_commands: u64,
 }
@@ -136,7 +139,7 @@ impl Display {
         let surfaces = setup.surfaces.clamp(1, MAX_SURFACES);
         Self {
             id: setup.id,
-            device: setup.device,
+            device: Device::new(setup.device),
             slots: setup.slots,
             limits: Limits { surfaces, quic: Some(decode_quic), ..Limits::default() },
             scene: Scene::new(),
@@ -154,6 +157,7 @@ impl Display {
             monitors: None,
             driver_sends_monitors: false,
             max_monitors: u32::MAX,
+            kick: None,
             bad_commands: 0,
         }
     }
@@ -273,6 +277,9 @@ impl Display {
 
     /// Ends a surface here and at the clients; its create command is released. False if none is.
     pub(super) fn destroy_surface(&mut self, id: u32) -> bool {
+        if let Some((address, len)) = self.scene.memory(id) {
+            self.device.wrote(address, len);
+        }
         let (existed, create) = self.scene.destroy(id);
         if existed {
             self.peers.surface_destroyed(id);
@@ -344,6 +351,11 @@ impl Display {
         self.held_cursor.is_none()
     }
 
+    /// Gives up a cursor command that the cursor channel has no room for.
+    pub(super) fn drop_held_cursor(&mut self) {
+        self.held_cursor = None;
+    }
+
     fn refuse(&mut self, error: CommandError) {
         self.bad(&error.reason);
         if let Some(release) = error.release {
@@ -404,6 +416,9 @@ impl Display {
             } else {
                 RingWatch::Busy
             };
+        }
+        if self.commands == RingWatch::Armed && self.cursors == RingWatch::Armed {
+            self.device.quiet();
         }
         let mut next = None;
         for ring in [self.commands, self.cursors] {
@@ -482,7 +497,15 @@ impl Channel for Display {
                 self.peers.pump_all(clients, &mut self.scene);
             }
             DisplayOrder::MaxMonitors(count) => self.max_monitors = count,
+            DisplayOrder::AttachRing(setup, kick, reply) => {
+                reply.send(self.attach_ring(clients, *setup, kick));
+            }
+            DisplayOrder::DetachRing(room, reply) => reply.send(self.detach_ring(clients, room)),
         }
+    }
+
+    fn kicked(&mut self, key: Key) {
+        self.kicked(key);
     }
 
     fn room(&mut self, clients: &mut Clients, key: Key) {

@@ -14,7 +14,7 @@
 use std::ptr::{self, NonNull};
 
 use crate::protocol::geometry::Rect;
-use crate::qxl::guest::GuestRange;
+use crate::qxl::guest::{GuestRange, HostAddress};
 use crate::qxl::model::SurfaceFormat;
 
 /// Shape of a surface in memory.
@@ -115,6 +115,18 @@ impl Target {
         // the memory is mapped while the slot and what was made from it are used; nobody makes
         // references into guest memory.
         unsafe { Self::new(range.as_ptr(), range.len(), geometry) }
+    }
+
+    /// Where the pixels lie in guest memory, and how many bytes; `None` for private ones.
+    #[must_use]
+    pub fn guest_memory(&self) -> Option<(HostAddress, usize)> {
+        match &self.memory {
+            Memory::Guest(pixels) => Some((
+                HostAddress(pixels.0.as_ptr().expose_provenance()),
+                self.geometry.byte_len()?,
+            )),
+            Memory::Private(_) => None,
+        }
     }
 
     /// A surface in private memory, zero filled, rows top down and close together.

@@ -186,6 +186,12 @@ impl Ring {
         self.queue(entry, number(Kind::Watch, key));
     }
 
+    /// Tells of each write to an eventfd, until it is cancelled or says that it goes on no more.
+    pub(in crate::transport) fn watch_eventfd(&mut self, key: usize, fd: BorrowedFd<'_>) {
+        let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), POLLIN).multi(true).build();
+        self.queue(entry, number(Kind::Watch, key));
+    }
+
     /// Takes one connection of a listener.
     pub(in crate::transport) fn accept(&mut self, key: usize, fd: BorrowedFd<'_>) {
         let (fd, none) = (types::Fd(fd.as_raw_fd()), std::ptr::null_mut());
