@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::protocol::agent::{ClientStream, Piece};
+use crate::protocol::agent::{ClientStream, Piece, Rules};
 use crate::protocol::caps::{ChannelType, main as cap};
 use crate::protocol::common::{self, Severity, Visibility};
 use crate::protocol::main::{self as wire, MainRequest};
@@ -183,12 +183,13 @@ impl Main {
         if agent.started {
             agent.tokens = agent.tokens.checked_sub(1).ok_or("agent data beyond the window")?;
         }
-        let piece = stream.piece(data, agent.started).map_err(|e| e.to_string())?;
+        let rules = if agent.started { Rules::ALL } else { Rules::NONE };
+        let piece = stream.piece(data, rules).map_err(|e| e.to_string())?;
         match piece {
             // Given back when the host has been told: so no more wait for it than the window has.
-            Piece::Monitors(monitors) => self.upward.client_monitors(client, monitors),
+            Piece::Monitors { monitors, .. } => self.upward.client_monitors(client, monitors),
             // Until there is a way to the agent itself its messages are dropped.
-            Piece::PartOfMonitors | Piece::Message | Piece::Closed => {
+            Piece::PartOfMonitors | Piece::Message | Piece::Discarded => {
                 if let Some(tokens) = agent.taken() {
                     clients.send(key, wire::agent_token(tokens));
                 }
