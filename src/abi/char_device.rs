@@ -2,8 +2,13 @@
 
 use std::ffi::c_char;
 use std::ptr;
+use std::sync::Arc;
 
-use super::guard::{guard, not_yet};
+use crate::channel::device::DeviceId;
+use crate::server::Core;
+
+use super::guard::guard;
+use super::handles::{self, Added, Kind};
 use super::types::char_device::SpiceCharDeviceInstance;
 
 /// Pointers to literals only, so it may be shared.
@@ -16,6 +21,20 @@ unsafe impl Sync for Subtypes {}
 static SUBTYPES: Subtypes =
     Subtypes([c"vdagent".as_ptr(), c"smartcard".as_ptr(), c"usbredir".as_ptr(), ptr::null()]);
 
+/// The device of an instance; says so if it is not added.
+fn device(
+    name: &'static str,
+    instance: *mut SpiceCharDeviceInstance,
+) -> Option<(Arc<Core>, DeviceId)> {
+    match handles::instance(instance) {
+        Some(Added { server, kind: Kind::CharDevice(id) }) => Some((Arc::clone(&server.core), id)),
+        _ => {
+            tracing::warn!("{name}: this char device is not added");
+            None
+        }
+    }
+}
+
 symver!(spice_server_char_device_wakeup, "0.6.0");
 /// The device can be read or written again.
 ///
@@ -26,7 +45,9 @@ symver!(spice_server_char_device_wakeup, "0.6.0");
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_char_device_wakeup(sin: *mut SpiceCharDeviceInstance) {
     guard("spice_server_char_device_wakeup", (), || {
-        not_yet!("spice_server_char_device_wakeup", (), sin)
+        if let Some((core, device)) = device("spice_server_char_device_wakeup", sin) {
+            core.device_wakeup(device);
+        }
     })
 }
 
@@ -37,7 +58,11 @@ symver!(spice_server_port_event, "0.12.2");
 /// - `sin` is NULL or valid; if it was added, it was not removed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spice_server_port_event(sin: *mut SpiceCharDeviceInstance, event: u8) {
-    guard("spice_server_port_event", (), || not_yet!("spice_server_port_event", (), sin, event))
+    guard("spice_server_port_event", (), || {
+        if let Some((core, device)) = device("spice_server_port_event", sin) {
+            core.device_port_event(device, event);
+        }
+    })
 }
 
 symver!(spice_server_char_device_recognized_subtypes, "0.6.0");

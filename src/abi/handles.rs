@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::channel::device::DeviceId;
 use crate::channel::display::QxlHandle;
 use crate::server::Core;
 
@@ -33,10 +34,8 @@ pub enum Kind {
     Tablet,
     /// A playback or record interface.
     Sound,
-    /// The guest agent's char device.
-    Agent,
-    /// Another char device; not served yet.
-    CharDevice,
+    /// A char device.
+    CharDevice(DeviceId),
     /// A QXL device.
     Qxl(Qxl),
 }

@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::net::SocketAddrAny;
 
+use crate::channel::device::DeviceId;
 use crate::protocol::agent::ClientMonitors;
 use crate::server::Core;
 use crate::server::host::{Caller, ChannelEvent, Host};
 use crate::transport::connection::Connection;
 
+use super::char_host::CharDevices;
 use super::guard::guard;
 use super::types::core::{
     SPICE_CHANNEL_EVENT_CONNECTED, SPICE_CHANNEL_EVENT_DISCONNECTED,
@@ -67,6 +69,8 @@ pub struct CHost {
     /// from INITIALIZED to DISCONNECTED.
     infos: Mutex<HashMap<u64, Box<SpiceChannelEventInfo>>>,
     watch: Mutex<Option<Watch>>,
+    /// Char devices.
+    pub chars: CharDevices,
 }
 
 #[derive(Debug)]
@@ -119,6 +123,7 @@ impl CHost {
             displays: Mutex::default(),
             infos: Mutex::default(),
             watch: Mutex::default(),
+            chars: CharDevices::default(),
         }
     }
 
@@ -348,6 +353,31 @@ impl Host for CHost {
 
     fn client_monitors(&self, monitors: &ClientMonitors) {
         self.tell_displays(Some(monitors));
+    }
+
+    fn device_read(&self, device: DeviceId, bytes: &mut [u8]) -> usize {
+        self.chars.read(device, bytes)
+    }
+
+    fn device_write(&self, device: DeviceId, bytes: &[u8]) -> usize {
+        self.chars.write(device, bytes)
+    }
+
+    fn device_state(&self, device: DeviceId, connected: bool) {
+        self.chars.state(device, connected);
+    }
+
+    fn device_event(&self, device: DeviceId, event: u8) {
+        self.chars.event(device, event);
+    }
+
+    fn device_notifies(&self, device: DeviceId) -> bool {
+        self.chars.notifies(device)
+    }
+
+    fn device_timer(&self, device: DeviceId, after: Option<u32>) {
+        // SAFETY: the table is valid until the server is destroyed (see `new`).
+        unsafe { self.chars.set_timer(self.core, device, after) };
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::channel::device::DeviceId;
 use crate::channel::display::QxlHandle;
 use crate::display::encode::choice::Compression;
 use crate::server::Core;
@@ -15,9 +16,10 @@ use crate::server::settings::Address;
 use crate::transport::listener::Family;
 
 use super::device::{self, CDevice};
+use super::guard::{copied_bytes, copied_text};
 use super::handles::{self, Added, Instance, Kind, Qxl, Server};
 use super::host::CHost;
-use super::types::char_device::SpiceCharDeviceInstance;
+use super::types::char_device::{SpiceCharDeviceInstance, SpiceCharDeviceState};
 use super::types::core::{SPICE_INTERFACE_CORE_MAJOR, SpiceBaseInstance, SpiceCoreInterface};
 use super::types::qxl::{QXLInstance, QXLState};
 use super::types::server::SpiceServer;
@@ -26,6 +28,9 @@ use super::types::server::SpiceServer;
 const IPV4_ONLY: c_int = 1;
 const IPV6_ONLY: c_int = 2;
 const UNIX_ONLY: c_int = 4;
+
+/// Bytes of a char device's subtype or port name that are kept.
+const NAME_MAX: usize = 255;
 
 /// Interface kinds that may be added: name, major version, newest minor version.
 const KINDS: [(&str, u32, u32); 8] = [
@@ -217,7 +222,7 @@ pub unsafe fn add(server: &Arc<Server>, instance: NonNull<SpiceBaseInstance>) ->
         }
         "char_device" => {
             // SAFETY: the caller vouches for the instance, which is a char device by its name.
-            Some(unsafe { add_char_device(server, instance.cast()) })
+            return unsafe { add_char_device(server, host, instance.cast(), base.minor_version) };
         }
         _ => {
             tracing::warn!("{kind} is not served yet");
@@ -228,45 +233,51 @@ pub unsafe fn add(server: &Arc<Server>, instance: NonNull<SpiceBaseInstance>) ->
         tracing::error!("there is a {kind} already");
         return -1;
     };
-    let (tablet, agent) = (matches!(added, Kind::Tablet), matches!(added, Kind::Agent));
+    let tablet = matches!(added, Kind::Tablet);
     handles::add_instance(instance, Added { server: Arc::clone(server), kind: added });
     if tablet {
         server.core.tablet_changed(true);
     }
-    if agent {
-        server.core.agent_changed(true);
-    }
     0
 }
 
-/// What a char device is to us. A second agent is left alone, as by the original.
+/// Adds a char device. What cannot be served is told in the log only: hosts expect 0 for it, and `st` NULL.
 ///
 /// # Safety
-/// - `instance` is valid, and its subtype is NULL or a string.
+/// - As [`add`]; the instance is a char device, its subtype and port name are NULL or strings.
 unsafe fn add_char_device(
     server: &Arc<Server>,
+    host: &CHost,
     instance: NonNull<SpiceCharDeviceInstance>,
-) -> Kind {
+    minor: u32,
+) -> c_int {
     // SAFETY: the caller vouches for the instance; `st` belongs to the server.
     unsafe { (*instance.as_ptr()).st = ptr::null_mut() };
     // SAFETY: as above.
     let subtype = unsafe { (*instance.as_ptr()).subtype };
-    // SAFETY: as above; not NULL.
-    let is_agent = !subtype.is_null() && unsafe { CStr::from_ptr(subtype) } == c"vdagent";
-    match (is_agent, server.core.session().agent) {
-        (true, true) => {
-            tracing::warn!("there is an agent already; this one is not served");
-            Kind::CharDevice
-        }
-        (true, false) => {
-            tracing::warn!("agents are not served yet; clients learn that there is one");
-            Kind::Agent
-        }
-        (false, _) => {
-            tracing::warn!("char devices are not served yet");
-            Kind::CharDevice
-        }
+    // SAFETY: as above.
+    let port = unsafe { (*instance.as_ptr()).portname };
+    // SAFETY: the caller vouches for the strings, of which nothing is kept but a copy.
+    let subtype = unsafe { copied_text(subtype, NAME_MAX) }.unwrap_or_default();
+    // SAFETY: as above.
+    let port = unsafe { copied_bytes(port, NAME_MAX) };
+    let id = DeviceId::fresh();
+    host.chars.add(id, instance, minor, &server.core);
+    // Callbacks may come from now on, and look for the instance.
+    handles::add_instance(
+        instance,
+        Added { server: Arc::clone(server), kind: Kind::CharDevice(id) },
+    );
+    // SAFETY: `st` belongs to the server; the address is only a sign, never followed.
+    unsafe { (*instance.as_ptr()).st = instance.as_ptr().cast::<SpiceCharDeviceState>() };
+    if let Err(error) = server.core.add_device(id, &subtype, port) {
+        tracing::error!("char device {subtype:?}: {error}");
+        host.chars.remove(id);
+        handles::remove_instance(instance.as_ptr());
+        // SAFETY: as above.
+        unsafe { (*instance.as_ptr()).st = ptr::null_mut() };
     }
+    0
 }
 
 /// Adds a QXL device: threads first, then the host's callbacks, which may call us back.
@@ -336,8 +347,17 @@ pub fn remove(instance: *mut SpiceBaseInstance) -> c_int {
             // SAFETY: added and not removed, so the host keeps it valid; `st` is the server's.
             unsafe { (*qxl.instance.0.as_ptr()).st = ptr::null_mut() };
         }
-        Kind::Agent => core.agent_changed(false),
-        Kind::Sound | Kind::CharDevice => {}
+        Kind::CharDevice(id) => {
+            // SAFETY: added and not removed, so the host keeps it valid; `st` is the server's.
+            unsafe { (*instance.cast::<SpiceCharDeviceInstance>()).st = ptr::null_mut() };
+            // First, so that a callback on the way out does not find it again.
+            handles::remove_instance(instance);
+            core.remove_device(*id);
+            if let Some(host) = added.server.host.get() {
+                host.chars.remove(*id);
+            }
+        }
+        Kind::Sound => {}
     }
     handles::remove_instance(instance);
     0

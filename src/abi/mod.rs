@@ -42,6 +42,7 @@ macro_rules! symver {
 
 pub mod types;
 
+pub mod char_host;
 pub mod device;
 pub mod guard;
 pub mod handles;

@@ -20,6 +20,7 @@ use crate::transport::stream::Stream;
 pub mod ack;
 pub mod clients;
 pub mod cursor;
+pub mod device;
 pub mod display;
 pub mod engine;
 pub mod inputs;
@@ -198,6 +199,10 @@ pub trait Upward: Send + Sync {
     /// A client says which monitors it wishes for. [`main::MainOrder::MonitorsTaken`] follows when
     /// the host has been told.
     fn client_monitors(&self, client: ClientId, monitors: ClientMonitors);
+
+    /// Sends something to the host's side of a char device. Bounded by what the sender may have on the way
+    /// ([`device::Flow`]).
+    fn device(&self, id: device::DeviceId, task: device::DeviceTask);
 
     /// An inputs link over a plain stream attached: tells the main client of that session.
     fn insecure_keyboard(&self, client: ClientId);

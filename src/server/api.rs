@@ -329,6 +329,7 @@ impl Core {
 
     /// The machine runs or stops; `devices` are all QXL devices.
     pub fn set_vm_running(&self, running: bool, devices: &[QxlHandle]) {
+        self.set_devices_running(running);
         let was = std::mem::replace(&mut self.session().vm_running, running);
         if was == running {
             return;
@@ -398,6 +399,7 @@ impl Core {
         }
         // The last chance for callbacks, so everything runs here whoever calls.
         self.run_last_host_tasks();
+        self.remove_all_devices();
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::channel::ClientId;
+use crate::channel::device::{DeviceId, DeviceTask};
 use crate::channel::inputs::{Input, InputsOrder};
 use crate::channel::main::MainOrder;
 use crate::protocol::agent::ClientMonitors;
@@ -52,6 +53,18 @@ pub trait Host: Send + Sync {
     fn takes_monitors(&self) -> bool;
     /// Gives a layout to every QXL device. Only on the thread that called `spice_server_init`.
     fn client_monitors(&self, monitors: &ClientMonitors);
+    /// Takes bytes from a char device; how many, 0 if it has none now.
+    fn device_read(&self, device: DeviceId, bytes: &mut [u8]) -> usize;
+    /// Offers bytes to a char device; how many it took, 0 if it takes none now.
+    fn device_write(&self, device: DeviceId, bytes: &[u8]) -> usize;
+    /// The other side of a char device is there, or has gone.
+    fn device_state(&self, device: DeviceId, connected: bool);
+    /// A client sent a port event. Devices that know of none hear nothing.
+    fn device_event(&self, device: DeviceId, event: u8);
+    /// True if the host tells when a char device that took nothing can be written again.
+    fn device_notifies(&self, device: DeviceId) -> bool;
+    /// Has [`Core::device_wakeup`] called once after so many milliseconds, or (`None`) not any more.
+    fn device_timer(&self, device: DeviceId, after: Option<u32>);
 }
 
 /// Work for the host's main loop.
@@ -67,6 +80,8 @@ pub enum HostTask {
     TabletSize(u32, u32),
     /// A client wishes for these monitors.
     Monitors(ClientId, ClientMonitors),
+    /// Something for a char device.
+    Device(DeviceId, DeviceTask),
     /// The last client left and the host wants to end then.
     Exit,
 }
@@ -146,6 +161,7 @@ impl Core {
                 }
                 self.session().tell_main(MainOrder::MonitorsTaken(client));
             }
+            HostTask::Device(id, task) => self.run_device_task(id, task),
             HostTask::Exit => std::process::exit(0),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
+use crate::channel::device::{DeviceId, DeviceTask};
 use crate::channel::inputs::{Input, Inputs};
 use crate::channel::main::{Main, MainOrder, MainState};
 use crate::channel::{ClientId, Primary, Upward, engine};
@@ -21,12 +22,14 @@ use crate::transport::tls::TlsServer;
 
 pub mod api;
 pub mod auth;
+pub mod devices;
 pub mod door;
 pub mod host;
 pub mod mouse;
 pub mod session;
 pub mod settings;
 
+use devices::Devices;
 use door::Door;
 use host::{Caller, ChannelEvent, Host, HostTask};
 use session::Session;
@@ -56,6 +59,7 @@ pub struct Core {
     recorder: Option<Arc<Recorder>>,
     /// True while the inputs channel holds back because the host is behind.
     inputs_wait: AtomicBool,
+    devices: Devices,
 }
 
 impl Core {
@@ -79,6 +83,7 @@ impl Core {
             images: Arc::default(),
             recorder: Recorder::from_environment(),
             inputs_wait: AtomicBool::new(false),
+            devices: Devices::default(),
         }))
     }
 
@@ -263,6 +268,10 @@ impl Upward for Core {
     fn client_monitors(&self, client: ClientId, monitors: ClientMonitors) {
         // Bounded by the pieces that a client may send before it is given some back.
         self.mailbox.push(HostTask::Monitors(client, monitors));
+    }
+
+    fn device(&self, id: DeviceId, task: DeviceTask) {
+        self.mailbox.push(HostTask::Device(id, task));
     }
 
     fn insecure_keyboard(&self, client: ClientId) {

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use client::{INPUTS, MAIN, PATIENCE, ends, flood, link, link_message, message, receive};
+use spice_server::channel::device::DeviceId;
 use spice_server::protocol::agent::ClientMonitors;
 use spice_server::server::Core;
 use spice_server::server::host::{Caller, ChannelEvent, Host};
@@ -57,6 +58,18 @@ impl Host for Recorder {
         assert_eq!(monitors.words(), [1, 0, 600, 800, 32, 0, 0]);
         self.wishes.fetch_add(1, Ordering::SeqCst);
     }
+    fn device_read(&self, _: DeviceId, _: &mut [u8]) -> usize {
+        0
+    }
+    fn device_write(&self, _: DeviceId, bytes: &[u8]) -> usize {
+        bytes.len()
+    }
+    fn device_state(&self, _: DeviceId, _: bool) {}
+    fn device_event(&self, _: DeviceId, _: u8) {}
+    fn device_notifies(&self, _: DeviceId) -> bool {
+        true
+    }
+    fn device_timer(&self, _: DeviceId, _: Option<u32>) {}
 }
 
 /// A server whose main loop is the test's thread.

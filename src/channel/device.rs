@@ -1,0 +1,165 @@
+//! What channel threads and the host's side of a char device tell each other, and how much of it may be on the way.
+//!
+//! A channel thread never touches a device: it sends a [`DeviceTask`] into the host's mailbox. What is on the way is
+//! counted in a [`Flow`], which both sides share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use super::ClientId;
+
+/// Names a char device from its addition to its removal; never used twice in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceId(u64);
+
+impl DeviceId {
+    /// One that no other device has or had.
+    #[must_use]
+    pub fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only uniqueness matters.
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Something for the host's side of a device, in the order in which it was sent.
+///
+/// Which of them a device understands depends on its kind; others are dropped.
+#[derive(Debug)]
+pub enum DeviceTask {
+    /// A client's channel is there.
+    Attached(ClientId),
+    /// It is gone: what it sent and the device has not begun to take is dropped.
+    Left(ClientId),
+    /// Bytes of a client for the device.
+    Data(ClientId, Vec<u8>),
+    /// A port event of a client.
+    Event(u8),
+    /// The way to the client has room again.
+    Room,
+    /// The last call into the device moved enough for one turn of the host's loop: go on.
+    Continue,
+}
+
+/// Messages of a client that may wait for its device (the 128 self tokens of the protocol).
+pub const MESSAGES_TO_DEVICE: usize = 128;
+/// Bytes of a client at which no more of its messages are taken until the device has taken some.
+///
+/// The protocol counts messages only, of up to 1 MiB each.
+pub const BYTES_TO_DEVICE: usize = 4 * 1024 * 1024;
+/// Bytes that wait for a client at which its device is not read any more.
+pub const BYTES_TO_CLIENT: usize = 1024 * 1024;
+
+/// What is on the way between one client and one device. Shared by the channel's thread and the host's side.
+///
+/// Each direction has one side that adds and one that takes; the one that adds looks first. It says that it waits,
+/// then looks once more, so that it either sees the room or is told of it.
+#[derive(Debug, Default)]
+pub struct Flow {
+    messages: AtomicUsize,
+    to_device: AtomicUsize,
+    to_client: AtomicUsize,
+    client_waits: AtomicBool,
+    device_waits: AtomicBool,
+}
+
+impl Flow {
+    /// A new one with nothing on the way.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Channel's thread: false if another message of the client has to wait; [`Flow::device_took`] tells then.
+    #[must_use]
+    pub fn device_has_room(&self) -> bool {
+        self.device_is_free() || {
+            // SeqCst, here and in `device_took`: either this side sees what was taken or that side sees who waits.
+            self.client_waits.store(true, Ordering::SeqCst);
+            self.device_is_free()
+        }
+    }
+
+    fn device_is_free(&self) -> bool {
+        self.messages.load(Ordering::SeqCst) < MESSAGES_TO_DEVICE
+            && self.to_device.load(Ordering::SeqCst) < BYTES_TO_DEVICE
+    }
+
+    /// Channel's thread: a message of so many bytes is on its way.
+    pub fn give_device(&self, bytes: usize) {
+        self.messages.fetch_add(1, Ordering::SeqCst);
+        self.to_device.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// Host's side: the device has taken, or will never take, a message. True if the channel's thread is to be poked.
+    #[must_use]
+    pub fn device_took(&self, bytes: usize) -> bool {
+        self.messages.fetch_sub(1, Ordering::SeqCst);
+        self.to_device.fetch_sub(bytes, Ordering::SeqCst);
+        // Not for each one: half the messages are a batch worth waking up for.
+        let roomy = self.messages.load(Ordering::SeqCst) <= MESSAGES_TO_DEVICE / 2
+            && self.to_device.load(Ordering::SeqCst) <= BYTES_TO_DEVICE / 2;
+        roomy && self.client_waits.swap(false, Ordering::SeqCst)
+    }
+
+    /// Host's side: false if the device must not be read now; [`Flow::client_took`] tells when it may.
+    #[must_use]
+    pub fn client_has_room(&self) -> bool {
+        self.to_client.load(Ordering::SeqCst) < BYTES_TO_CLIENT || {
+            // SeqCst, here and in `client_took`, as above.
+            self.device_waits.store(true, Ordering::SeqCst);
+            self.to_client.load(Ordering::SeqCst) < BYTES_TO_CLIENT
+        }
+    }
+
+    /// Host's side: so many bytes are on their way to the client.
+    pub fn give_client(&self, bytes: usize) {
+        self.to_client.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// Channel's thread: the socket has taken so many. True if the device is to be read again.
+    #[must_use]
+    pub fn client_took(&self, bytes: usize) -> bool {
+        let before = self.to_client.fetch_sub(bytes, Ordering::SeqCst);
+        before.saturating_sub(bytes) < BYTES_TO_CLIENT
+            && self.device_waits.swap(false, Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_bytes_bound_what_waits_for_a_device() {
+        let flow = Flow::default();
+        for _ in 0..MESSAGES_TO_DEVICE {
+            assert!(flow.device_has_room());
+            flow.give_device(10);
+        }
+        assert!(!flow.device_has_room());
+        let poked = (0..MESSAGES_TO_DEVICE).filter(|_| flow.device_took(10)).count();
+        assert_eq!(poked, 1, "who waits is told once");
+        flow.give_device(BYTES_TO_DEVICE);
+        assert!(!flow.device_has_room());
+        assert!(flow.device_took(BYTES_TO_DEVICE));
+        assert!(flow.device_has_room());
+    }
+
+    #[test]
+    fn a_device_is_read_until_a_mebibyte_waits() {
+        let flow = Flow::default();
+        flow.give_client(BYTES_TO_CLIENT - 1);
+        assert!(flow.client_has_room());
+        flow.give_client(65_568);
+        assert!(!flow.client_has_room());
+        assert!(!flow.client_took(1000));
+        assert!(flow.client_took(65_568));
+        assert!(!flow.client_took(5), "told once");
+    }
+
+    #[test]
+    fn ids_differ() {
+        assert_ne!(DeviceId::fresh(), DeviceId::fresh());
+    }
+}

@@ -1,0 +1,109 @@
+//! What waits for a device to take it.
+
+use std::collections::VecDeque;
+
+use super::kind::Owner;
+
+/// Bytes for a device, with how many it has taken.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) owner: Owner,
+    bytes: Vec<u8>,
+    taken: usize,
+    /// Of which life of the queue it is.
+    age: u64,
+}
+
+impl Waiting {
+    /// What the device has not taken yet.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.bytes.get(self.taken..).unwrap_or_default()
+    }
+
+    /// The device took the first `n` bytes of the rest.
+    pub(super) fn advance(&mut self, n: usize) {
+        self.taken = self.taken.saturating_add(n).min(self.bytes.len());
+    }
+
+    /// Bytes in all.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// The writes of one device, oldest first. Bounded by the kind, which knows who may send how much.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    queue: VecDeque<Waiting>,
+    /// Grows when all is dropped, so that what is out with the device at that moment does not come back.
+    age: u64,
+}
+
+impl Writes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn push(&mut self, owner: Owner, bytes: Vec<u8>) {
+        self.queue.push_back(Waiting { owner, bytes, taken: 0, age: self.age });
+    }
+
+    /// Takes the oldest out, to be offered to the device without a lock.
+    pub(super) fn take(&mut self) -> Option<Waiting> {
+        self.queue.pop_front()
+    }
+
+    /// Puts one back that the device has not taken whole. Hands it over if all was dropped meanwhile.
+    pub(super) fn put_back(&mut self, waiting: Waiting) -> Option<Waiting> {
+        if waiting.age != self.age {
+            return Some(waiting);
+        }
+        self.queue.push_front(waiting);
+        None
+    }
+
+    /// Drops what an owner has here, but for what the device has taken a part of; returns the sizes.
+    pub(super) fn discard(&mut self, owner: Owner) -> Vec<usize> {
+        let goes = |w: &Waiting| w.owner == owner && w.taken == 0;
+        let sizes = self.queue.iter().filter(|w| goes(w)).map(Waiting::len).collect();
+        self.queue.retain(|w| !goes(w));
+        sizes
+    }
+
+    /// Drops all; returns it.
+    pub(super) fn discard_all(&mut self) -> VecDeque<Waiting> {
+        self.age += 1;
+        std::mem::take(&mut self.queue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_has_begun_survives_its_owner() {
+        let mut writes = Writes::default();
+        writes.push(Owner::Client(7), vec![1, 2, 3]);
+        writes.push(Owner::Client(7), vec![4]);
+        writes.push(Owner::Client(8), vec![5]);
+        let mut first = writes.take().unwrap();
+        first.advance(1);
+        assert!(writes.put_back(first).is_none());
+        assert_eq!(writes.discard(Owner::Client(7)), [1]);
+        assert_eq!(writes.take().unwrap().rest(), [2, 3]);
+        assert_eq!(writes.take().unwrap().rest(), [5]);
+        assert!(writes.is_empty());
+    }
+
+    #[test]
+    fn what_is_out_when_all_is_dropped_does_not_come_back() {
+        let mut writes = Writes::default();
+        writes.push(Owner::Server, vec![1, 2]);
+        writes.push(Owner::Server, vec![3]);
+        let out = writes.take().unwrap();
+        assert_eq!(writes.discard_all().len(), 1);
+        assert!(writes.put_back(out).is_some());
+        assert!(writes.is_empty());
+    }
+}
