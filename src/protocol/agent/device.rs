@@ -88,6 +88,11 @@ impl DeviceReader {
         Ok(Reading::Piece { data, wants_device_info })
     }
 
+    /// Drops what is still to come of a message that has begun.
+    pub fn drop_message(&mut self) {
+        self.filter.drop_message();
+    }
+
     fn chunk_begins(&mut self) -> Result<(), AgentError> {
         let mut fields = Reader::new(&self.head);
         let (Ok(port), Ok(size)) = (fields.u32(), fields.u32()) else { return Ok(()) };

@@ -79,6 +79,11 @@ impl Filter {
         self.left == 0
     }
 
+    /// Drops what is still to come of a message that has begun.
+    pub fn drop_message(&mut self) {
+        self.verdict = Verdict::Discard;
+    }
+
     /// Takes a piece. `rules` count where a message begins.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ pub trait Kind: Send {
     fn read(&mut self, bytes: &[u8], todo: &mut Todo);
 
     /// A write of `bytes` bytes for this owner has ended: the device has taken it all, or it was dropped.
-    fn written(&mut self, owner: Owner, bytes: usize);
+    fn written(&mut self, owner: Owner, bytes: usize, todo: &mut Todo);
 
     /// Something came through the mailbox.
     fn task(&mut self, task: DeviceTask, todo: &mut Todo);

@@ -4,19 +4,23 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::channel::device::{DeviceId, DeviceTask};
+use crate::channel::main::AgentOrder;
+use crate::protocol::agent::DisplayAddress;
 
 use super::Core;
 use super::host::HostTask;
 
+mod agent;
 pub mod device;
 pub mod kind;
 mod writes;
 
+use agent::{Agent, Session};
 use device::{After, Device};
-use kind::{Kind, Owner, Todo};
+use kind::Kind;
 
 /// The char devices of a server.
 #[derive(Default)]
@@ -76,12 +80,13 @@ impl Core {
         }
     }
 
-    fn add_agent(&self, id: DeviceId) -> io::Result<()> {
-        if self.session().agent {
+    fn add_agent(self: &Arc<Self>, id: DeviceId) -> io::Result<()> {
+        if self.session().agent.is_some() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is an agent already"));
         }
-        self.agent_changed(true);
-        self.start_device(id, Role::Agent, Box::new(SilentAgent));
+        let session = AgentSession(Arc::downgrade(self));
+        let agent = Agent::new(id, session, Arc::clone(&self.agent_rules));
+        self.start_device(id, Role::Agent, Box::new(agent));
         Ok(())
     }
 
@@ -102,8 +107,22 @@ impl Core {
             entry.device.remove(&*host);
         }
         match entry.role {
-            Role::Agent => self.agent_changed(false),
+            // It has told by itself.
+            Role::Agent => {}
         }
+    }
+
+    /// The agent came or went, if `applies` to the one that is there: first clients hear of the mouse modes, then of it.
+    fn agent_changed(&self, agent: Option<DeviceId>, applies: impl FnOnce(Option<DeviceId>) -> bool) {
+        let mut session = self.session();
+        if !applies(session.agent) {
+            return;
+        }
+        session.agent = agent;
+        let consequences = session.mouse.set_agent(agent.is_some());
+        drop(session);
+        self.after_mouse_change(consequences);
+        self.session().tell_main(AgentOrder::Present(agent));
     }
 
     /// Ends all devices, with the server.
@@ -154,14 +173,29 @@ impl Core {
     }
 }
 
-/// The agent's device while nobody speaks with it: neither read nor written.
-struct SilentAgent;
+/// What an agent's device knows of its server.
+struct AgentSession(Weak<Core>);
 
-impl Kind for SilentAgent {
-    fn wants(&mut self) -> usize {
-        0
+impl Session for AgentSession {
+    fn arrived(&self, agent: DeviceId) {
+        if let Some(core) = self.0.upgrade() {
+            core.agent_changed(Some(agent), |now| now.is_none());
+        }
     }
-    fn read(&mut self, _bytes: &[u8], _todo: &mut Todo) {}
-    fn written(&mut self, _owner: Owner, _bytes: usize) {}
-    fn task(&mut self, _task: DeviceTask, _todo: &mut Todo) {}
+
+    fn gone(&self, agent: DeviceId) {
+        if let Some(core) = self.0.upgrade() {
+            core.agent_changed(None, |now| now == Some(agent));
+        }
+    }
+
+    fn tell_main(&self, order: AgentOrder) {
+        if let Some(core) = self.0.upgrade() {
+            core.session().tell_main(order);
+        }
+    }
+
+    fn displays(&self) -> Vec<DisplayAddress> {
+        self.0.upgrade().map(|core| core.session().display_addresses()).unwrap_or_default()
+    }
 }
