@@ -178,10 +178,12 @@ impl Session {
     /// All monitors whose hardware is known.
     #[must_use]
     pub fn display_addresses(&self) -> Vec<DisplayAddress> {
-        let known = self.device_info.iter().filter(|(_, info)| !info.address.is_empty());
-        let monitors = known.flat_map(|(id, info)| {
-            (0..info.count).map(|monitor| DisplayAddress {
-                channel: u32::from(*id),
+        // The newest device first, as the original has it.
+        let displays = self.channels.iter().rev().filter(|c| c.channel_type == ChannelType::DISPLAY);
+        let known = displays.filter_map(|c| Some((c.channel_id, self.device_info.get(&c.channel_id)?)));
+        let monitors = known.filter(|(_, info)| !info.address.is_empty()).flat_map(|(id, info)| {
+            (0..info.count).map(move |monitor| DisplayAddress {
+                channel: u32::from(id),
                 monitor,
                 device_display: info.first.wrapping_add(monitor),
                 address: info.address.clone(),

@@ -21,7 +21,6 @@ from agent_scenes import SCENES, Stage
 DIFFERENT = [
     (None, "quit", "the device is told that the server ends"),
     ("window", "room -1", "of what the device has taken nothing of nothing stays when its client goes"),
-    ("stalled_and_gone", "room -1", "the same"),
     ("broken_agents", "agent off", "a device whose agent broke the protocol is still there to be removed"),
 ]
 
