@@ -44,6 +44,20 @@ pub enum DeviceTask {
     Continue,
 }
 
+/// What the host's side of a device tells its channel.
+#[derive(Debug)]
+pub enum DeviceOrder {
+    /// The device gave bytes, for the client that was the `turn`th to come.
+    Data {
+        /// Counts the clients that came, from 1.
+        turn: u64,
+        /// The bytes, one message.
+        bytes: Vec<u8>,
+    },
+    /// The host told of a port event.
+    PortEvent(u8),
+}
+
 /// Messages of a client that may wait for its device (the 128 self tokens of the protocol).
 pub const MESSAGES_TO_DEVICE: usize = 128;
 /// Bytes of a client at which no more of its messages are taken until the device has taken some.

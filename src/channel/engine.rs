@@ -61,6 +61,20 @@ pub trait Channel: Send + 'static {
         body: &[u8],
     ) -> Result<(), String>;
 
+    /// As [`Channel::request`], for channels that keep what they are given.
+    ///
+    /// # Errors
+    /// As [`Channel::request`].
+    fn request_owned(
+        &mut self,
+        clients: &mut Clients,
+        key: Key,
+        kind: u16,
+        body: Vec<u8>,
+    ) -> Result<(), String> {
+        self.request(clients, key, kind, &body)
+    }
+
     /// An order from another thread.
     fn order(&mut self, clients: &mut Clients, order: Self::Order);
 
@@ -288,7 +302,11 @@ impl<C: Channel> Engine<C> {
             let incoming = Incoming::new(client.mini_header, C::TYPE);
             let unread = self.clients.reactor.unread(key);
             let (kind, body, used) = match incoming.next(unread) {
-                Ok(None) => return,
+                Ok(None) => {
+                    let whole = incoming.announced(unread).unwrap_or(0);
+                    self.clients.reactor.expect(key, whole);
+                    return;
+                }
                 Ok(Some(frame)) => {
                     let body = unread.get(frame.body.clone()).unwrap_or_default().to_vec();
                     (frame.kind, body, frame.consumed)
@@ -309,20 +327,21 @@ impl<C: Channel> Engine<C> {
                 return;
             }
             self.clients.reactor.consume(key, used);
-            self.request(key, kind, &body);
+            self.request(key, kind, body);
         }
     }
 
-    fn request(&mut self, key: Key, kind: u16, body: &[u8]) {
+    fn request(&mut self, key: Key, kind: u16, body: Vec<u8>) {
         if !(client::ACK_SYNC..=client::DISCONNECTING).contains(&kind) {
-            let result = self
-                .guarded(Some(key), |channel, clients| channel.request(clients, key, kind, body));
+            let result = self.guarded(Some(key), |channel, clients| {
+                channel.request_owned(clients, key, kind, body)
+            });
             if let Some(Err(why)) = result {
                 self.clients.close(key, Close::Violation(why));
             }
             return;
         }
-        match ClientCommon::parse(kind, body) {
+        match ClientCommon::parse(kind, &body) {
             Err(error) => self.clients.close(key, Close::Violation(error.to_string())),
             Ok(ClientCommon::AckSync(generation)) => {
                 if let Some(acks) = self.clients.get_mut(key).and_then(|c| c.acks.as_mut()) {

@@ -12,10 +12,10 @@ use crate::protocol::message::Bulk;
 use crate::sys::clock::{mm_time, monotonic_ns};
 use crate::transport::reactor::Key;
 
-use super::clients::{Client, Clients, Close};
-use super::engine::{Channel, Turn};
 use super::agent::AgentRules;
+use super::clients::{Client, Clients, Close};
 use super::device::DeviceId;
+use super::engine::{Channel, Turn};
 use super::{ClientId, Upward};
 
 mod agent;
@@ -61,6 +61,13 @@ pub enum MainOrder {
     },
     /// A channel was added after clients had their list.
     NewChannel {
+        /// Its type.
+        channel_type: ChannelType,
+        /// Its id.
+        channel_id: u8,
+    },
+    /// A channel has gone; one that comes under its name is a new one.
+    ChannelGone {
         /// Its type.
         channel_type: ChannelType,
         /// Its id.
@@ -222,6 +229,11 @@ impl Channel for Main {
                         listed.push((channel_type, channel_id));
                         clients.send(*key, wire::channels_list(&[(channel_type, channel_id)]));
                     }
+                }
+            }
+            MainOrder::ChannelGone { channel_type, channel_id } => {
+                for listed in self.peers.values_mut().filter_map(|peer| peer.listed.as_mut()) {
+                    listed.retain(|channel| *channel != (channel_type, channel_id));
                 }
             }
             MainOrder::Notice(client, text) => {

@@ -27,6 +27,8 @@ pub mod engine;
 pub mod inputs;
 pub mod main;
 mod nudge;
+pub mod smartcard;
+pub mod vmc;
 
 /// Names a client session; the `connection_id` of the protocol. Never 0.
 pub type ClientId = u32;

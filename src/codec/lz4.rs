@@ -27,6 +27,34 @@ impl Scratch {
     }
 }
 
+/// Memory of an encoder of blocks between two of them.
+#[derive(Debug, Default)]
+pub struct BlockScratch {
+    block: Vec<u8>,
+}
+
+/// The bytes as one block; `None` if it would have more than `limit` bytes.
+#[must_use]
+pub fn compress_block(bytes: &[u8], limit: usize, scratch: &mut BlockScratch) -> Option<Vec<u8>> {
+    if bytes.len() > MAX_BYTES {
+        return None;
+    }
+    let most = lz4_flex::block::get_maximum_output_size(bytes.len());
+    if scratch.block.len() < most {
+        scratch.block.resize(most, 0);
+    }
+    let len = lz4_flex::block::compress_into(bytes, &mut scratch.block).ok()?;
+    scratch.block.get(..len).filter(|block| block.len() <= limit).map(<[u8]>::to_vec)
+}
+
+/// The `size` bytes of a foreign block; `None` if it is broken or has another number of bytes. The caller bounds `size`.
+#[must_use]
+pub fn decompress_block(block: &[u8], size: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; size];
+    let n = lz4_flex::block::decompress_into(block, &mut bytes).ok()?;
+    (n == size).then_some(bytes)
+}
+
 /// The image of a picture whose bitmap format has this number; `None` if it would have more than `limit` bytes.
 #[must_use]
 pub fn encode(
@@ -90,6 +118,21 @@ mod tests {
                 assert_eq!(got, want);
             }
         }
+    }
+
+    #[test]
+    fn blocks_come_back_only_at_their_size() {
+        let mut scratch = BlockScratch::default();
+        for bytes in [vec![], vec![7; 5000], pixels(31, 400)] {
+            let block = compress_block(&bytes, usize::MAX, &mut scratch).unwrap();
+            assert_eq!(decompress_block(&block, bytes.len()), Some(bytes.clone()));
+            assert_eq!(decompress_block(&block, bytes.len() + 1), None);
+            if let Some(less) = bytes.len().checked_sub(1) {
+                assert_eq!(decompress_block(&block, less), None);
+                assert_eq!(decompress_block(&block[..block.len() - 1], bytes.len()), None);
+            }
+        }
+        assert!(compress_block(&[1, 2, 3], 3, &mut scratch).is_none(), "noise grows");
     }
 
     #[test]

@@ -23,7 +23,9 @@ pub use crate::codec::glz::{
     Dictionary as GlzDictionary, Origin as GlzOrigin, Scratch as GlzScratch, Ticket as GlzTicket,
 };
 pub use crate::codec::lz::{PixelType as LzPixels, Scratch as LzScratch};
-pub use crate::codec::lz4::Scratch as Lz4Scratch;
+pub use crate::codec::lz4::{
+    BlockScratch, Scratch as Lz4Scratch, compress_block, decompress_block,
+};
 pub use crate::codec::quic::{DecodedImage, PixelType, QuicError};
 pub use crate::codec::quic::{PixelType as QuicPixels, Scratch as QuicScratch};
 

@@ -56,6 +56,8 @@ pub mod kind {
     pub const CLIENT_DISCONNECTED: u32 = 13;
     /// Which hardware the monitors belong to.
     pub const GRAPHICS_DEVICE_INFO: u32 = 16;
+    /// The last type that there is.
+    pub const LAST: u32 = GRAPHICS_DEVICE_INFO;
 }
 
 /// Bits of the first word of capabilities, as far as the server looks at them.

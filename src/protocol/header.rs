@@ -97,6 +97,13 @@ impl Incoming {
         Ok(Some(Frame { kind, body: start..consumed, consumed }))
     }
 
+    /// Bytes of the first message of `unread` with its header; `None` before the header is there.
+    #[must_use]
+    pub fn announced(&self, unread: &[u8]) -> Option<usize> {
+        let (_, size) = self.header(unread).ok()?;
+        usize::try_from(size).ok()?.checked_add(self.header_len())
+    }
+
     /// Bytes of a header.
     #[must_use]
     pub fn header_len(&self) -> usize {
@@ -140,6 +147,8 @@ mod tests {
             let end = incoming.header_len() + 3;
             for have in 0..end {
                 assert_eq!(incoming.next(&bytes[..have]), Ok(None));
+                let known = (have >= incoming.header_len()).then_some(end);
+                assert_eq!(incoming.announced(&bytes[..have]), known);
             }
             let frame = incoming.next(&bytes).unwrap().unwrap();
             assert_eq!((frame.kind, frame.consumed), (112, end));

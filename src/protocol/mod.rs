@@ -13,4 +13,6 @@ pub mod header;
 pub mod inputs;
 pub mod main;
 pub mod message;
+pub mod smartcard;
+pub mod vmc;
 pub mod wire;

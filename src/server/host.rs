@@ -185,7 +185,10 @@ impl Core {
     }
 
     /// The agent's device and the next mouse state for it, if it carries the mouse; `change` says what is new.
-    fn agent_pointer(&self, change: impl FnOnce(&mut MouseState)) -> Option<(DeviceId, MouseState)> {
+    fn agent_pointer(
+        &self,
+        change: impl FnOnce(&mut MouseState),
+    ) -> Option<(DeviceId, MouseState)> {
         let mut session = self.session();
         let agent = session.agent.filter(|_| session.mouse.through_agent())?;
         change(&mut session.pointer);

@@ -159,10 +159,9 @@ impl Core {
             return Ok(());
         }
         let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
-        let (main, t1) =
-            engine::start("spice-main", Arc::clone(&upward), |_| {
-                Main::new(Arc::clone(&upward), Arc::clone(&self.agent_rules))
-            })?;
+        let (main, t1) = engine::start("spice-main", Arc::clone(&upward), |_| {
+            Main::new(Arc::clone(&upward), Arc::clone(&self.agent_rules))
+        })?;
         let (inputs, t2) = engine::start("spice-inputs", Arc::clone(&upward), |_| {
             Inputs::new(Arc::clone(&upward))
         })?;

@@ -145,7 +145,15 @@ impl Session {
             .channels
             .iter()
             .position(|c| (c.channel_type, c.channel_id) == (channel_type, channel_id))?;
-        Some(self.channels.remove(at))
+        let taken = self.channels.remove(at);
+        self.tell_main(MainOrder::ChannelGone { channel_type, channel_id });
+        Some(taken)
+    }
+
+    /// The smallest id that no channel of the type has.
+    #[must_use]
+    pub fn free_id(&self, channel_type: ChannelType) -> Option<u8> {
+        (0..=u8::MAX).find(|id| self.find(channel_type, *id).is_none())
     }
 
     /// Keeps the typed ways to the two channels that the session itself talks to.
@@ -179,8 +187,10 @@ impl Session {
     #[must_use]
     pub fn display_addresses(&self) -> Vec<DisplayAddress> {
         // The newest device first, as the original has it.
-        let displays = self.channels.iter().rev().filter(|c| c.channel_type == ChannelType::DISPLAY);
-        let known = displays.filter_map(|c| Some((c.channel_id, self.device_info.get(&c.channel_id)?)));
+        let displays =
+            self.channels.iter().rev().filter(|c| c.channel_type == ChannelType::DISPLAY);
+        let known =
+            displays.filter_map(|c| Some((c.channel_id, self.device_info.get(&c.channel_id)?)));
         let monitors = known.filter(|(_, info)| !info.address.is_empty()).flat_map(|(id, info)| {
             (0..info.count).map(move |monitor| DisplayAddress {
                 channel: u32::from(id),

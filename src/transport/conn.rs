@@ -9,7 +9,7 @@ use super::stream::Stream;
 
 /// Unread bytes at which a socket is not read any further until some are consumed.
 ///
-/// Larger than any message a channel accepts in one piece (1 MiB is taken in parts by then).
+/// Larger than most messages; for the others see [`Conn::expected`].
 pub(super) const UNREAD_LIMIT: usize = 128 * 1024;
 
 /// The state of one connection that does not depend on how its bytes move. Owned by the reactor's thread.
@@ -19,6 +19,8 @@ pub(super) struct Conn {
     /// What arrived; consumed up to `start`, so that many small messages cost no moving.
     unread: Vec<u8>,
     start: usize,
+    /// Bytes of a message that is longer than [`UNREAD_LIMIT`] and has begun; nobody consumes a part of it.
+    pub(super) expected: usize,
     pub(super) outbox: Outbox,
     /// False while those above want nothing.
     pub(super) reading: bool,
@@ -36,6 +38,7 @@ impl Conn {
             stream,
             unread,
             start: 0,
+            expected: 0,
             outbox: Outbox::default(),
             reading: true,
             closed: false,
@@ -66,7 +69,7 @@ impl Conn {
 
     /// True if more is to be read when it comes.
     pub(super) fn takes_more(&self) -> bool {
-        self.reading && !self.closed && self.unread().len() < UNREAD_LIMIT
+        self.reading && !self.closed && self.unread().len() < UNREAD_LIMIT.max(self.expected)
     }
 
     /// True if the socket could be given something.

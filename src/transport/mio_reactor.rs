@@ -257,6 +257,13 @@ impl Reactor for MioReactor {
         self.enqueue(key.0);
     }
 
+    fn expect(&mut self, key: Key, n: usize) {
+        if let Some(c) = self.connections.get_mut(&key.0) {
+            c.conn.expected = n;
+        }
+        self.enqueue(key.0);
+    }
+
     fn set_reading(&mut self, key: Key, on: bool) {
         if let Some(c) = self.connections.get_mut(&key.0) {
             c.conn.reading = on;

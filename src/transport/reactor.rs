@@ -71,6 +71,10 @@ pub trait Reactor: Send {
     /// Drops the first `n` unread bytes and lets more arrive.
     fn consume(&mut self, key: Key, n: usize);
 
+    /// Lets so many bytes arrive before any are consumed, if that is more than usual: a message is taken whole. Counts
+    /// until the next call; the caller has checked the size.
+    fn expect(&mut self, key: Key, n: usize);
+
     /// Stops or resumes reading, so that a peer feels that we are behind.
     fn set_reading(&mut self, key: Key, on: bool);
 

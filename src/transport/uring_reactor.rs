@@ -474,6 +474,13 @@ impl Reactor for UringReactor {
         self.adjust(key.0);
     }
 
+    fn expect(&mut self, key: Key, n: usize) {
+        if let Some(c) = self.connections.get_mut(&key.0) {
+            c.conn.expected = n;
+        }
+        self.adjust(key.0);
+    }
+
     fn set_reading(&mut self, key: Key, on: bool) {
         if let Some(c) = self.connections.get_mut(&key.0) {
             c.conn.reading = on;

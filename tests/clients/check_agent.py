@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The guest's agent: raw clients and stock clients against an agent's device that does what it is told.
 
-  check_agent.py --program DIR/serve_agent [--lib DIR] [--scenes NAME,…] [--show] [--megabytes 8] [--only scenes|stock|rough]
+  check_agent.py --program DIR/serve_agent [--lib DIR] [--scenes NAME,…] [--show] [--megabytes 8] [--only scenes|stock|rough|rates]
 
 The scenes of agent_scenes.py run on the library under --lib and on the system's (spice-server): the same bytes to the
 device, the same messages to the clients, but for what DIFFERENT says. Then a stock client copies, pastes and sends a
@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 
-import agent_scenes
+from agent_rough import rough
 from agent_scenes import SCENES, Stage
+from agent_stock import rates, stock
 
 # Scene, text in the step's name (or None), why it may differ. One that does not differ any more fails.
 DIFFERENT = [
@@ -108,7 +109,8 @@ def main():
     parser.add_argument("--lib", help="directory with libspice-server.so.1; the system's without")
     parser.add_argument("--scenes", help="only these")
     parser.add_argument("--show", action="store_true", help="what was seen at each step")
-    parser.add_argument("--only", choices=["scenes", "stock", "rough"])
+    parser.add_argument("--only", choices=["scenes", "stock", "rough", "rates"])
+    parser.add_argument("--rounds", type=int, default=3, help="of --only rates, which is not part of a plain run")
     parser.add_argument("--megabytes", type=int, default=8, help="size of the file that the stock client sends")
     options = parser.parse_args()
     options.reference = has_reference()
@@ -117,6 +119,10 @@ def main():
         print("SKIPPED 1: the scenes are not compared, libspice-server1 is not installed")
     if options.only in (None, "scenes"):
         scenes(options, report)
+    for name, part in (("stock", stock), ("rough", rough), ("rates", rates)):
+        if options.only == name or (options.only is None and part is not rates):
+            with tempfile.TemporaryDirectory() as where:
+                part(options, where, report)
     sys.exit(1 if report.failures else 0)
 
 

@@ -294,21 +294,35 @@ fn wishes_for_monitors_are_given_back_once_the_host_was_told() {
 fn a_message_that_an_agents_end_cuts_off_costs_no_client_its_session() {
     let session = Session::new();
     let (mut main, _) = session.main();
-    let agent = session.add_agent();
+    let mut agent = session.add_agent();
     session.told(&main, AGENT_CONNECTED);
     main.write_all(&open_stream()).expect("sent");
     let whole = wish();
     let (first, second) = whole[6..].split_at(24);
     main.write_all(&message(107, first)).expect("sent");
     session.core.remove_device(agent);
-    session.add_agent();
+    agent = session.add_agent();
     session.told(&main, AGENT_DISCONNECTED);
     session.told(&main, AGENT_CONNECTED);
-    // As if sent before the client heard of it; the stream that it opens then begins anew.
+    // As if sent before the client heard of it, or queued there: the new agent gets nothing of it.
     main.write_all(&message(107, second)).expect("sent");
     main.write_all(&open_stream()).expect("sent");
     main.write_all(&whole).expect("sent");
     session.run_until("the wish arrives", || session.host.wishes.load(Ordering::SeqCst) == 1);
+    // After the opening, as spice-gtk, and given up, as others.
+    for rest in [Some(second), None] {
+        let wishes = session.host.wishes.load(Ordering::SeqCst);
+        main.write_all(&message(107, first)).expect("sent");
+        session.core.remove_device(agent);
+        agent = session.add_agent();
+        session.told(&main, AGENT_DISCONNECTED);
+        session.told(&main, AGENT_CONNECTED);
+        main.write_all(&open_stream()).expect("sent");
+        rest.map(|rest| main.write_all(&message(107, rest)).expect("sent"));
+        main.write_all(&whole).expect("sent");
+        let arrived = || session.host.wishes.load(Ordering::SeqCst) == wishes + 1;
+        session.run_until("the wish arrives", arrived);
+    }
 }
 
 #[test]

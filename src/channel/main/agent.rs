@@ -7,7 +7,7 @@ use crate::channel::ClientId;
 use crate::channel::agent::{AgentTask, AgentWay};
 use crate::channel::clients::{Clients, Close};
 use crate::channel::device::{DeviceId, DeviceTask};
-use crate::protocol::agent::{CLIENT_PORT, CHUNK_HEADER, ClientStream, Piece, put_chunks};
+use crate::protocol::agent::{CHUNK_HEADER, CLIENT_PORT, ClientStream, Piece, put_chunks};
 use crate::protocol::caps::main as cap;
 use crate::protocol::main as wire;
 use crate::transport::reactor::Key;
@@ -40,16 +40,15 @@ pub(super) struct AgentPeer {
     way: Option<Arc<AgentWay>>,
     /// Pieces that the client may send.
     tokens: u32,
-    /// `None` from the coming or going of an agent until the client opens its stream: what is still
-    /// on its way may be the middle of a message that the client has given up.
-    stream: Option<ClientStream>,
+    /// Outlives the agents: what was meant for one may still come when the next one is there.
+    stream: ClientStream,
     /// Pieces for the client that its outbox had no room for. Bounded by its way.
     waiting: VecDeque<Vec<u8>>,
 }
 
 impl Default for AgentPeer {
     fn default() -> Self {
-        let (tokens, stream) = (wire::AGENT_TOKENS, Some(ClientStream::default()));
+        let (tokens, stream) = (wire::AGENT_TOKENS, ClientStream::default());
         Self { way: None, tokens, stream, waiting: VecDeque::new() }
     }
 }
@@ -69,7 +68,6 @@ impl Main {
         }
         let way = AgentWay::new(pieces);
         agent.way = Some(Arc::clone(&way));
-        agent.stream.get_or_insert_default();
         self.upward.device(device, DeviceTask::Agent(AgentTask::Started(client, way)));
     }
 
@@ -93,13 +91,12 @@ impl Main {
         let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
         let Some(client) = clients.get(key).map(|c| c.client) else { return Ok(()) };
         let agent = &mut peer.agent;
-        let Some(stream) = &mut agent.stream else { return Ok(()) };
         // Without a started stream pieces cost nothing: nobody would give them back.
         if agent.way.is_some() {
             agent.tokens = agent.tokens.checked_sub(1).ok_or("agent data beyond the window")?;
         }
         let rules = self.rules.for_client(agent.way.is_some());
-        let piece = stream.piece(data, rules).map_err(|e| e.to_string())?;
+        let piece = agent.stream.piece(data, rules).map_err(|e| e.to_string())?;
         let (Some(device), Some(way)) = (self.agent, &agent.way) else { return Ok(()) };
         match piece {
             // Given back when the host has dealt with it: so no more wait for it than the window has.
@@ -191,7 +188,9 @@ impl Main {
     fn agent_present(&mut self, clients: &mut Clients, device: Option<DeviceId>) {
         self.agent = device;
         for (key, peer) in &mut self.peers {
-            peer.agent = AgentPeer { stream: None, ..AgentPeer::default() };
+            let mut stream = std::mem::take(&mut peer.agent.stream);
+            stream.interrupted();
+            peer.agent = AgentPeer { stream, ..AgentPeer::default() };
             let tokens = clients.get(*key).is_some_and(|c| c.caps.has(cap::AGENT_CONNECTED_TOKENS));
             let message = match (device, tokens) {
                 (None, _) => wire::agent_disconnected(),

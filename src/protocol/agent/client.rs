@@ -30,6 +30,12 @@ pub struct ClientStream {
 }
 
 impl ClientStream {
+    /// Another agent is at the other end now, or none.
+    pub fn interrupted(&mut self) {
+        self.filter.interrupted();
+        self.layout = None;
+    }
+
     /// Takes a piece. `rules` count where a message begins: what began closed stays closed.
     ///
     /// # Errors

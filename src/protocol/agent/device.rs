@@ -215,7 +215,10 @@ mod tests {
         two.extend(message(1, &[]));
         let beyond = AgentError::Beyond { have: 20, left: 0 };
         assert_eq!(read(&chunk(1, &two), 9, Rules::ALL), Err(beyond));
-        assert_eq!(read(&chunk(1, &[2; 20]), 9, Rules::NONE), Err(AgentError::Protocol(0x0202_0202)));
+        assert_eq!(
+            read(&chunk(1, &[2; 20]), 9, Rules::NONE),
+            Err(AgentError::Protocol(0x0202_0202))
+        );
     }
 
     fn announce(request: u32, words: &[u32]) -> Vec<u8> {

@@ -1,5 +1,6 @@
 //! Where messages begin and end in a stream of pieces, and what may pass. One for each direction and stream.
 
+use super::super::main::AGENT_DATA_MAX;
 use super::{AgentError, HEADER, Header, PROTOCOL, kind};
 
 /// What may pass now; a message goes by what holds where it begins.
@@ -70,6 +71,8 @@ pub struct Filter {
     /// Bytes of the current message that have not come.
     left: u32,
     verdict: Verdict,
+    /// The rest of the current message may never come: see [`Filter::interrupted`].
+    unsure: bool,
 }
 
 impl Filter {
@@ -84,6 +87,13 @@ impl Filter {
         self.verdict = Verdict::Discard;
     }
 
+    /// The other end of the stream is another one now. What is still to come of a message that has begun is
+    /// dropped; and it may not come: some clients send it to the new agent (spice-gtk), some give it up.
+    pub fn interrupted(&mut self) {
+        self.drop_message();
+        self.unsure = self.left > 0;
+    }
+
     /// Takes a piece. `rules` count where a message begins.
     ///
     /// # Errors
@@ -91,7 +101,11 @@ impl Filter {
     pub fn piece(&mut self, piece: &[u8], rules: Rules) -> Result<Step, AgentError> {
         let mut begins = None;
         let mut data = piece;
+        if self.left > 0 && self.unsure && looks_like_a_message(piece) {
+            self.left = 0;
+        }
         if self.left == 0 {
+            self.unsure = false;
             let header = Header::parse(piece).map_err(|_| AgentError::Header(piece.len()))?;
             if header.protocol != PROTOCOL {
                 return Err(AgentError::Protocol(header.protocol));
@@ -106,6 +120,16 @@ impl Filter {
         self.left = rest.ok_or(AgentError::Beyond { have, left: self.left })?;
         Ok(Step { verdict: self.verdict, begins, ends: self.left == 0 })
     }
+}
+
+/// True if a piece can be the first one of a message, as clients cut them.
+fn looks_like_a_message(piece: &[u8]) -> bool {
+    let Ok(header) = Header::parse(piece) else { return false };
+    let size = usize::try_from(header.size).unwrap_or(usize::MAX);
+    let have = piece.len() - HEADER;
+    let known = (kind::MOUSE_STATE..=kind::LAST).contains(&header.kind);
+    let whole = have == size || (have < size && piece.len() == AGENT_DATA_MAX);
+    header.protocol == PROTOCOL && known && whole
 }
 
 #[cfg(test)]
@@ -145,6 +169,32 @@ mod tests {
         assert_eq!(stopped(Rules { file_xfer: false, ..Rules::ALL }), [10, 11, 12]);
         assert_eq!(stopped(Rules { monitors: false, ..Rules::ALL }), [2]);
         assert_eq!(stopped(Rules::NONE).len(), 20);
+    }
+
+    #[test]
+    fn after_an_interruption_the_rest_may_come_or_not() {
+        let old = message(kind::FILE_XFER_DATA, &[1; 6000]);
+        let new = message(kind::CLIPBOARD, &[2; 3000]);
+        for rest_comes in [false, true] {
+            let mut filter = Filter::default();
+            filter.piece(&old[..2048], Rules::ALL).unwrap();
+            filter.interrupted();
+            if rest_comes {
+                for piece in old[2048..].chunks(2048) {
+                    let step = filter.piece(piece, Rules::ALL).unwrap();
+                    assert_eq!(step.verdict, Verdict::Discard);
+                }
+            }
+            for (piece, ends) in [(&new[..2048], false), (&new[2048..], true)] {
+                let step = filter.piece(piece, Rules::ALL).unwrap();
+                assert_eq!((step.verdict, step.ends), (Verdict::Pass, ends), "{rest_comes}");
+            }
+        }
+        // Between messages there is nothing to be unsure of.
+        let mut filter = Filter::default();
+        filter.interrupted();
+        assert!(filter.piece(&new[..40], Rules::ALL).is_ok());
+        assert_eq!(filter.piece(&new[..60], Rules::ALL).unwrap().begins, None);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::protocol::agent::{
 
 use super::kind::{Kind, Owner, Todo};
 
+mod life;
+
 /// Pieces that may wait for a client without tokens while others go on; then it has to go.
 pub const PIECES_WAITING: usize = 5;
 
@@ -262,5 +264,4 @@ impl<S: Session> Kind for Agent<S> {
 }
 
 #[cfg(test)]
-#[path = "agent_tests.rs"]
 mod tests;

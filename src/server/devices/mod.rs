@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::channel::device::{DeviceId, DeviceTask};
-use crate::channel::main::AgentOrder;
-use crate::protocol::agent::DisplayAddress;
+use crate::channel::device::{DeviceId, DeviceTask, Flow};
+use crate::channel::smartcard::Smartcard;
+use crate::channel::vmc::Vmc;
+use crate::channel::{Upward, engine};
+use crate::protocol::caps::ChannelType;
 
 use super::Core;
 use super::host::HostTask;
@@ -16,11 +18,24 @@ use super::host::HostTask;
 mod agent;
 pub mod device;
 pub mod kind;
+mod smartcard;
+mod vmc;
 mod writes;
 
-use agent::{Agent, Session};
 use device::{After, Device};
-use kind::Kind;
+use kind::{Kind, Owner, Todo};
+use smartcard::Cards;
+use vmc::Bytes;
+
+/// Name of the port whose channel is webdav.
+const WEBDAV_PORT: &[u8] = b"org.spice-space.webdav.0";
+/// Name of the port of a streaming agent; its display comes with video.
+const STREAM_PORT: &[u8] = b"org.spice-space.stream.0";
+
+/// Name of the thread of a device's channel.
+fn thread_name(channel_type: ChannelType, number: u8) -> String {
+    format!("spice-{}-{number}", channel_type.name())
+}
 
 /// The char devices of a server.
 #[derive(Default)]
@@ -45,6 +60,10 @@ struct Entry {
 enum Role {
     /// The guest agent's.
     Agent,
+    /// Known, and nothing more.
+    Silent,
+    /// Has a channel of its own.
+    Channel(ChannelType, u8),
 }
 
 impl Default for Table {
@@ -72,22 +91,69 @@ impl Core {
         self: &Arc<Self>,
         id: DeviceId,
         subtype: &str,
-        _port: Option<Vec<u8>>,
+        port: Option<Vec<u8>>,
     ) -> io::Result<()> {
         match subtype {
             "vdagent" => self.add_agent(id),
+            "smartcard" => self.add_smartcard(id),
+            "usbredir" => self.add_bytes::<{ ChannelType::USBREDIR.0 }>(id, None),
+            "port" => match port.as_deref() {
+                None => Err(io::Error::new(io::ErrorKind::InvalidInput, "a port needs a name")),
+                Some(WEBDAV_PORT) => self.add_bytes::<{ ChannelType::WEBDAV.0 }>(id, port),
+                Some(STREAM_PORT) => {
+                    self.start_device(id, Role::Silent, Box::new(Silent));
+                    Ok(())
+                }
+                Some(_) => self.add_bytes::<{ ChannelType::PORT.0 }>(id, port),
+            },
             _ => Err(io::Error::new(io::ErrorKind::Unsupported, "such devices are not served")),
         }
     }
 
-    fn add_agent(self: &Arc<Self>, id: DeviceId) -> io::Result<()> {
-        if self.session().agent.is_some() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is an agent already"));
-        }
-        let session = AgentSession(Arc::downgrade(self));
-        let agent = Agent::new(id, session, Arc::clone(&self.agent_rules));
-        self.start_device(id, Role::Agent, Box::new(agent));
+    /// Adds a device whose bytes go to a client as they are, with its channel.
+    fn add_bytes<const T: u8>(
+        self: &Arc<Self>,
+        id: DeviceId,
+        port: Option<Vec<u8>>,
+    ) -> io::Result<()> {
+        let channel_type = ChannelType(T);
+        let number = self.free_id(channel_type)?;
+        let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
+        let flow = Flow::new();
+        let (channel, thread) =
+            engine::start(&thread_name(channel_type, number), Arc::clone(&upward), |_| {
+                Vmc::<T>::new(upward, id, Arc::clone(&flow), port)
+            })?;
+        self.add_threads([thread]);
+        let kind = Bytes::new(channel.clone(), flow);
+        self.start_device(id, Role::Channel(channel_type, number), Box::new(kind));
+        self.session().register(channel_type, number, Arc::new(channel));
         Ok(())
+    }
+
+    /// Adds the reader of smartcards, with its channel. There is one: a second one ends the original's process.
+    fn add_smartcard(self: &Arc<Self>, id: DeviceId) -> io::Result<()> {
+        const NUMBER: u8 = 0;
+        let channel_type = ChannelType::SMARTCARD;
+        if self.free_id(channel_type)? != NUMBER {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a reader already"));
+        }
+        let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
+        let flow = Flow::new();
+        let (channel, thread) =
+            engine::start(&thread_name(channel_type, NUMBER), Arc::clone(&upward), |_| {
+                Smartcard::new(upward, id, Arc::clone(&flow))
+            })?;
+        self.add_threads([thread]);
+        let kind = Cards::new(Bytes::new(channel.clone(), flow));
+        self.start_device(id, Role::Channel(channel_type, NUMBER), Box::new(kind));
+        self.session().register(channel_type, NUMBER, Arc::new(channel));
+        Ok(())
+    }
+
+    fn free_id(&self, channel_type: ChannelType) -> io::Result<u8> {
+        let free = self.session().free_id(channel_type);
+        free.ok_or_else(|| io::Error::other("there are 256 channels of its type already"))
     }
 
     /// Puts a device into operation; [`Kind::added`] is called.
@@ -107,22 +173,18 @@ impl Core {
             entry.device.remove(&*host);
         }
         match entry.role {
-            // It has told by itself.
-            Role::Agent => {}
+            // An agent has told by itself.
+            Role::Agent | Role::Silent => {}
+            Role::Channel(channel_type, number) => {
+                let channel = self.session().take(channel_type, number);
+                if let Some(channel) = channel {
+                    channel.route.stop();
+                    self.join_threads(&[thread_name(channel_type, number)]);
+                }
+                // Its clients are gone; the host hears of it before the call returns.
+                self.run_host_tasks(self.caller());
+            }
         }
-    }
-
-    /// The agent came or went, if `applies` to the one that is there: first clients hear of the mouse modes, then of it.
-    fn agent_changed(&self, agent: Option<DeviceId>, applies: impl FnOnce(Option<DeviceId>) -> bool) {
-        let mut session = self.session();
-        if !applies(session.agent) {
-            return;
-        }
-        session.agent = agent;
-        let consequences = session.mouse.set_agent(agent.is_some());
-        drop(session);
-        self.after_mouse_change(consequences);
-        self.session().tell_main(AgentOrder::Present(agent));
     }
 
     /// Ends all devices, with the server.
@@ -173,29 +235,14 @@ impl Core {
     }
 }
 
-/// What an agent's device knows of its server.
-struct AgentSession(Weak<Core>);
+/// A device with which nobody speaks yet: neither read nor written.
+struct Silent;
 
-impl Session for AgentSession {
-    fn arrived(&self, agent: DeviceId) {
-        if let Some(core) = self.0.upgrade() {
-            core.agent_changed(Some(agent), |now| now.is_none());
-        }
+impl Kind for Silent {
+    fn wants(&mut self) -> usize {
+        0
     }
-
-    fn gone(&self, agent: DeviceId) {
-        if let Some(core) = self.0.upgrade() {
-            core.agent_changed(None, |now| now == Some(agent));
-        }
-    }
-
-    fn tell_main(&self, order: AgentOrder) {
-        if let Some(core) = self.0.upgrade() {
-            core.session().tell_main(order);
-        }
-    }
-
-    fn displays(&self) -> Vec<DisplayAddress> {
-        self.0.upgrade().map(|core| core.session().display_addresses()).unwrap_or_default()
-    }
+    fn read(&mut self, _bytes: &[u8], _todo: &mut Todo) {}
+    fn written(&mut self, _owner: Owner, _bytes: usize, _todo: &mut Todo) {}
+    fn task(&mut self, _task: DeviceTask, _todo: &mut Todo) {}
 }

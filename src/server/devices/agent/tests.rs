@@ -186,7 +186,10 @@ fn pieces_of_clients_are_given_back_in_lots_when_the_device_has_them() {
     assert!(bench.told.take().is_empty());
     (0..7).for_each(|_| drop(bench.written(Owner::Client(ANN))));
     assert_eq!(bench.told.take(), ["5 tokens for 1"]);
-    assert!(bench.task(DeviceTask::Data(BOB, vec![1])).is_empty(), "who has not started is dropped");
+    assert!(
+        bench.task(DeviceTask::Data(BOB, vec![1])).is_empty(),
+        "who has not started is dropped"
+    );
 }
 
 #[test]

@@ -1,0 +1,230 @@
+//! The channels usbredir, port and webdav (thread `spice-usbredir-K` and so on): a char device's bytes both ways.
+//!
+//! One client at a time. Its messages go into the host's mailbox as long as there is room for them; then the socket is
+//! not read. What the device gives comes as orders and is compressed here, away from the host's loop.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::pool::{self, BlockScratch};
+use crate::protocol::caps::ChannelType;
+use crate::protocol::message::Message;
+use crate::protocol::vmc::{self as wire, VmcRequest};
+use crate::transport::reactor::Key;
+
+use super::clients::{Client, Clients, Close};
+use super::device::{DeviceId, DeviceOrder, DeviceTask, Flow};
+use super::engine::{Channel, Turn};
+use super::{ClientId, Upward};
+
+/// Messages up to this size in bytes are sent as they are.
+const COMPRESS_ABOVE: usize = 1000;
+/// Port events that may wait for a client that does not read.
+const EVENTS_MAX: usize = 1024;
+
+/// The client that is here.
+#[derive(Debug)]
+struct Peer {
+    key: Key,
+    client: ClientId,
+    compresses: bool,
+}
+
+/// Something that waits for the client.
+#[derive(Debug)]
+enum Waiting {
+    Data(Vec<u8>),
+    Event(u8),
+}
+
+/// State of the channel of type `T`.
+pub struct Vmc<const T: u8> {
+    upward: Arc<dyn Upward>,
+    device: DeviceId,
+    flow: Arc<Flow>,
+    /// Name of a port; `None` for usbredir, which says nothing when a client comes.
+    port: Option<Vec<u8>>,
+    /// The guest has the port open.
+    opened: bool,
+    peer: Option<Peer>,
+    /// Clients that came.
+    turn: u64,
+    waiting: VecDeque<Waiting>,
+    events: usize,
+    scratch: BlockScratch,
+}
+
+impl<const T: u8> Vmc<T> {
+    /// The channel of a device.
+    #[must_use]
+    pub fn new(
+        upward: Arc<dyn Upward>,
+        device: DeviceId,
+        flow: Arc<Flow>,
+        port: Option<Vec<u8>>,
+    ) -> Self {
+        Self {
+            upward,
+            device,
+            flow,
+            port,
+            opened: false,
+            peer: None,
+            turn: 0,
+            waiting: VecDeque::new(),
+            events: 0,
+            scratch: BlockScratch::default(),
+        }
+    }
+
+    /// Sends what waits while the client has room.
+    fn feed(&mut self, clients: &mut Clients) {
+        let Some(peer) = &self.peer else { return };
+        let (waiting, events, scratch) = (&mut self.waiting, &mut self.events, &mut self.scratch);
+        let mut taken = 0;
+        clients.feed(peer.key, |feed| match waiting.pop_front() {
+            None => false,
+            Some(Waiting::Event(event)) => {
+                *events -= 1;
+                feed.send(wire::port_event(event));
+                true
+            }
+            Some(Waiting::Data(bytes)) => {
+                taken += bytes.len();
+                feed.send(data_message(bytes, peer.compresses, scratch));
+                true
+            }
+        });
+        self.took(taken);
+    }
+
+    /// Bytes of the device are dealt with.
+    fn took(&self, bytes: usize) {
+        if bytes > 0 && self.flow.client_took(bytes) {
+            self.upward.device(self.device, DeviceTask::Room);
+        }
+    }
+
+    fn give(&self, client: ClientId, bytes: Vec<u8>) {
+        self.flow.give_device(bytes.len());
+        self.upward.device(self.device, DeviceTask::Data(client, bytes));
+    }
+}
+
+/// The message for bytes of the device.
+fn data_message(bytes: Vec<u8>, compresses: bool, scratch: &mut BlockScratch) -> Message {
+    if compresses
+        && bytes.len() > COMPRESS_ABOVE
+        && let Ok(size) = u32::try_from(bytes.len())
+        && let Some(block) = pool::compress_block(&bytes, bytes.len() - 1, scratch)
+    {
+        return wire::lz4_data(size, block);
+    }
+    wire::data(bytes)
+}
+
+impl<const T: u8> Channel for Vmc<T> {
+    type Order = DeviceOrder;
+    const TYPE: ChannelType = ChannelType(T);
+
+    fn attached(&mut self, clients: &mut Clients, key: Key) {
+        let Some(client) = clients.get(key) else { return };
+        if self.peer.is_some() {
+            clients.close(key, Close::Ours("the device has a client already"));
+            return;
+        }
+        let compresses = client.caps.has(wire::CAP_LZ4) && client.connection.tcp;
+        let peer = Peer { key, client: client.client, compresses };
+        self.turn += 1;
+        if let Some(name) = &self.port {
+            clients.send(key, wire::port_init(name, self.opened));
+        }
+        self.upward.device(self.device, DeviceTask::Attached(peer.client));
+        self.peer = Some(peer);
+    }
+
+    fn request(
+        &mut self,
+        clients: &mut Clients,
+        key: Key,
+        kind: u16,
+        body: &[u8],
+    ) -> Result<(), String> {
+        self.request_owned(clients, key, kind, body.to_vec())
+    }
+
+    fn request_owned(
+        &mut self,
+        _clients: &mut Clients,
+        key: Key,
+        kind: u16,
+        body: Vec<u8>,
+    ) -> Result<(), String> {
+        let Some(client) = self.peer.as_ref().filter(|p| p.key == key).map(|p| p.client) else {
+            return Ok(());
+        };
+        match VmcRequest::parse(kind, &body).map_err(|e| e.to_string())? {
+            VmcRequest::Data(_) => self.give(client, body),
+            VmcRequest::Lz4 { size, block } => {
+                let bytes = pool::decompress_block(block, size)
+                    .ok_or_else(|| format!("no LZ4 block of {size} bytes"))?;
+                self.give(client, bytes);
+            }
+            VmcRequest::PortEvent(event) => {
+                // Counted as a message, so that events do not pile up before the host either.
+                self.flow.give_device(0);
+                self.upward.device(self.device, DeviceTask::Event(event));
+            }
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, clients: &mut Clients, order: DeviceOrder) {
+        match order {
+            DeviceOrder::Data { turn, bytes } if turn == self.turn && self.peer.is_some() => {
+                self.waiting.push_back(Waiting::Data(bytes));
+            }
+            // Read for a client that has gone.
+            DeviceOrder::Data { bytes, .. } => self.took(bytes.len()),
+            DeviceOrder::PortEvent(event) => {
+                match event {
+                    wire::event::OPENED => self.opened = true,
+                    wire::event::CLOSED => self.opened = false,
+                    _ => {}
+                }
+                let Some(peer) = &self.peer else { return };
+                if self.events >= EVENTS_MAX {
+                    clients.close(peer.key, Close::Ours("the client does not read port events"));
+                    return;
+                }
+                self.events += 1;
+                self.waiting.push_back(Waiting::Event(event));
+            }
+        }
+    }
+
+    fn room(&mut self, clients: &mut Clients, _key: Key) {
+        self.feed(clients);
+    }
+
+    fn turn(&mut self, clients: &mut Clients) -> Turn {
+        self.feed(clients);
+        Turn::Idle
+    }
+
+    fn accepts(&mut self) -> bool {
+        self.flow.device_has_room()
+    }
+
+    fn left(&mut self, _clients: &mut Clients, key: Key, _client: &Client) {
+        let Some(peer) = self.peer.take_if(|peer| peer.key == key) else { return };
+        let dropped = self.waiting.drain(..).map(|w| match w {
+            Waiting::Data(bytes) => bytes.len(),
+            Waiting::Event(_) => 0,
+        });
+        let dropped = dropped.sum();
+        self.events = 0;
+        self.took(dropped);
+        self.upward.device(self.device, DeviceTask::Left(peer.client));
+    }
+}

@@ -1,0 +1,90 @@
+//! The host's side of the channels usbredir, port and webdav: bytes, untouched.
+
+use std::sync::Arc;
+
+use crate::channel::device::{DeviceOrder, DeviceTask, Flow};
+use crate::channel::{ClientId, Handle, Order};
+
+use super::device::READ_MAX;
+use super::kind::{Kind, Owner, Todo};
+
+/// A device that is read while a client is there.
+pub(super) struct Bytes {
+    channel: Handle<DeviceOrder>,
+    flow: Arc<Flow>,
+    client: Option<ClientId>,
+    /// Clients that came; the channel counts the same ones.
+    turn: u64,
+}
+
+impl Bytes {
+    pub(super) fn new(channel: Handle<DeviceOrder>, flow: Arc<Flow>) -> Self {
+        Self { channel, flow, client: None, turn: 0 }
+    }
+
+    /// False while so much waits for the client that the device is not to be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.client.is_none() || self.flow.client_has_room()
+    }
+
+    /// Sends a message's content to the client, if there is one.
+    pub(super) fn send(&self, bytes: Vec<u8>) {
+        if self.client.is_some() {
+            self.flow.give_client(bytes.len());
+            self.channel.send(Order::Do(DeviceOrder::Data { turn: self.turn, bytes }));
+        }
+    }
+
+    fn took(&self, bytes: usize) {
+        if self.flow.device_took(bytes) {
+            self.channel.poke();
+        }
+    }
+}
+
+impl Kind for Bytes {
+    fn wants(&mut self) -> usize {
+        if self.client.is_some() && self.has_room() { READ_MAX } else { 0 }
+    }
+
+    fn read(&mut self, bytes: &[u8], _todo: &mut Todo) {
+        self.send(bytes.to_vec());
+    }
+
+    fn written(&mut self, _owner: Owner, bytes: usize, _todo: &mut Todo) {
+        self.took(bytes);
+    }
+
+    fn task(&mut self, task: DeviceTask, todo: &mut Todo) {
+        match task {
+            DeviceTask::Attached(client) => {
+                self.client = Some(client);
+                self.turn += 1;
+                // As in the original: what the device has for its client is asked before it hears of it.
+                todo.read();
+                todo.state(true);
+            }
+            DeviceTask::Left(client) if self.client == Some(client) => {
+                self.client = None;
+                todo.discard(Owner::Client(client));
+                todo.state(false);
+            }
+            DeviceTask::Data(client, bytes) => todo.write(Owner::Client(client), bytes),
+            DeviceTask::Event(event) => {
+                self.took(0);
+                todo.event(event);
+            }
+            _ => {}
+        }
+    }
+
+    fn port_event(&mut self, event: u8, _todo: &mut Todo) {
+        self.channel.send(Order::Do(DeviceOrder::PortEvent(event)));
+    }
+
+    fn removed(&mut self, todo: &mut Todo) {
+        if self.client.take().is_some() {
+            todo.state(false);
+        }
+    }
+}
