@@ -268,6 +268,11 @@ impl Channel for Main {
                 clients.close(*key, Close::Violation("silent for 60 seconds".to_owned()));
                 continue;
             }
+            if peer.agent.waits_until.is_some_and(|until| until <= now) {
+                let why = "no tokens for the agent for 30 seconds".to_owned();
+                clients.close(*key, Close::Violation(why));
+                continue;
+            }
             let due = peer.next_ping.get_or_insert(now + PING_EVERY);
             if *due <= now {
                 *due = now + PING_EVERY;
@@ -277,7 +282,8 @@ impl Channel for Main {
                     clients.send(*key, common::ping(peer.ping_id, monotonic_ns(), 0));
                 }
             }
-            next = Some(next.map_or(*due, |n: Instant| n.min(*due)));
+            let due = peer.agent.waits_until.map_or(*due, |until| until.min(*due));
+            next = Some(next.map_or(due, |n: Instant| n.min(due)));
         }
         next.map_or(Turn::Idle, Turn::At)
     }

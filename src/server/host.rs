@@ -197,8 +197,11 @@ impl Core {
 
     /// Gives an input of client mode to the agent. False if it is not the agent's.
     fn run_agent_input(&self, input: &Input) -> bool {
+        // Clients send -1 at an edge. Where a display ends the agent knows.
+        let inside = |v: u32| if v > i32::MAX.unsigned_abs() { 0 } else { v };
         let next = match *input {
             Input::Position { x, y, buttons, display } => self.agent_pointer(|state| {
+                let (x, y) = (inside(x), inside(y));
                 *state = MouseState { x, y, buttons: agent_buttons(buttons), display };
             }),
             Input::Press { button, buttons } => self.agent_pointer(|state| {

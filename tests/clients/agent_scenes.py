@@ -96,6 +96,8 @@ class Stage:
         environment.pop("LD_LIBRARY_PATH", None)
         if library:
             environment["LD_LIBRARY_PATH"] = library
+        environment.update(word.split("=") for word in options if "=" in word)
+        options = [word for word in options if "=" not in word]
         self.process = subprocess.Popen(
             [program, "--unix", self.path, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, env=environment,
@@ -549,6 +551,42 @@ def middle(stage):
     stage.data("bob", agent_message(4, b"whole again"))
 
 
+def several(stage):
+    """Several clients: the agent speaks to all of them, and hears each."""
+    stage.host("takes 1")
+    stage.host("agent on")
+    stage.join("ann", start=MANY)
+    stage.join("bob")
+    stage.says(chunk(agent_message(3, b"to ann")))
+    stage.start("bob", 2)
+    for number in range(3):
+        stage.says(chunk(agent_message(3, bytes([number]))))
+    stage.send("bob", SEND_AGENT_TOKEN, struct.pack("<I", 1))
+    stage.data("ann", agent_message(4, b"of ann"))
+    stage.data("bob", agent_message(4, b"of bob"))
+    stage.says(b"".join(chunk(agent_message(3, bytes([i]))) for i in range(4)))
+    stage.leave("ann")
+    stage.send("bob", SEND_AGENT_TOKEN, struct.pack("<I", 9))
+    stage.join("joe", start=MANY)
+    stage.says(b"".join(chunk(agent_message(3, bytes([i]))) for i in range(20)))
+    stage.leave("joe")
+    stage.host("agent off")
+
+
+def interleaved(stage):
+    """Two clients at once wish for monitors."""
+    stage.host("takes 1")
+    stage.host("agent on")
+    stage.join("ann", start=MANY)
+    stage.join("bob", start=MANY)
+    long = monitors(120)
+    stage.data("ann", long[:2048])
+    stage.data("bob", long[:2048], long[2048:])
+    stage.data("ann", long[2048:])
+    seen = stage.host("sync")
+    assert all(peer.open for peer in stage.peers.values()) and seen["host"] == ["synced"]
+
+
 def destroyed(stage):
     """The server ends with a client there."""
     stage.host("agent on")
@@ -557,7 +595,7 @@ def destroyed(stage):
     stage.end()
 
 
-# Scene, options of the host.
+# Scene, options of the host; words with = are for its environment.
 SCENES = [
     (life, []),
     (agent_first, []),
@@ -576,5 +614,7 @@ SCENES = [
     (polled, ["--poll"]),
     (stalled_and_gone, []),
     (middle, []),
+    (several, ["SPICE_DEBUG_ALLOW_MC=1"]),
+    (interleaved, ["SPICE_DEBUG_ALLOW_MC=1"]),
     (destroyed, []),
 ]

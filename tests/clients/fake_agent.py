@@ -23,7 +23,7 @@ class AgentHost:
             environment["LD_LIBRARY_PATH"] = library
         where = ["--port" if isinstance(path, int) else "--unix", str(path)]
         self.process = subprocess.Popen(
-            [program, *where, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open("/work/wt/agent/target/tmp/host.log","ab"),
+            [program, *where, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=environment,
         )
         self.partial = b""

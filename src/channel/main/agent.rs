@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::channel::ClientId;
 use crate::channel::agent::{AgentTask, AgentWay};
-use crate::channel::clients::{Clients, Close};
+use crate::channel::clients::Clients;
 use crate::channel::device::{DeviceId, DeviceTask};
 use crate::protocol::agent::{CHUNK_HEADER, CLIENT_PORT, ClientStream, Piece, put_chunks};
 use crate::protocol::caps::main as cap;
@@ -13,6 +14,9 @@ use crate::protocol::main as wire;
 use crate::transport::reactor::Key;
 
 use super::{Main, MainOrder};
+
+/// How long a client may let the agent's pieces wait while other clients take them.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the main channel is told about the agent.
 #[derive(Debug)]
@@ -23,8 +27,8 @@ pub enum AgentOrder {
     Data(DeviceId, ClientId, Vec<u8>),
     /// So many pieces of a client were dealt with.
     Tokens(DeviceId, ClientId, u32),
-    /// The client let too much pile up while others went on.
-    TooSlow(ClientId),
+    /// Pieces wait for a client that has no tokens while others have, or (false) no more.
+    Waits(ClientId, bool),
 }
 
 impl From<AgentOrder> for MainOrder {
@@ -44,12 +48,14 @@ pub(super) struct AgentPeer {
     stream: ClientStream,
     /// Pieces for the client that its outbox had no room for. Bounded by its way.
     waiting: VecDeque<Vec<u8>>,
+    /// When it has to go if it gives the agent no tokens until then, while others do.
+    pub(super) waits_until: Option<Instant>,
 }
 
 impl Default for AgentPeer {
     fn default() -> Self {
         let (tokens, stream) = (wire::AGENT_TOKENS, ClientStream::default());
-        Self { way: None, tokens, stream, waiting: VecDeque::new() }
+        Self { way: None, tokens, stream, waiting: VecDeque::new(), waits_until: None }
     }
 }
 
@@ -142,10 +148,10 @@ impl Main {
                     clients.send(key, wire::agent_token(tokens));
                 }
             }
-            AgentOrder::TooSlow(client) => {
-                if let Some(key) = key_of(clients, client) {
-                    let why = "no tokens for what the agent says to all clients";
-                    clients.close(key, Close::Violation(why.to_owned()));
+            AgentOrder::Waits(client, waits) => {
+                let peer = key_of(clients, client).and_then(|key| self.peers.get_mut(&key));
+                if let Some(peer) = peer {
+                    peer.agent.waits_until = waits.then(|| Instant::now() + PATIENCE);
                 }
             }
         }

@@ -21,7 +21,7 @@ use super::kind::{Kind, Owner, Todo};
 
 mod life;
 
-/// Pieces that may wait for a client without tokens while others go on; then it has to go.
+/// Pieces that may wait for a client without tokens while others go on; then all wait for it, for 30 seconds at most.
 pub const PIECES_WAITING: usize = 5;
 
 static BROKEN: RateLimit = RateLimit::new();
@@ -129,21 +129,19 @@ impl<S: Session> Agent<S> {
         let mut clients = std::mem::take(&mut self.clients);
         let last = clients.keys().next_back().copied();
         let mut piece = Some(piece);
-        clients.retain(|id, attached| {
+        for (id, attached) in &mut clients {
             // One copy less for the only client there mostly is.
             let mine = if Some(*id) == last { piece.take() } else { piece.clone() };
             let mine = mine.unwrap_or_default();
             if attached.is_open() {
                 self.give(*id, &attached.way, mine);
-                return true;
+                continue;
             }
             attached.waiting.push_back(mine);
-            let keeps_up = attached.waiting.len() <= PIECES_WAITING;
-            if !keeps_up {
-                self.session.tell_main(AgentOrder::TooSlow(*id));
+            if attached.waiting.len() == 1 {
+                self.session.tell_main(AgentOrder::Waits(*id, true));
             }
-            keeps_up
-        });
+        }
         self.clients = clients;
     }
 
@@ -154,6 +152,9 @@ impl<S: Session> Agent<S> {
             while !attached.waiting.is_empty() && attached.way.is_open() {
                 let Some(piece) = attached.waiting.pop_front() else { break };
                 self.give(*id, &attached.way, piece);
+                if attached.waiting.is_empty() {
+                    self.session.tell_main(AgentOrder::Waits(*id, false));
+                }
             }
         }
         self.clients = clients;
@@ -195,7 +196,9 @@ impl<S: Session> Agent<S> {
 impl<S: Session> Kind for Agent<S> {
     /// With nobody attached everything is read, and dropped.
     fn wants(&mut self) -> usize {
-        let open = self.clients.is_empty() || self.clients.values().any(Attached::is_open);
+        let full = |attached: &Attached| attached.waiting.len() >= PIECES_WAITING;
+        let open = self.clients.is_empty()
+            || (!self.clients.values().any(full) && self.clients.values().any(Attached::is_open));
         if open && !self.ended { self.reader.wanted() } else { 0 }
     }
 

@@ -34,7 +34,8 @@ impl Session for Arc<Told> {
         self.say(match order {
             AgentOrder::Data(_, client, piece) => format!("{} bytes for {client}", piece.len()),
             AgentOrder::Tokens(_, client, n) => format!("{n} tokens for {client}"),
-            AgentOrder::TooSlow(client) => format!("{client} is too slow"),
+            AgentOrder::Waits(client, true) => format!("{client} waits"),
+            AgentOrder::Waits(client, false) => format!("{client} waits no more"),
             AgentOrder::Present(_) => unreachable!("the session's own"),
         });
     }
@@ -242,15 +243,22 @@ fn of_several_clients_one_without_tokens_holds_back_nobody() {
         assert_eq!(bench.read(&says(3, &[])).0, 0);
     }
     let got = bench.told.take();
+    assert_eq!(got.iter().filter(|s| *s == "2 waits").count(), 1);
     assert_eq!(got.iter().filter(|s| s.ends_with("for 1")).count(), 3);
     assert_eq!(got.iter().filter(|s| s.ends_with("for 2")).count(), 1);
     assert!(ways[1].allow(1));
     bench.task(DeviceTask::Room);
     assert_eq!(bench.told.take(), ["20 bytes for 2"], "in order, as far as the tokens go");
-    for _ in 0..5 {
-        bench.read(&says(3, &[]));
+    assert!(ways[1].allow(1));
+    bench.task(DeviceTask::Room);
+    assert_eq!(bench.told.take(), ["20 bytes for 2", "2 waits no more"]);
+    for _ in 0..4 {
+        assert_eq!(bench.read(&says(3, &[])).0, 0);
     }
-    assert_eq!(bench.told.take().last().map(String::as_str), Some("2 is too slow"));
-    bench.read(&says(3, &[]));
-    assert_eq!(bench.told.take(), ["20 bytes for 1"]);
+    bench.told.take();
+    let (left, _) = bench.read(&says(3, &[0; 100]));
+    assert_eq!((left, bench.told.take().len()), (0, 1), "five wait");
+    assert_eq!(bench.read(&says(3, &[])).0, 28, "all wait for it");
+    bench.task(DeviceTask::Left(BOB));
+    assert_eq!(bench.read(&says(3, &[])).0, 0);
 }
