@@ -90,7 +90,8 @@ class Peer:
 
 
 class Stage:
-    def __init__(self, program, library, where, *options):
+    def __init__(self, program, library, where, *options, quiet=QUIET):
+        self.quiet = quiet
         self.path = os.path.join(where, "agent-socket")
         environment = dict(os.environ)
         environment.pop("LD_LIBRARY_PATH", None)
@@ -114,8 +115,9 @@ class Stage:
         self.lines += [line.decode() for line in lines]
         return bool(data)
 
-    def settle(self, what, quiet=QUIET, until=None, limit=15):
+    def settle(self, what, quiet=0, until=None, limit=15):
         """Waits until nothing has come for a while; until a line of the host came if one is named."""
+        quiet = max(quiet, self.quiet)
         end = time.monotonic() + limit
         alive = True
         while alive and time.monotonic() < end:
@@ -146,7 +148,7 @@ class Stage:
 
     # ---- what scenes say
 
-    def host(self, line, quiet=QUIET):
+    def host(self, line, quiet=0):
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
         return self.settle(line if len(line) < 60 else line[:60] + "…", quiet)

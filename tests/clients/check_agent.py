@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 from agent_rough import rough
-from agent_scenes import SCENES, Stage
+from agent_scenes import QUIET, SCENES, Stage
 from agent_stock import rates, stock
 
 # Scene, text in the step's name (or None), why it may differ. One that does not differ any more fails.
@@ -28,10 +28,10 @@ DIFFERENT = [
 ]
 
 
-def play(scene, options, program, library):
+def play(scene, options, program, library, quiet=QUIET):
     """The steps of a scene and what was seen at each."""
     with tempfile.TemporaryDirectory() as where:
-        stage = Stage(program, library, where, *options)
+        stage = Stage(program, library, where, *options, quiet=quiet)
         failure = None
         try:
             scene(stage)
@@ -49,7 +49,7 @@ def shown(steps):
     return [f"{what}\n" + "".join(f"    {who}: {text}\n" for who in seen for text in seen[who]) for what, seen in steps]
 
 
-def compare(scene, ours, theirs, report):
+def differences(scene, ours, theirs):
     name = scene.__name__
     listed = {(step, why): where is None for where, step, why in DIFFERENT if where in (None, name)}
     wrong = []
@@ -63,13 +63,24 @@ def compare(scene, ours, theirs, report):
             wrong.append(f"--- ours\n{shown([mine])[0]}--- spice-server\n{shown([yours])[0]}")
     if len(ours) != len(theirs):
         wrong.append(f"{len(ours)} steps, {len(theirs)} on spice-server")
-    for (step, why), used in listed.items():
-        if used and step == "quit":
-            continue
-        if used:
-            print(f"DIFFERENT {name}, {step or 'all'}: {why}")
-        else:
+    for (step, _), used in listed.items():
+        if not used:
             wrong.append(f"{step!r} is listed as different and is equal")
+    return wrong
+
+
+def compare(scene, extra, ours, theirs, options, report):
+    wrong = differences(scene, ours, theirs)
+    for quiet in (4 * QUIET, 10 * QUIET):
+        if not wrong:
+            break
+        # On a busy machine quiet may have been mistaken for the end of a step.
+        ours, theirs = (play(scene, extra, options.program, library, quiet) for library in (options.lib, None))
+        wrong = differences(scene, ours, theirs)
+    name = scene.__name__
+    for where, step, why in DIFFERENT:
+        if where == name:
+            print(f"DIFFERENT {name}, {step}: {why}")
     report.check(f"scene {name}: {len(ours)} steps", not wrong, "\n" + "\n".join(wrong) if wrong else "")
 
 
@@ -83,11 +94,11 @@ def scenes(options, report):
             pool.submit(play, scene, extra, options.program, None) if options.reference else None
             for scene, extra in plays
         ]
-        for (scene, _), mine, yours in zip(plays, ours, theirs):
+        for (scene, extra), mine, yours in zip(plays, ours, theirs):
             if options.show:
                 print(scene.__name__, *shown(mine.result()), sep="\n")
             if yours:
-                compare(scene, mine.result(), yours.result(), report)
+                compare(scene, extra, mine.result(), yours.result(), options, report)
             else:
                 report.check(f"scene {scene.__name__}", mine.result()[-1][1]["host"] == ["exit 0", None])
 
