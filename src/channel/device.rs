@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use crossbeam_queue::ArrayQueue;
+
 use super::ClientId;
 use super::agent::AgentTask;
 
@@ -71,13 +73,33 @@ pub const BYTES_TO_CLIENT: usize = 1024 * 1024;
 ///
 /// Each direction has one side that adds and one that takes; the one that adds looks first. It says that it waits,
 /// then looks once more, so that it either sees the room or is told of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Flow {
     messages: AtomicUsize,
     to_device: AtomicUsize,
     to_client: AtomicUsize,
     client_waits: AtomicBool,
     device_waits: AtomicBool,
+    /// Buffers that have been sent, to be read into again: new ones cost more than what is copied into them.
+    spares: ArrayQueue<Vec<u8>>,
+}
+
+/// Buffers of a read's size that are kept for the next ones.
+const SPARES: usize = 16;
+/// Smaller ones are not kept.
+const BYTES_OF_SPARE: usize = 64 * 1024;
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self {
+            messages: AtomicUsize::new(0),
+            to_device: AtomicUsize::new(0),
+            to_client: AtomicUsize::new(0),
+            client_waits: AtomicBool::new(false),
+            device_waits: AtomicBool::new(false),
+            spares: ArrayQueue::new(SPARES),
+        }
+    }
 }
 
 impl Flow {
@@ -134,11 +156,26 @@ impl Flow {
         self.to_client.fetch_add(bytes, Ordering::SeqCst);
     }
 
+    /// Channel's thread: a buffer whose bytes have been sent.
+    pub fn keep(&self, buffer: Vec<u8>) {
+        // One too many is freed, and one that a whole read does not fit into.
+        if buffer.capacity() >= BYTES_OF_SPARE {
+            let _ = self.spares.push(buffer);
+        }
+    }
+
+    /// Host's side: a buffer to read into, if there is one.
+    #[must_use]
+    pub fn spare(&self) -> Option<Vec<u8>> {
+        self.spares.pop()
+    }
+
     /// Channel's thread: the socket has taken so many. True if the device is to be read again.
     #[must_use]
     pub fn client_took(&self, bytes: usize) -> bool {
         let before = self.to_client.fetch_sub(bytes, Ordering::SeqCst);
-        before.saturating_sub(bytes) < BYTES_TO_CLIENT
+        // Half of it, as above, so that the two do not wake each other for every message.
+        before.saturating_sub(bytes) <= BYTES_TO_CLIENT / 2
             && self.device_waits.swap(false, Ordering::SeqCst)
     }
 }
@@ -170,8 +207,8 @@ mod tests {
         assert!(flow.client_has_room());
         flow.give_client(65_568);
         assert!(!flow.client_has_room());
-        assert!(!flow.client_took(1000));
-        assert!(flow.client_took(65_568));
+        assert!(!flow.client_took(65_568));
+        assert!(flow.client_took(BYTES_TO_CLIENT / 2));
         assert!(!flow.client_took(5), "told once");
     }
 

@@ -52,6 +52,8 @@ pub struct Vmc<const T: u8> {
     waiting: VecDeque<Waiting>,
     events: usize,
     scratch: BlockScratch,
+    /// What the outbox may still hold; goes back to the host's side when it does not.
+    sent: VecDeque<Arc<Vec<u8>>>,
 }
 
 impl<const T: u8> Vmc<T> {
@@ -74,13 +76,20 @@ impl<const T: u8> Vmc<T> {
             waiting: VecDeque::new(),
             events: 0,
             scratch: BlockScratch::default(),
+            sent: VecDeque::new(),
         }
     }
 
     /// Sends what waits while the client has room.
     fn feed(&mut self, clients: &mut Clients) {
         let Some(peer) = &self.peer else { return };
+        while let Some(buffer) = self.sent.pop_front_if(|buffer| Arc::strong_count(buffer) == 1) {
+            if let Ok(buffer) = Arc::try_unwrap(buffer) {
+                self.flow.keep(buffer);
+            }
+        }
         let (waiting, events, scratch) = (&mut self.waiting, &mut self.events, &mut self.scratch);
+        let sent = &mut self.sent;
         let mut taken = 0;
         clients.feed(peer.key, |feed| match waiting.pop_front() {
             None => false,
@@ -91,7 +100,10 @@ impl<const T: u8> Vmc<T> {
             }
             Some(Waiting::Data(bytes)) => {
                 taken += bytes.len();
-                feed.send(data_message(bytes, peer.compresses, scratch));
+                let bytes = Arc::new(bytes);
+                let message = peer.compresses.then(|| lz4_message(&bytes, scratch)).flatten();
+                feed.send(message.unwrap_or_else(|| wire::data(Arc::clone(&bytes))));
+                sent.push_back(bytes);
                 true
             }
         });
@@ -111,16 +123,11 @@ impl<const T: u8> Vmc<T> {
     }
 }
 
-/// The message for bytes of the device.
-fn data_message(bytes: Vec<u8>, compresses: bool, scratch: &mut BlockScratch) -> Message {
-    if compresses
-        && bytes.len() > COMPRESS_ABOVE
-        && let Ok(size) = u32::try_from(bytes.len())
-        && let Some(block) = pool::compress_block(&bytes, bytes.len() - 1, scratch)
-    {
-        return wire::lz4_data(size, block);
-    }
-    wire::data(bytes)
+/// The message for bytes of the device, if they become fewer.
+fn lz4_message(bytes: &[u8], scratch: &mut BlockScratch) -> Option<Message> {
+    let size = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() > COMPRESS_ABOVE)?;
+    let block = pool::compress_block(bytes, bytes.len() - 1, scratch)?;
+    Some(wire::lz4_data(size, block))
 }
 
 impl<const T: u8> Channel for Vmc<T> {
@@ -224,6 +231,7 @@ impl<const T: u8> Channel for Vmc<T> {
         });
         let dropped = dropped.sum();
         self.events = 0;
+        self.sent.clear();
         self.took(dropped);
         self.upward.device(self.device, DeviceTask::Left(peer.client));
     }

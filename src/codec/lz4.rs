@@ -3,6 +3,10 @@
 //! The format allows several blocks that share their history; one block needs no history.
 //! The block compressor is the crate `lz4_flex`; here stands the frame that SPICE puts around it.
 
+use std::fmt;
+
+use lz4_flex::block::{CompressTable, compress_into_with_table};
+
 use super::Rows;
 
 /// Bytes before the block.
@@ -28,9 +32,16 @@ impl Scratch {
 }
 
 /// Memory of an encoder of blocks between two of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct BlockScratch {
     block: Vec<u8>,
+    table: CompressTable,
+}
+
+impl fmt::Debug for BlockScratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockScratch").field("bytes", &self.block.len()).finish_non_exhaustive()
+    }
 }
 
 /// The bytes as one block; `None` if it would have more than `limit` bytes.
@@ -43,7 +54,7 @@ pub fn compress_block(bytes: &[u8], limit: usize, scratch: &mut BlockScratch) ->
     if scratch.block.len() < most {
         scratch.block.resize(most, 0);
     }
-    let len = lz4_flex::block::compress_into(bytes, &mut scratch.block).ok()?;
+    let len = compress_into_with_table(bytes, &mut scratch.block, &mut scratch.table).ok()?;
     scratch.block.get(..len).filter(|block| block.len() <= limit).map(<[u8]>::to_vec)
 }
 

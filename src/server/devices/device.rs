@@ -274,9 +274,8 @@ impl Device {
             bytes += n;
             let mut inner = self.lock();
             let Inner { kind, todo, removed, .. } = &mut *inner;
-            match scratch.get(..n) {
-                Some(got) if n > 0 && !*removed => kind.read(got, todo),
-                _ => {}
+            if n > 0 && !*removed {
+                kind.read_buffer(&mut scratch, n, todo);
             }
             inner.scratch = scratch;
             if n == 0 {

@@ -120,7 +120,7 @@ impl Kind for Plain {
                 todo.write(Owner::Server, vec![9]);
             }
             DeviceTask::Event(event) => todo.event(event),
-            DeviceTask::Room | DeviceTask::Continue => {}
+            DeviceTask::Room | DeviceTask::Agent(_) | DeviceTask::Continue => {}
         }
     }
     fn removed(&mut self, todo: &mut Todo) {

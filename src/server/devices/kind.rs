@@ -16,6 +16,11 @@ pub trait Kind: Send {
     /// The device gave these, at least one and at most as many as were wanted.
     fn read(&mut self, bytes: &[u8], todo: &mut Todo);
 
+    /// As [`Kind::read`], for kinds that keep what was read: `buffer` may be left as any other one.
+    fn read_buffer(&mut self, buffer: &mut Vec<u8>, len: usize, todo: &mut Todo) {
+        self.read(buffer.get(..len).unwrap_or_default(), todo);
+    }
+
     /// A write of `bytes` bytes for this owner has ended: the device has taken it all, or it was dropped.
     fn written(&mut self, owner: Owner, bytes: usize, todo: &mut Todo);
 

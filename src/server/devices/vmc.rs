@@ -8,6 +8,9 @@ use crate::channel::{ClientId, Handle, Order};
 use super::device::READ_MAX;
 use super::kind::{Kind, Owner, Todo};
 
+/// Reads from this size in bytes are passed on in their buffer, smaller ones copied out of it.
+const KEEP_FROM: usize = 16 * 1024;
+
 /// A device that is read while a client is there.
 pub(super) struct Bytes {
     channel: Handle<DeviceOrder>,
@@ -49,6 +52,15 @@ impl Kind for Bytes {
 
     fn read(&mut self, bytes: &[u8], _todo: &mut Todo) {
         self.send(bytes.to_vec());
+    }
+
+    fn read_buffer(&mut self, buffer: &mut Vec<u8>, len: usize, todo: &mut Todo) {
+        if len < KEEP_FROM {
+            return self.read(buffer.get(..len).unwrap_or_default(), todo);
+        }
+        let mut bytes = std::mem::replace(buffer, self.flow.spare().unwrap_or_default());
+        bytes.truncate(len);
+        self.send(bytes);
     }
 
     fn written(&mut self, _owner: Owner, bytes: usize, _todo: &mut Todo) {
