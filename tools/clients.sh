@@ -26,6 +26,7 @@ RUNS=(
     "check_inputs serve_inputs"
     "check_cursor serve_cursors"
     "check_bad_commands bad_commands"
+    "check_agent serve_agent"
     "check_monitors serve_monitors --devices 4 --count 300 --seconds 1"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
     "check_traces replay_player --points 2 --stay 2 terminal"

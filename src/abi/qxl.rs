@@ -11,6 +11,7 @@ use crate::channel::display::{PrimaryCreate, Request};
 use crate::protocol::geometry::Rect;
 use crate::qxl::command::CommandExt;
 use crate::qxl::memslot::MemSlot;
+use crate::server::session::DeviceInfo;
 
 use super::device::to_c;
 use super::guard::{copied_bytes, guard, not_yet, required};
@@ -427,13 +428,19 @@ pub unsafe extern "C" fn spice_qxl_set_device_info(
         if let Some(qxl) = handles::qxl("spice_qxl_set_device_info", instance) {
             // SAFETY: the caller vouches for the string.
             let address = unsafe { copied_bytes(device_address, MAX_DEVICE_ADDRESS + 1) };
-            let fits = address.is_some_and(|a| a.len() <= MAX_DEVICE_ADDRESS);
-            if !fits || device_display_id_count > MAX_DEVICE_DISPLAYS {
-                tracing::warn!("spice_qxl_set_device_info: address or count is out of range");
-            } else {
-                // The agent, which wants to know the rest, is not served yet.
-                let _ = device_display_id_start;
-                qxl.handle.set_max_monitors(device_display_id_count);
+            let address = address.filter(|a| a.len() <= MAX_DEVICE_ADDRESS);
+            let count = device_display_id_count;
+            match address.filter(|_| count <= MAX_DEVICE_DISPLAYS) {
+                None => {
+                    tracing::warn!("spice_qxl_set_device_info: address or count is out of range");
+                }
+                Some(address) => {
+                    qxl.handle.set_max_monitors(count);
+                    let info = DeviceInfo { address, first: device_display_id_start, count };
+                    if let Some(added) = handles::instance(instance) {
+                        added.server.core.set_device_info(qxl.id, info);
+                    }
+                }
             }
         }
     })

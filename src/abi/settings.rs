@@ -252,7 +252,7 @@ pub unsafe extern "C" fn spice_server_set_agent_copypaste(
 ) -> c_int {
     guard("spice_server_set_agent_copypaste", -1, || {
         with("spice_server_set_agent_copypaste", server, -1, |s| {
-            s.core.session().settings.agent_copypaste = enable != 0;
+            s.core.set_agent_copypaste(enable != 0);
             0
         })
     })
@@ -272,7 +272,7 @@ pub unsafe extern "C" fn spice_server_set_agent_file_xfer(
 ) -> c_int {
     guard("spice_server_set_agent_file_xfer", -1, || {
         with("spice_server_set_agent_file_xfer", server, -1, |s| {
-            s.core.session().settings.agent_file_xfer = enable != 0;
+            s.core.set_agent_file_xfer(enable != 0);
             0
         })
     })

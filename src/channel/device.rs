@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crossbeam_queue::ArrayQueue;
 
 use super::ClientId;
+use super::agent::AgentTask;
 
 /// Names a char device from its addition to its removal; never used twice in a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +40,8 @@ pub enum DeviceTask {
     Event(u8),
     /// The way to the client has room again.
     Room,
+    /// For an agent's device alone.
+    Agent(AgentTask),
     /// The last call into the device moved enough for one turn of the host's loop: go on.
     Continue,
 }

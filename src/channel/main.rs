@@ -1,20 +1,27 @@
-//! The main channel (thread `spice-main`): session data, mouse modes, liveness.
+//! The main channel (thread `spice-main`): session data, mouse modes, liveness; `agent` has the clients' ways to
+//! the guest agent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::protocol::agent::{ClientStream, Piece};
 use crate::protocol::caps::{ChannelType, main as cap};
 use crate::protocol::common::{self, Severity, Visibility};
 use crate::protocol::main::{self as wire, MainRequest};
-use crate::protocol::message::{Bulk, Message};
+use crate::protocol::message::Bulk;
 use crate::sys::clock::{mm_time, monotonic_ns};
 use crate::transport::reactor::Key;
 
+use super::agent::AgentRules;
 use super::clients::{Client, Clients, Close};
+use super::device::DeviceId;
 use super::engine::{Channel, Turn};
 use super::{ClientId, Upward};
+
+mod agent;
+
+pub use agent::AgentOrder;
+use agent::AgentPeer;
 
 /// Between two pings of a main channel that says nothing by itself.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -25,9 +32,6 @@ const NET_TEST_BYTES: usize = 256_000;
 /// Ids of the three pings of the net test: warm-up, latency, rate.
 const NET_TEST_IDS: std::ops::RangeInclusive<u32> = 1..=3;
 
-/// Pieces of the agent stream that are given back to a client at a time.
-const TOKEN_LOT: u32 = 5;
-
 /// What the session tells a new main client.
 #[derive(Debug, Clone, Default)]
 pub struct MainState {
@@ -37,8 +41,6 @@ pub struct MainState {
     pub supported_mouse_modes: u16,
     /// Mouse mode now: server 1, client 2.
     pub mouse_mode: u16,
-    /// True if a guest agent is there.
-    pub agent: bool,
     /// RAM of a QXL device, a hint for caches.
     pub ram_hint: u32,
     /// Name of the machine.
@@ -51,7 +53,12 @@ pub struct MainState {
 #[derive(Debug)]
 pub enum MainOrder {
     /// Mouse modes changed: all clients learn it.
-    MouseModes,
+    MouseModes {
+        /// Modes that are possible now: 1 or 3.
+        supported: u16,
+        /// The mode now.
+        current: u16,
+    },
     /// A channel was added after clients had their list.
     NewChannel {
         /// Its type.
@@ -68,10 +75,8 @@ pub enum MainOrder {
     },
     /// A warning for the user of one client.
     Notice(ClientId, &'static str),
-    /// The agent's device came or went.
-    AgentPresent(bool),
-    /// The host was told of the monitors that a client wished for.
-    MonitorsTaken(ClientId),
+    /// About the guest agent.
+    Agent(AgentOrder),
 }
 
 #[derive(Debug, Default)]
@@ -85,53 +90,22 @@ struct Peer {
     agent: AgentPeer,
 }
 
-/// A client's way to the agent.
-#[derive(Debug)]
-struct AgentPeer {
-    /// The client has opened the stream to the agent that is there now.
-    started: bool,
-    /// Pieces that the client may send.
-    tokens: u32,
-    /// Pieces that were dealt with and have not been given back.
-    owed: u32,
-    /// `None` from the coming or going of an agent until the client opens its stream: what is still
-    /// on its way may be the middle of a message that the client has given up.
-    stream: Option<ClientStream>,
-}
-
-impl Default for AgentPeer {
-    fn default() -> Self {
-        let (tokens, stream) = (wire::AGENT_TOKENS, Some(ClientStream::default()));
-        Self { started: false, tokens, owed: 0, stream }
-    }
-}
-
-impl AgentPeer {
-    /// A piece was dealt with. Returns how many the client gets back now.
-    fn taken(&mut self) -> Option<u32> {
-        // Of an agent that has gone this is told late: the window is a new one since.
-        if self.tokens + self.owed < wire::AGENT_TOKENS {
-            self.owed += 1;
-        }
-        (self.owed >= TOKEN_LOT).then(|| {
-            self.tokens += self.owed;
-            std::mem::take(&mut self.owed)
-        })
-    }
-}
-
 /// State of the channel.
 pub struct Main {
     upward: Arc<dyn Upward>,
     peers: BTreeMap<Key, Peer>,
     zeros: Arc<Vec<u8>>,
+    /// The device of the agent that is there.
+    agent: Option<DeviceId>,
+    rules: Arc<AgentRules>,
 }
 
 impl Main {
     /// A channel without clients.
     #[must_use]
-    pub fn new(upward: Arc<dyn Upward>) -> Self {
-        Self { upward, peers: BTreeMap::new(), zeros: Arc::new(vec![0; NET_TEST_BYTES]) }
+    pub fn new(upward: Arc<dyn Upward>, rules: Arc<AgentRules>) -> Self {
+        let zeros = Arc::new(vec![0; NET_TEST_BYTES]);
+        Self { upward, peers: BTreeMap::new(), zeros, agent: None, rules }
     }
 
     fn greet(&self, clients: &mut Clients, key: Key) {
@@ -147,7 +121,7 @@ impl Main {
                 display_channels_hint: state.displays,
                 supported_mouse_modes: state.supported_mouse_modes,
                 current_mouse_mode: state.mouse_mode,
-                agent_connected: state.agent,
+                agent_connected: self.agent.is_some(),
                 agent_tokens: wire::AGENT_TOKENS,
                 multi_media_time: mm_time(),
                 ram_hint: state.ram_hint,
@@ -179,49 +153,6 @@ impl Main {
             peer.listed = Some(list);
         }
     }
-
-    /// Takes a piece of the agent stream.
-    fn agent_data(&mut self, clients: &mut Clients, key: Key, data: &[u8]) -> Result<(), String> {
-        let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
-        let Some(client) = clients.get(key).map(|c| c.client) else { return Ok(()) };
-        let agent = &mut peer.agent;
-        let Some(stream) = &mut agent.stream else { return Ok(()) };
-        // Without a started stream pieces cost nothing: nobody would give them back.
-        if agent.started {
-            agent.tokens = agent.tokens.checked_sub(1).ok_or("agent data beyond the window")?;
-        }
-        let piece = stream.piece(data, agent.started).map_err(|e| e.to_string())?;
-        match piece {
-            // Given back when the host has been told: so no more wait for it than the window has.
-            Piece::Monitors(monitors) => self.upward.client_monitors(client, monitors),
-            // Until there is a way to the agent itself its messages are dropped.
-            Piece::PartOfMonitors | Piece::Message | Piece::Closed => {
-                if let Some(tokens) = agent.taken() {
-                    clients.send(key, wire::agent_token(tokens));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells every client that the agent has come or gone; its stream begins anew.
-    fn agent_present(&mut self, clients: &mut Clients, present: bool) {
-        for (key, peer) in &mut self.peers {
-            peer.agent = AgentPeer { stream: None, ..AgentPeer::default() };
-            let tokens = clients.get(*key).is_some_and(|c| c.caps.has(cap::AGENT_CONNECTED_TOKENS));
-            let message = match (present, tokens) {
-                (false, _) => wire::agent_disconnected(),
-                (true, false) => wire::agent_connected(),
-                (true, true) => wire::agent_connected_tokens(wire::AGENT_TOKENS),
-            };
-            clients.send(*key, message);
-        }
-    }
-
-    fn mouse_mode_message(&self) -> Message {
-        let state = self.upward.main_state();
-        wire::mouse_mode(state.supported_mouse_modes, state.mouse_mode)
-    }
 }
 
 impl Channel for Main {
@@ -252,17 +183,9 @@ impl Channel for Main {
             MainRequest::MigrateDstDoSeamless(_) => {
                 clients.send(key, wire::migrate_dst_seamless_nack());
             }
-            // Tokens are for what the agent says, which has no way to the client yet.
-            MainRequest::AgentStart(_) => {
-                if self.upward.main_state().agent
-                    && let Some(peer) = self.peers.get_mut(&key)
-                {
-                    peer.agent.started = true;
-                    peer.agent.stream.get_or_insert_default();
-                }
-            }
+            MainRequest::AgentStart(pieces) => self.agent_start(clients, key, pieces),
             MainRequest::AgentData(data) => self.agent_data(clients, key, data)?,
-            MainRequest::AgentToken(_) => {}
+            MainRequest::AgentToken(pieces) => self.agent_allows(key, pieces),
             MainRequest::ClientInfo
             | MainRequest::Common(_)
             | MainRequest::MigrateConnectError
@@ -295,9 +218,8 @@ impl Channel for Main {
 
     fn order(&mut self, clients: &mut Clients, order: MainOrder) {
         match order {
-            MainOrder::MouseModes => {
-                let message = self.mouse_mode_message();
-                clients.broadcast(&message);
+            MainOrder::MouseModes { supported, current } => {
+                clients.broadcast(&wire::mouse_mode(supported, current));
             }
             MainOrder::NewChannel { channel_type, channel_id } => {
                 for (key, peer) in &mut self.peers {
@@ -323,21 +245,18 @@ impl Channel for Main {
                     );
                 }
             }
-            MainOrder::AgentPresent(present) => self.agent_present(clients, present),
-            MainOrder::MonitorsTaken(client) => {
-                let key = clients.iter().find(|(_, c)| c.client == client).map(|(k, _)| k);
-                if let Some(key) = key
-                    && let Some(peer) = self.peers.get_mut(&key)
-                    && let Some(tokens) = peer.agent.taken()
-                {
-                    clients.send(key, wire::agent_token(tokens));
-                }
-            }
+            MainOrder::Agent(order) => self.agent_order(clients, order),
         }
     }
 
-    fn left(&mut self, _clients: &mut Clients, key: Key, _client: &Client) {
-        self.peers.remove(&key);
+    fn room(&mut self, clients: &mut Clients, key: Key) {
+        self.feed_agent(clients, key);
+    }
+
+    fn left(&mut self, _clients: &mut Clients, key: Key, client: &Client) {
+        if let Some(peer) = self.peers.remove(&key) {
+            self.agent_left(client.client, &peer.agent);
+        }
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
@@ -349,6 +268,11 @@ impl Channel for Main {
                 clients.close(*key, Close::Violation("silent for 60 seconds".to_owned()));
                 continue;
             }
+            if peer.agent.waits_until.is_some_and(|until| until <= now) {
+                let why = "no tokens for the agent for 30 seconds".to_owned();
+                clients.close(*key, Close::Violation(why));
+                continue;
+            }
             let due = peer.next_ping.get_or_insert(now + PING_EVERY);
             if *due <= now {
                 *due = now + PING_EVERY;
@@ -358,7 +282,8 @@ impl Channel for Main {
                     clients.send(*key, common::ping(peer.ping_id, monotonic_ns(), 0));
                 }
             }
-            next = Some(next.map_or(*due, |n: Instant| n.min(*due)));
+            let due = peer.agent.waits_until.map_or(*due, |until| until.min(*due));
+            next = Some(next.map_or(due, |n: Instant| n.min(due)));
         }
         next.map_or(Turn::Idle, Turn::At)
     }

@@ -18,6 +18,7 @@ use crate::transport::reactor::Wake;
 use crate::transport::stream::Stream;
 
 pub mod ack;
+pub mod agent;
 pub mod clients;
 pub mod cursor;
 pub mod device;
@@ -198,9 +199,15 @@ pub trait Upward: Send + Sync {
     /// A display's primary surface was made, or (`None`) destroyed.
     fn primary_changed(&self, display: u8, primary: Option<Primary>);
 
-    /// A client says which monitors it wishes for. [`main::MainOrder::MonitorsTaken`] follows when
-    /// the host has been told.
-    fn client_monitors(&self, client: ClientId, monitors: ClientMonitors);
+    /// A client says which monitors it wishes for. The agent of this device gets the message as `chunks` if
+    /// no display device wants it; in any case the piece counts as taken by it then.
+    fn client_monitors(
+        &self,
+        client: ClientId,
+        monitors: ClientMonitors,
+        agent: device::DeviceId,
+        chunks: Vec<u8>,
+    );
 
     /// Sends something to the host's side of a char device. Bounded by what the sender may have on the way
     /// ([`device::Flow`]).

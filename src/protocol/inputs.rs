@@ -185,6 +185,16 @@ pub fn agent_buttons(wire: u16) -> u32 {
     u32::from(wire) << 1
 }
 
+/// What the press of a wheel button adds to the agent's mask; nothing for the other buttons.
+#[must_use]
+pub fn agent_wheel(button: u8) -> u32 {
+    match button {
+        BUTTON_WHEEL_UP => 16,
+        BUTTON_WHEEL_DOWN => 32,
+        _ => 0,
+    }
+}
+
 /// What a press of a button turns the wheel by: −1 up, 1 down, 0 for the other buttons.
 #[must_use]
 pub fn wheel_motion(button: u8) -> i32 {
@@ -279,5 +289,6 @@ mod tests {
             assert_eq!((host_buttons(wire), agent_buttons(wire)), (host, agent), "{wire:#x}");
         }
         assert_eq!([1, 4, 5, 6].map(wheel_motion), [0, -1, 1, 0]);
+        assert_eq!([1, 4, 5, 6].map(agent_wheel), [0, 16, 32, 0]);
     }
 }

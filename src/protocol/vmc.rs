@@ -135,7 +135,10 @@ mod tests {
 
     #[test]
     fn each_message_is_checked_at_the_edges_of_its_size() {
-        let parse = VmcRequest::parse;
+        // A function of its own, so that each call has a lifetime of its own.
+        fn parse(kind: u16, body: &[u8]) -> Result<VmcRequest<'_>, MessageError> {
+            VmcRequest::parse(kind, body)
+        }
         assert!(parse(101, &[]).is_err());
         assert_eq!(parse(101, &[3]), Ok(VmcRequest::Data(&[3])));
         let long = vec![0; MAX_DATA + 1];

@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use crate::channel::agent::AgentTask;
 use crate::channel::cursor::Cursor;
+use crate::channel::device::DeviceTask;
 use crate::channel::display::worker::{Display, DisplaySetup};
 use crate::channel::display::{Pending, QxlHandle, Request};
 use crate::channel::inputs::InputsOrder;
-use crate::channel::main::MainOrder;
 use crate::channel::{Upward, engine};
 use crate::display::encode::choice::Compression;
 use crate::display::encode::shop::Shop;
@@ -32,7 +33,7 @@ use crate::transport::tls::TlsServer;
 use super::Core;
 use super::auth::log_line;
 use super::host::{ChannelEvent, Host};
-use super::session::Route;
+use super::session::{DeviceInfo, Route};
 use super::settings::{Address, VIDEO_CODECS};
 
 /// Name under which SASL is configured if the host gives none, as in the reference.
@@ -231,11 +232,27 @@ impl Core {
         self.after_mouse_change(consequences);
     }
 
-    /// The agent's device was added or removed.
-    pub fn agent_changed(&self, present: bool) {
+    /// Lets clipboards pass between guest and clients, from the next message on.
+    pub fn set_agent_copypaste(&self, on: bool) {
+        self.session().settings.agent_copypaste = on;
+        self.agent_rules.set_copy_paste(on);
+    }
+
+    /// Lets files pass from clients to the guest, from the next message on.
+    pub fn set_agent_file_xfer(&self, on: bool) {
+        self.session().settings.agent_file_xfer = on;
+        self.agent_rules.set_file_xfer(on);
+    }
+
+    /// The host says which hardware the monitors of a QXL device belong to; the agent is told.
+    pub fn set_device_info(&self, id: u8, info: DeviceInfo) {
         let mut session = self.session();
-        session.agent = present;
-        session.tell_main(MainOrder::AgentPresent(present));
+        session.device_info.insert(id, info);
+        let agent = session.agent;
+        drop(session);
+        if let Some(agent) = agent {
+            self.run_device_task(agent, DeviceTask::Agent(AgentTask::DeviceInfo));
+        }
     }
 
     /// Adds a QXL device: starts its two threads and announces its two channels.
@@ -302,6 +319,7 @@ impl Core {
     pub fn remove_qxl(&self, id: u8) {
         let mut session = self.session();
         session.ram.remove(&id);
+        session.device_info.remove(&id);
         let display = session.take(ChannelType::DISPLAY, id);
         let cursor = session.take(ChannelType::CURSOR, id);
         let consequences = session.mouse.remove_display(id);

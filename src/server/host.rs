@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::channel::ClientId;
+use crate::channel::agent::AgentTask;
 use crate::channel::device::{DeviceId, DeviceTask};
 use crate::channel::inputs::{Input, InputsOrder};
-use crate::channel::main::MainOrder;
-use crate::protocol::agent::ClientMonitors;
-use crate::protocol::inputs::{host_buttons, wheel_motion};
+use crate::protocol::agent::{ClientMonitors, MouseState};
+use crate::protocol::inputs::{agent_buttons, agent_wheel, host_buttons, wheel_motion};
 use crate::protocol::main::{MOUSE_MODE_CLIENT, MOUSE_MODE_SERVER};
 use crate::transport::connection::Connection;
 
@@ -67,6 +67,19 @@ pub trait Host: Send + Sync {
     fn device_timer(&self, device: DeviceId, after: Option<u32>);
 }
 
+/// The monitors that a client wishes for.
+#[derive(Debug)]
+pub struct MonitorsTask {
+    /// Who wishes.
+    pub client: ClientId,
+    /// What it wishes for.
+    pub monitors: ClientMonitors,
+    /// The agent that the client believes to speak to.
+    pub agent: DeviceId,
+    /// The message as the agent takes it.
+    pub chunks: Vec<u8>,
+}
+
 /// Work for the host's main loop.
 #[derive(Debug)]
 pub enum HostTask {
@@ -79,7 +92,7 @@ pub enum HostTask {
     /// Tell the tablet its size.
     TabletSize(u32, u32),
     /// A client wishes for these monitors.
-    Monitors(ClientId, ClientMonitors),
+    Monitors(Box<MonitorsTask>),
     /// Something for a char device.
     Device(DeviceId, DeviceTask),
     /// The last client left and the host wants to end then.
@@ -151,25 +164,66 @@ impl Core {
                 let size = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
                 host.tablet_size(size(width), size(height));
             }
-            HostTask::Monitors(client, monitors) => {
-                // Asked anew each time: a guest's driver comes and goes.
-                if host.takes_monitors() {
-                    host.client_monitors(&monitors);
-                } else {
-                    // It would be the agent's, to whom there is no way yet.
-                    tracing::debug!(?monitors, "no device takes the monitors of a client");
-                }
-                self.session().tell_main(MainOrder::MonitorsTaken(client));
-            }
+            HostTask::Monitors(task) => self.run_monitors(host, *task),
             HostTask::Device(id, task) => self.run_device_task(id, task),
             HostTask::Exit => std::process::exit(0),
         }
+    }
+
+    /// Gives a layout to the display devices, or to the agent if not all of them take it.
+    fn run_monitors(&self, host: &dyn Host, task: MonitorsTask) {
+        // Asked anew each time: a guest's driver comes and goes.
+        let takes = host.takes_monitors();
+        self.agent_rules.set_devices_take_monitors(takes);
+        let for_agent = if takes {
+            host.client_monitors(&task.monitors);
+            DeviceTask::Agent(AgentTask::Taken(task.client))
+        } else {
+            DeviceTask::Data(task.client, task.chunks)
+        };
+        self.run_device_task(task.agent, for_agent);
+    }
+
+    /// The agent's device and the next mouse state for it, if it carries the mouse; `change` says what is new.
+    fn agent_pointer(
+        &self,
+        change: impl FnOnce(&mut MouseState),
+    ) -> Option<(DeviceId, MouseState)> {
+        let mut session = self.session();
+        let agent = session.agent.filter(|_| session.mouse.through_agent())?;
+        change(&mut session.pointer);
+        Some((agent, session.pointer))
+    }
+
+    /// Gives an input of client mode to the agent. False if it is not the agent's.
+    fn run_agent_input(&self, input: &Input) -> bool {
+        // Clients send -1 at an edge. Where a display ends the agent knows.
+        let inside = |v: u32| if v > i32::MAX.unsigned_abs() { 0 } else { v };
+        let next = match *input {
+            Input::Position { x, y, buttons, display } => self.agent_pointer(|state| {
+                let (x, y) = (inside(x), inside(y));
+                *state = MouseState { x, y, buttons: agent_buttons(buttons), display };
+            }),
+            Input::Press { button, buttons } => self.agent_pointer(|state| {
+                state.buttons = agent_buttons(buttons) | agent_wheel(button);
+            }),
+            Input::Release { buttons } => {
+                self.agent_pointer(|state| state.buttons = agent_buttons(buttons))
+            }
+            Input::Scancodes(_) | Input::Motion { .. } => None,
+        };
+        let Some((agent, state)) = next else { return false };
+        self.run_device_task(agent, DeviceTask::Agent(AgentTask::Mouse(state)));
+        true
     }
 
     /// The mode that counts is the one at this moment: a client learns of a change only later.
     fn run_input(&self, host: &dyn Host, input: Input) {
         // Relaxed: written under the session's lock, read as a hint of the present.
         let mode = self.mouse_mode.load(Ordering::Relaxed);
+        if mode == MOUSE_MODE_CLIENT && self.run_agent_input(&input) {
+            return;
+        }
         match (input, mode) {
             (Input::Scancodes(bytes), _) => bytes.into_iter().for_each(|b| host.key(b)),
             (Input::Motion { dx, dy, buttons }, MOUSE_MODE_SERVER) => {

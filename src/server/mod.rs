@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
+use crate::channel::agent::AgentRules;
 use crate::channel::device::{DeviceId, DeviceTask};
 use crate::channel::inputs::{Input, Inputs};
 use crate::channel::main::{Main, MainOrder, MainState};
@@ -31,7 +32,7 @@ pub mod settings;
 
 use devices::Devices;
 use door::Door;
-use host::{Caller, ChannelEvent, Host, HostTask};
+use host::{Caller, ChannelEvent, Host, HostTask, MonitorsTask};
 use session::Session;
 
 /// How long a host call that disconnects clients waits for the channels to confirm.
@@ -57,6 +58,8 @@ pub struct Core {
     pub(crate) images: Arc<ImageShare>,
     /// Where all QXL traffic is recorded, if the environment asked for it.
     recorder: Option<Arc<Recorder>>,
+    /// What may pass between agent and clients.
+    pub(crate) agent_rules: Arc<AgentRules>,
     /// True while the inputs channel holds back because the host is behind.
     inputs_wait: AtomicBool,
     devices: Devices,
@@ -82,6 +85,7 @@ impl Core {
             mouse_mode,
             images: Arc::default(),
             recorder: Recorder::from_environment(),
+            agent_rules: Arc::default(),
             inputs_wait: AtomicBool::new(false),
             devices: Devices::default(),
         }))
@@ -155,8 +159,9 @@ impl Core {
             return Ok(());
         }
         let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
-        let (main, t1) =
-            engine::start("spice-main", Arc::clone(&upward), |_| Main::new(Arc::clone(&upward)))?;
+        let (main, t1) = engine::start("spice-main", Arc::clone(&upward), |_| {
+            Main::new(Arc::clone(&upward), Arc::clone(&self.agent_rules))
+        })?;
         let (inputs, t2) = engine::start("spice-inputs", Arc::clone(&upward), |_| {
             Inputs::new(Arc::clone(&upward))
         })?;
@@ -187,7 +192,7 @@ impl Core {
         let session = self.session();
         self.mouse_mode.store(session.mouse.mode(), Ordering::Relaxed);
         if consequences.tell_clients {
-            session.tell_main(MainOrder::MouseModes);
+            session.tell_mouse_modes();
         }
         drop(session);
         if let Some((width, height)) = consequences.tablet_size {
@@ -226,7 +231,7 @@ impl Upward for Core {
         let mut session = self.session();
         if session.mouse.request(mode) {
             self.mouse_mode.store(session.mouse.mode(), Ordering::Relaxed);
-            session.tell_main(MainOrder::MouseModes);
+            session.tell_mouse_modes();
         }
     }
 
@@ -236,7 +241,6 @@ impl Upward for Core {
             displays: u32::try_from(session.mouse.display_count()).unwrap_or(u32::MAX),
             supported_mouse_modes: session.mouse.supported(),
             mouse_mode: session.mouse.mode(),
-            agent: session.agent,
             ram_hint: session.ram.values().next().copied().unwrap_or(0),
             name: session.settings.name.clone(),
             uuid: session.settings.uuid,
@@ -265,9 +269,20 @@ impl Upward for Core {
         self.after_mouse_change(consequences);
     }
 
-    fn client_monitors(&self, client: ClientId, monitors: ClientMonitors) {
+    fn client_monitors(
+        &self,
+        client: ClientId,
+        monitors: ClientMonitors,
+        agent: DeviceId,
+        chunks: Vec<u8>,
+    ) {
         // Bounded by the pieces that a client may send before it is given some back.
-        self.mailbox.push(HostTask::Monitors(client, monitors));
+        self.mailbox.push(HostTask::Monitors(Box::new(MonitorsTask {
+            client,
+            monitors,
+            agent,
+            chunks,
+        })));
     }
 
     fn device(&self, id: DeviceId, task: DeviceTask) {

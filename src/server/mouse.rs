@@ -88,6 +88,12 @@ impl Mouse {
         self.recompute(present)
     }
 
+    /// The agent's device came or went.
+    pub fn set_agent(&mut self, present: bool) -> Consequences {
+        self.agent = present;
+        self.recompute(false)
+    }
+
     /// The host allows or forbids the agent's mouse.
     pub fn set_agent_mouse(&mut self, on: bool) -> Consequences {
         self.agent_mouse = on;
@@ -163,6 +169,26 @@ mod tests {
             assert!(c.tell_clients);
             assert_eq!(m.mode(), MOUSE_MODE_SERVER);
         }
+    }
+
+    #[test]
+    fn an_agent_that_may_carry_the_mouse_allows_client_mode_on_any_number_of_displays() {
+        let mut m = Mouse::new();
+        m.set_display(0, Some(SCREEN));
+        m.set_display(1, Some(SCREEN));
+        assert!(m.set_agent(true).tell_clients);
+        assert!(m.through_agent() && m.request(MOUSE_MODE_CLIENT));
+        assert!(m.set_agent_mouse(false).tell_clients, "no tablet stands in with two displays");
+        assert_eq!((m.supported(), m.mode()), (1, MOUSE_MODE_SERVER));
+        assert!(m.set_agent_mouse(true).tell_clients && m.request(MOUSE_MODE_CLIENT));
+        assert!(m.set_agent(false).tell_clients);
+        assert_eq!(m.mode(), MOUSE_MODE_SERVER);
+        m.remove_display(1);
+        m.set_tablet(true);
+        m.request(MOUSE_MODE_CLIENT);
+        assert!(!m.set_agent(true).tell_clients, "nothing changes for clients");
+        assert!(!m.set_agent(false).tell_clients, "the tablet is still there");
+        assert_eq!(m.mode(), MOUSE_MODE_CLIENT);
     }
 
     #[test]

@@ -9,12 +9,14 @@ use std::time::Instant;
 
 use rand_core::{OsRng, RngCore};
 
+use crate::channel::device::DeviceId;
 use crate::channel::inputs::InputsOrder;
-use crate::channel::main::MainOrder;
+use crate::channel::main::{AgentOrder, MainOrder};
 use crate::channel::{Attach, ClientId, Handle, Order};
 use crate::display::encode::wan::LinkSpeed;
 use crate::link::message::LinkCode;
 use crate::link::ticket::{Connected, TicketPolicy};
+use crate::protocol::agent::{DisplayAddress, MouseState};
 use crate::protocol::caps::ChannelType;
 use crate::transport::connection::{Connection, Identity};
 
@@ -43,6 +45,17 @@ impl<T: Send> Route for Handle<T> {
     fn stop(&self) {
         self.send(Order::Stop);
     }
+}
+
+/// Which hardware a QXL device's monitors belong to (`spice_qxl_set_device_info`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Where the hardware is, for example `pci/0000/02.0`; at most 255 bytes.
+    pub address: Vec<u8>,
+    /// Number of the first monitor on the hardware.
+    pub first: u32,
+    /// Monitors, at most 16.
+    pub count: u32,
 }
 
 /// A channel that clients may link to.
@@ -94,8 +107,12 @@ pub struct Session {
     pub ram: BTreeMap<u8, u32>,
     /// True between `vm_start` and `vm_stop`.
     pub vm_running: bool,
-    /// True while the agent's device is there.
-    pub agent: bool,
+    /// The device of the agent that is there.
+    pub agent: Option<DeviceId>,
+    /// The last mouse state for an agent: presses and releases say nothing of the position.
+    pub pointer: MouseState,
+    /// Which hardware the monitors of each QXL device belong to, as far as the host said.
+    pub device_info: BTreeMap<u8, DeviceInfo>,
 }
 
 impl Session {
@@ -110,7 +127,9 @@ impl Session {
             inputs: None,
             ram: BTreeMap::new(),
             vm_running: false,
-            agent: false,
+            agent: None,
+            pointer: MouseState::default(),
+            device_info: BTreeMap::new(),
         }
     }
 
@@ -142,6 +161,8 @@ impl Session {
         self.register(ChannelType::MAIN, 0, Arc::new(main.clone()));
         self.register(ChannelType::INPUTS, 0, Arc::new(inputs.clone()));
         (self.main, self.inputs) = (Some(main), Some(inputs));
+        // Before any client.
+        self.tell_main(AgentOrder::Present(self.agent));
     }
 
     /// True once main and inputs run.
@@ -150,10 +171,35 @@ impl Session {
         self.main.is_some()
     }
 
-    pub(super) fn tell_main(&self, order: MainOrder) {
+    pub(super) fn tell_main(&self, order: impl Into<MainOrder>) {
         if let Some(main) = &self.main {
-            main.send(Order::Do(order));
+            main.send(Order::Do(order.into()));
         }
+    }
+
+    /// Tells main clients the mouse modes as they are now.
+    pub(super) fn tell_mouse_modes(&self) {
+        let (supported, current) = (self.mouse.supported(), self.mouse.mode());
+        self.tell_main(MainOrder::MouseModes { supported, current });
+    }
+
+    /// All monitors whose hardware is known.
+    #[must_use]
+    pub fn display_addresses(&self) -> Vec<DisplayAddress> {
+        // The newest device first, as the original has it.
+        let displays =
+            self.channels.iter().rev().filter(|c| c.channel_type == ChannelType::DISPLAY);
+        let known =
+            displays.filter_map(|c| Some((c.channel_id, self.device_info.get(&c.channel_id)?)));
+        let monitors = known.filter(|(_, info)| !info.address.is_empty()).flat_map(|(id, info)| {
+            (0..info.count).map(move |monitor| DisplayAddress {
+                channel: u32::from(id),
+                monitor,
+                device_display: info.first.wrapping_add(monitor),
+                address: info.address.clone(),
+            })
+        });
+        monitors.collect()
     }
 
     pub(super) fn tell_inputs(&self, order: InputsOrder) {

@@ -12,13 +12,13 @@ COMMON_CAPS = 1 | 2 | 8  # authentication by choice, ticket, short headers
 
 
 class AgentClient:
-    """A main channel over a unix socket. `caps` is the word of main capabilities."""
+    """A main channel, or another one of that session, over a unix socket. `caps` is the word of its capabilities."""
 
-    def __init__(self, path, caps=0, timeout=10):
+    def __init__(self, path, caps=0, timeout=10, channel=MAIN, session=0):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.socket.connect(path)
-        body = struct.pack("<IBBIII2I", 0, MAIN, 0, 1, 1, 18, COMMON_CAPS, caps)
+        body = struct.pack("<IBBIII2I", session, channel, 0, 1, 1, 18, COMMON_CAPS, caps)
         self.socket.sendall(b"REDQ" + struct.pack("<III", 2, 2, len(body)) + body)
         size = struct.unpack("<12xI", self.take(16))[0]
         reply = self.take(size)

@@ -11,6 +11,7 @@ Every event is one JSON line on stdout, {"event": ..., ...}. Commands, one per l
   button-press N [MASK] / button-release N [MASK]
   modifiers N             sends the lock state
   monitors [raw] WxH+X+Y...  wishes for these monitors, put side by side unless raw; 0x0 is off; answers "wished"
+  clip-grab, clip-give, clip-ask, clip-release, send-file: see glib_agent.py
   state                   answers "state": channels, mouse mode, modifiers, surfaces, counters
   quit                    disconnects and ends
 
@@ -30,6 +31,8 @@ import gi
 
 gi.require_version("SpiceClientGLib", "2.0")
 from gi.repository import GLib, GObject, SpiceClientGLib as Spice  # noqa: E402
+
+from glib_agent import AgentPart  # noqa: E402
 
 # Session.connect and Channel.connect open connections and hide the method for signals.
 on = GObject.Object.connect
@@ -116,6 +119,7 @@ class Client:
         self.session = Spice.Session()
         self.channels = {}  # (type, id) -> channel
         self.up = set()
+        self.agent = None
         self.partial = ""  # of a command line
         self.last_change = time.monotonic()
         self.changes = 0
@@ -172,6 +176,7 @@ class Client:
         on(channel, "channel-event", self.channel_event, name, number)
         if isinstance(channel, Spice.MainChannel):
             on(channel, "main-mouse-update", self.mouse_update)
+            self.agent = AgentPart(channel, self.say)
         elif isinstance(channel, Spice.DisplayChannel):
             on(channel, "display-primary-create", self.primary_create, number)
             on(channel, "display-primary-destroy", lambda *_: self.say("primary-destroy", id=number))
@@ -363,7 +368,7 @@ class Client:
         elif word == "quit":
             self.session.disconnect()
             GLib.timeout_add(100, self.loop.quit)
-        else:
+        elif not (self.agent and self.agent.obey(word, rest)):
             self.say("error", message=f"unknown command {word}")
 
     def stdin_ready(self, _fd, _condition):

@@ -137,6 +137,13 @@ impl Session {
         (socket, u32::from_le_bytes(body[..4].try_into().expect("the length fits")))
     }
 
+    /// A guest agent that says nothing and takes nothing.
+    fn add_agent(&self) -> DeviceId {
+        let agent = DeviceId::fresh();
+        self.core.add_device(agent, "vdagent", None).expect("no other agent");
+        agent
+    }
+
     /// Reads a client's messages up to one of this type.
     fn told(&self, main: &UnixStream, kind: u16) {
         let mut main = main.try_clone().expect("a descriptor");
@@ -260,7 +267,7 @@ fn wishes_for_monitors_are_given_back_once_the_host_was_told() {
     const AGENT_TOKEN: u16 = 110;
     let session = Session::new();
     let (mut main, _) = session.main();
-    session.core.agent_changed(true);
+    session.add_agent();
     session.told(&main, AGENT_CONNECTED);
     main.write_all(&open_stream()).expect("sent");
     let given = session.meanwhile(move || {
@@ -287,28 +294,42 @@ fn wishes_for_monitors_are_given_back_once_the_host_was_told() {
 fn a_message_that_an_agents_end_cuts_off_costs_no_client_its_session() {
     let session = Session::new();
     let (mut main, _) = session.main();
-    session.core.agent_changed(true);
+    let mut agent = session.add_agent();
     session.told(&main, AGENT_CONNECTED);
     main.write_all(&open_stream()).expect("sent");
     let whole = wish();
     let (first, second) = whole[6..].split_at(24);
     main.write_all(&message(107, first)).expect("sent");
-    session.core.agent_changed(false);
-    session.core.agent_changed(true);
+    session.core.remove_device(agent);
+    agent = session.add_agent();
     session.told(&main, AGENT_DISCONNECTED);
     session.told(&main, AGENT_CONNECTED);
-    // As if sent before the client heard of it; the stream that it opens then begins anew.
+    // As if sent before the client heard of it, or queued there: the new agent gets nothing of it.
     main.write_all(&message(107, second)).expect("sent");
     main.write_all(&open_stream()).expect("sent");
     main.write_all(&whole).expect("sent");
     session.run_until("the wish arrives", || session.host.wishes.load(Ordering::SeqCst) == 1);
+    // After the opening, as spice-gtk, and given up, as others.
+    for rest in [Some(second), None] {
+        let wishes = session.host.wishes.load(Ordering::SeqCst);
+        main.write_all(&message(107, first)).expect("sent");
+        session.core.remove_device(agent);
+        agent = session.add_agent();
+        session.told(&main, AGENT_DISCONNECTED);
+        session.told(&main, AGENT_CONNECTED);
+        main.write_all(&open_stream()).expect("sent");
+        rest.map(|rest| main.write_all(&message(107, rest)).expect("sent"));
+        main.write_all(&whole).expect("sent");
+        let arrived = || session.host.wishes.load(Ordering::SeqCst) == wishes + 1;
+        session.run_until("the wish arrives", arrived);
+    }
 }
 
 #[test]
 fn more_wishes_than_the_window_do_not_pile_up_before_a_host_that_stands_still() {
     let session = Session::new();
     let (mut main, _) = session.main();
-    session.core.agent_changed(true);
+    session.add_agent();
     session.told(&main, AGENT_CONNECTED);
     main.write_all(&open_stream()).expect("sent");
     main.write_all(&wish().repeat(11)).expect("sent");

@@ -204,8 +204,9 @@ impl Device {
             match action {
                 Action::Write(owner, bytes) => inner.writes.push(owner, bytes),
                 Action::Discard(owner) => {
-                    for size in inner.writes.discard(owner) {
-                        inner.kind.written(owner, size);
+                    let Inner { kind, todo, writes, .. } = &mut *inner;
+                    for size in writes.discard(owner) {
+                        kind.written(owner, size, todo);
                     }
                 }
                 Action::DiscardAll => inner.discard_all(),
@@ -266,7 +267,8 @@ impl Device {
                 inner.writes.put_back(waiting)
             };
             if let Some(waiting) = ended {
-                inner.kind.written_buffer(waiting.owner, waiting.into_bytes());
+                let Inner { kind, todo, .. } = &mut *inner;
+                kind.written_buffer(waiting.owner, waiting.into_bytes(), todo);
             } else if n == 0 {
                 return Moved { bytes, cut: false };
             }
@@ -316,7 +318,7 @@ impl Device {
 impl Inner {
     fn discard_all(&mut self) {
         for waiting in self.writes.discard_all() {
-            self.kind.written(waiting.owner, waiting.len());
+            self.kind.written(waiting.owner, waiting.len(), &mut self.todo);
         }
     }
 }

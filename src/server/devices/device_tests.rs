@@ -111,7 +111,7 @@ impl Kind for Plain {
     fn read(&mut self, bytes: &[u8], _todo: &mut Todo) {
         self.host.lock().unwrap().push(format!("read {}", bytes.len()));
     }
-    fn written(&mut self, owner: Owner, bytes: usize) {
+    fn written(&mut self, owner: Owner, bytes: usize, _todo: &mut Todo) {
         self.host.lock().unwrap().push(format!("written {bytes} for {owner:?}"));
     }
     fn task(&mut self, task: DeviceTask, todo: &mut Todo) {
@@ -127,7 +127,7 @@ impl Kind for Plain {
                 todo.write(Owner::Server, vec![9]);
             }
             DeviceTask::Event(event) => todo.event(event),
-            DeviceTask::Room | DeviceTask::Continue => {}
+            DeviceTask::Room | DeviceTask::Agent(_) | DeviceTask::Continue => {}
         }
     }
     fn removed(&mut self, todo: &mut Todo) {

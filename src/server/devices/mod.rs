@@ -15,6 +15,7 @@ use crate::protocol::caps::ChannelType;
 use super::Core;
 use super::host::HostTask;
 
+mod agent;
 pub mod device;
 pub mod kind;
 mod smartcard;
@@ -155,15 +156,6 @@ impl Core {
         free.ok_or_else(|| io::Error::other("there are 256 channels of its type already"))
     }
 
-    fn add_agent(&self, id: DeviceId) -> io::Result<()> {
-        if self.session().agent {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is an agent already"));
-        }
-        self.agent_changed(true);
-        self.start_device(id, Role::Agent, Box::new(Silent));
-        Ok(())
-    }
-
     /// Puts a device into operation; [`Kind::added`] is called.
     fn start_device(&self, id: DeviceId, role: Role, kind: Box<dyn Kind>) {
         let notifies = self.host().is_some_and(|host| host.device_notifies(id));
@@ -181,8 +173,8 @@ impl Core {
             entry.device.remove(&*host);
         }
         match entry.role {
-            Role::Agent => self.agent_changed(false),
-            Role::Silent => {}
+            // An agent has told by itself.
+            Role::Agent | Role::Silent => {}
             Role::Channel(channel_type, number) => {
                 let channel = self.session().take(channel_type, number);
                 if let Some(channel) = channel {
@@ -251,6 +243,6 @@ impl Kind for Silent {
         0
     }
     fn read(&mut self, _bytes: &[u8], _todo: &mut Todo) {}
-    fn written(&mut self, _owner: Owner, _bytes: usize) {}
+    fn written(&mut self, _owner: Owner, _bytes: usize, _todo: &mut Todo) {}
     fn task(&mut self, _task: DeviceTask, _todo: &mut Todo) {}
 }

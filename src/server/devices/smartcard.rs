@@ -67,8 +67,8 @@ impl Kind for Cards {
         self.begun.drain(..used);
     }
 
-    fn written(&mut self, owner: Owner, bytes: usize) {
-        self.bytes.written(owner, bytes);
+    fn written(&mut self, owner: Owner, bytes: usize, todo: &mut Todo) {
+        self.bytes.written(owner, bytes, todo);
     }
 
     fn task(&mut self, task: DeviceTask, todo: &mut Todo) {

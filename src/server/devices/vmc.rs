@@ -63,11 +63,11 @@ impl Kind for Bytes {
         self.send(bytes);
     }
 
-    fn written(&mut self, _owner: Owner, bytes: usize) {
+    fn written(&mut self, _owner: Owner, bytes: usize, _todo: &mut Todo) {
         self.took(bytes);
     }
 
-    fn written_buffer(&mut self, _owner: Owner, buffer: Vec<u8>) {
+    fn written_buffer(&mut self, _owner: Owner, buffer: Vec<u8>, _todo: &mut Todo) {
         let bytes = buffer.len();
         self.flow.keep_body(buffer);
         self.took(bytes);

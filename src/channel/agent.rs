@@ -1,0 +1,210 @@
+//! What the main channel and the host's side of the guest agent's device share: what may pass, and how
+//! much of a client's stream may be on the way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crate::protocol::agent::{MouseState, Rules};
+
+use super::ClientId;
+
+/// Pieces that were dealt with and are given back to a client at a time.
+pub const TOKEN_LOT: u32 = 5;
+/// Bytes of the agent that may be on the way to one client's socket; then the device is not read.
+pub const BYTES_TO_CLIENT: usize = 256 * 1024;
+
+/// Something that only an agent's device understands.
+#[derive(Debug)]
+pub enum AgentTask {
+    /// A client has opened its stream.
+    Started(ClientId, Arc<AgentWay>),
+    /// The device will not be told of a piece of this client: it was for somebody else.
+    Taken(ClientId),
+    /// No client is left.
+    LastLeft,
+    /// The pointer moved, or a button changed.
+    Mouse(MouseState),
+    /// Something new is known of the monitors' hardware.
+    DeviceInfo,
+}
+
+/// What the host lets pass between agent and clients. Everything at first, as in the original.
+///
+/// Each is read where a message begins, so Relaxed: nothing else hangs on it.
+#[derive(Debug)]
+pub struct AgentRules {
+    copy_paste: AtomicBool,
+    file_xfer: AtomicBool,
+    devices_take_monitors: AtomicBool,
+}
+
+impl Default for AgentRules {
+    fn default() -> Self {
+        let on = || AtomicBool::new(true);
+        let devices_take_monitors = AtomicBool::new(false);
+        Self { copy_paste: on(), file_xfer: on(), devices_take_monitors }
+    }
+}
+
+impl AgentRules {
+    /// Lets clipboards pass, or not.
+    pub fn set_copy_paste(&self, on: bool) {
+        self.copy_paste.store(on, Ordering::Relaxed);
+    }
+
+    /// Lets files pass, or not.
+    pub fn set_file_xfer(&self, on: bool) {
+        self.file_xfer.store(on, Ordering::Relaxed);
+    }
+
+    /// Notes whether the display devices took monitors when they were asked last.
+    pub fn set_devices_take_monitors(&self, on: bool) {
+        self.devices_take_monitors.store(on, Ordering::Relaxed);
+    }
+
+    /// For a client's stream. Monitors pass always: who gets them is found out when they are complete.
+    #[must_use]
+    pub fn for_client(&self, open: bool) -> Rules {
+        Rules {
+            open,
+            copy_paste: self.copy_paste.load(Ordering::Relaxed),
+            file_xfer: self.file_xfer.load(Ordering::Relaxed),
+            monitors: true,
+        }
+    }
+
+    /// For the agent's stream.
+    #[must_use]
+    pub fn for_agent(&self, open: bool) -> Rules {
+        let monitors = !self.devices_take_monitors.load(Ordering::Relaxed);
+        Rules { monitors, ..self.for_client(open) }
+    }
+}
+
+/// What is on the way between one client and one agent. Shared by the main channel's thread and the host's side.
+///
+/// The host's side says that it waits and then looks once more, so that it either sees the room or is told of it; hence
+/// SeqCst for what both look at.
+#[derive(Debug, Default)]
+pub struct AgentWay {
+    /// Pieces that the client lets the server send.
+    allowance: AtomicU64,
+    /// Bytes that have not reached the socket's outbox.
+    to_client: AtomicUsize,
+    device_waits: AtomicBool,
+    /// Pieces of the client that were dealt with and have not been given back.
+    owed: AtomicU32,
+}
+
+impl AgentWay {
+    /// Of a client that lets the server send so many pieces.
+    #[must_use]
+    pub fn new(pieces: u32) -> Arc<Self> {
+        let way = Self::default();
+        let _ = way.set_allowance(pieces);
+        Arc::new(way)
+    }
+
+    /// Main's thread: the client begins anew with so many pieces. True if the device is to be read again.
+    #[must_use]
+    pub fn set_allowance(&self, pieces: u32) -> bool {
+        self.allowance.store(pieces.into(), Ordering::SeqCst);
+        self.device_waits.swap(false, Ordering::SeqCst)
+    }
+
+    /// Main's thread: the client allows so many pieces more. True if the device is to be read again.
+    #[must_use]
+    pub fn allow(&self, pieces: u32) -> bool {
+        let more = |n: u64| Some(n.saturating_add(pieces.into()));
+        let _ = self.allowance.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        self.device_waits.swap(false, Ordering::SeqCst)
+    }
+
+    /// Main's thread: the outbox has taken so many bytes. True if the device is to be read again.
+    #[must_use]
+    pub fn client_took(&self, bytes: usize) -> bool {
+        let before = self.to_client.fetch_sub(bytes, Ordering::SeqCst);
+        // Not for each piece: half the room is worth a turn of the host's loop.
+        before.saturating_sub(bytes) <= BYTES_TO_CLIENT / 2
+            && self.device_waits.swap(false, Ordering::SeqCst)
+    }
+
+    /// Host's side: true if a piece may be sent now; otherwise the channel's side will tell.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open_now() || {
+            self.device_waits.store(true, Ordering::SeqCst);
+            self.open_now()
+        }
+    }
+
+    fn open_now(&self) -> bool {
+        self.allowance.load(Ordering::SeqCst) > 0
+            && self.to_client.load(Ordering::SeqCst) < BYTES_TO_CLIENT
+    }
+
+    /// Host's side: a piece of so many bytes is on its way to the client.
+    pub fn give_client(&self, bytes: usize) {
+        let less = |n: u64| Some(n.saturating_sub(1));
+        let _ = self.allowance.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        self.to_client.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// Either side: a piece of the client was dealt with. Returns how many the client gets back now, if any.
+    #[must_use]
+    pub fn taken(&self) -> Option<u32> {
+        // Relaxed: only the number counts.
+        if self.owed.fetch_add(1, Ordering::Relaxed) + 1 < TOKEN_LOT {
+            return None;
+        }
+        let lot = self.owed.swap(0, Ordering::Relaxed);
+        if lot < TOKEN_LOT {
+            // The other side was quicker; what came since is for the next lot.
+            self.owed.fetch_add(lot, Ordering::Relaxed);
+            return None;
+        }
+        Some(lot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_given_back_in_lots() {
+        let way = AgentWay::new(0);
+        let lots: Vec<_> = (0..12).map(|_| way.taken()).collect();
+        assert_eq!(lots.iter().filter_map(|l| *l).collect::<Vec<_>>(), [5, 5]);
+        assert_eq!(lots.iter().position(Option::is_some), Some(4));
+    }
+
+    #[test]
+    fn what_a_client_allows_adds_up_beyond_32_bits_and_never_wraps() {
+        let way = AgentWay::new(u32::MAX);
+        assert!(way.is_open());
+        assert!(!way.allow(u32::MAX), "nobody waits");
+        assert_eq!(way.allowance.load(Ordering::SeqCst), 2 * u64::from(u32::MAX));
+        let little = AgentWay::new(1);
+        little.give_client(2048);
+        little.give_client(2048);
+        assert!(!little.is_open());
+        assert!(little.allow(1), "the device waits");
+        assert!(little.is_open());
+        assert!(!little.allow(0), "told once");
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_holds_the_device_back() {
+        let way = AgentWay::new(u32::MAX);
+        let mut sent = 0;
+        while way.is_open() {
+            way.give_client(2048);
+            sent += 2048;
+        }
+        assert_eq!(sent, BYTES_TO_CLIENT);
+        assert!(!way.client_took(2048), "not for a single piece");
+        assert!(way.client_took(BYTES_TO_CLIENT / 2));
+        assert!(way.is_open());
+    }
+}

@@ -1,0 +1,209 @@
+//! A client's way to the guest agent, on the main channel's thread: pieces in both directions and their tokens.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::channel::ClientId;
+use crate::channel::agent::{AgentTask, AgentWay};
+use crate::channel::clients::Clients;
+use crate::channel::device::{DeviceId, DeviceTask};
+use crate::protocol::agent::{CHUNK_HEADER, CLIENT_PORT, ClientStream, Piece, put_chunks};
+use crate::protocol::caps::main as cap;
+use crate::protocol::main as wire;
+use crate::transport::reactor::Key;
+
+use super::{Main, MainOrder};
+
+/// How long a client may let the agent's pieces wait while other clients take them.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the main channel is told about the agent.
+#[derive(Debug)]
+pub enum AgentOrder {
+    /// The agent's device came, or (`None`) went.
+    Present(Option<DeviceId>),
+    /// A piece of this agent for a client.
+    Data(DeviceId, ClientId, Vec<u8>),
+    /// So many pieces of a client were dealt with.
+    Tokens(DeviceId, ClientId, u32),
+    /// Pieces wait for a client that has no tokens while others have, or (false) no more.
+    Waits(ClientId, bool),
+}
+
+impl From<AgentOrder> for MainOrder {
+    fn from(order: AgentOrder) -> Self {
+        Self::Agent(order)
+    }
+}
+
+/// One client's part.
+#[derive(Debug)]
+pub(super) struct AgentPeer {
+    /// Set once the client has opened the stream to the agent that is there now.
+    way: Option<Arc<AgentWay>>,
+    /// Pieces that the client may send.
+    tokens: u32,
+    /// Outlives the agents: what was meant for one may still come when the next one is there.
+    stream: ClientStream,
+    /// Pieces for the client that its outbox had no room for. Bounded by its way.
+    waiting: VecDeque<Vec<u8>>,
+    /// When it has to go if it gives the agent no tokens until then, while others do.
+    pub(super) waits_until: Option<Instant>,
+}
+
+impl Default for AgentPeer {
+    fn default() -> Self {
+        let (tokens, stream) = (wire::AGENT_TOKENS, ClientStream::default());
+        Self { way: None, tokens, stream, waiting: VecDeque::new(), waits_until: None }
+    }
+}
+
+impl Main {
+    /// AGENT_START: the client takes so many pieces.
+    pub(super) fn agent_start(&mut self, clients: &Clients, key: Key, pieces: u32) {
+        let (Some(device), Some(peer)) = (self.agent, self.peers.get_mut(&key)) else { return };
+        let Some(client) = clients.get(key).map(|c| c.client) else { return };
+        let agent = &mut peer.agent;
+        // Again: only the number counts, so that a client that repeats it costs the host nothing.
+        if let Some(way) = &agent.way {
+            if way.set_allowance(pieces) {
+                self.upward.device(device, DeviceTask::Room);
+            }
+            return;
+        }
+        let way = AgentWay::new(pieces);
+        agent.way = Some(Arc::clone(&way));
+        self.upward.device(device, DeviceTask::Agent(AgentTask::Started(client, way)));
+    }
+
+    /// AGENT_TOKEN: the client takes so many pieces more.
+    pub(super) fn agent_allows(&mut self, key: Key, pieces: u32) {
+        let Some(way) = self.peers.get(&key).and_then(|p| p.agent.way.as_ref()) else { return };
+        if way.allow(pieces)
+            && let Some(device) = self.agent
+        {
+            self.upward.device(device, DeviceTask::Room);
+        }
+    }
+
+    /// AGENT_DATA: a piece of the client's.
+    pub(super) fn agent_data(
+        &mut self,
+        clients: &mut Clients,
+        key: Key,
+        data: &[u8],
+    ) -> Result<(), String> {
+        let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
+        let Some(client) = clients.get(key).map(|c| c.client) else { return Ok(()) };
+        let agent = &mut peer.agent;
+        // Without a started stream pieces cost nothing: nobody would give them back.
+        if agent.way.is_some() {
+            agent.tokens = agent.tokens.checked_sub(1).ok_or("agent data beyond the window")?;
+        }
+        let rules = self.rules.for_client(agent.way.is_some());
+        let piece = agent.stream.piece(data, rules).map_err(|e| e.to_string())?;
+        let (Some(device), Some(way)) = (self.agent, &agent.way) else { return Ok(()) };
+        match piece {
+            // Given back when the host has dealt with it: so no more wait for it than the window has.
+            Piece::Message => {
+                let mut chunk = Vec::with_capacity(CHUNK_HEADER + data.len());
+                put_chunks(&mut chunk, CLIENT_PORT, data);
+                self.upward.device(device, DeviceTask::Data(client, chunk));
+            }
+            Piece::Monitors { monitors, message } => {
+                let mut chunks = Vec::new();
+                put_chunks(&mut chunks, CLIENT_PORT, &message);
+                self.upward.client_monitors(client, monitors, device, chunks);
+            }
+            Piece::PartOfMonitors | Piece::Discarded => {
+                if let Some(tokens) = way.taken() {
+                    agent.tokens += tokens;
+                    clients.send(key, wire::agent_token(tokens));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn agent_order(&mut self, clients: &mut Clients, order: AgentOrder) {
+        let key_of = |clients: &Clients, client| {
+            clients.iter().find(|(_, c)| c.client == client).map(|(key, _)| key)
+        };
+        match order {
+            AgentOrder::Present(device) => self.agent_present(clients, device),
+            AgentOrder::Data(device, client, piece) => {
+                if let Some(key) = key_of(clients, client).filter(|_| self.agent == Some(device))
+                    && let Some(peer) = self.peers.get_mut(&key)
+                {
+                    peer.agent.waiting.push_back(piece);
+                    self.feed_agent(clients, key);
+                }
+            }
+            AgentOrder::Tokens(device, client, tokens) => {
+                if let Some(key) = key_of(clients, client).filter(|_| self.agent == Some(device))
+                    && let Some(peer) = self.peers.get_mut(&key)
+                {
+                    peer.agent.tokens += tokens;
+                    clients.send(key, wire::agent_token(tokens));
+                }
+            }
+            AgentOrder::Waits(client, waits) => {
+                let peer = key_of(clients, client).and_then(|key| self.peers.get_mut(&key));
+                if let Some(peer) = peer {
+                    peer.agent.waits_until = waits.then(|| Instant::now() + PATIENCE);
+                }
+            }
+        }
+    }
+
+    /// Hands a client what waits for it, as far as it has room.
+    pub(super) fn feed_agent(&mut self, clients: &mut Clients, key: Key) {
+        let Some(AgentPeer { way: Some(way), waiting, .. }) =
+            self.peers.get_mut(&key).map(|p| &mut p.agent)
+        else {
+            return;
+        };
+        let mut taken = 0;
+        clients.feed(key, |feed| {
+            let Some(piece) = waiting.pop_front() else { return false };
+            taken += piece.len();
+            feed.send(wire::agent_data(piece));
+            !waiting.is_empty()
+        });
+        if taken > 0
+            && way.client_took(taken)
+            && let Some(device) = self.agent
+        {
+            self.upward.device(device, DeviceTask::Room);
+        }
+    }
+
+    /// A client has gone.
+    pub(super) fn agent_left(&mut self, client: ClientId, peer: &AgentPeer) {
+        let Some(device) = self.agent else { return };
+        if peer.way.is_some() {
+            self.upward.device(device, DeviceTask::Left(client));
+        }
+        if self.peers.is_empty() {
+            self.upward.device(device, DeviceTask::Agent(AgentTask::LastLeft));
+        }
+    }
+
+    /// Tells every client that the agent has come or gone; its stream begins anew.
+    fn agent_present(&mut self, clients: &mut Clients, device: Option<DeviceId>) {
+        self.agent = device;
+        for (key, peer) in &mut self.peers {
+            let mut stream = std::mem::take(&mut peer.agent.stream);
+            stream.interrupted();
+            peer.agent = AgentPeer { stream, ..AgentPeer::default() };
+            let tokens = clients.get(*key).is_some_and(|c| c.caps.has(cap::AGENT_CONNECTED_TOKENS));
+            let message = match (device, tokens) {
+                (None, _) => wire::agent_disconnected(),
+                (Some(_), false) => wire::agent_connected(),
+                (Some(_), true) => wire::agent_connected_tokens(wire::AGENT_TOKENS),
+            };
+            clients.send(*key, message);
+        }
+    }
+}
