@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::channel::display::QxlHandle;
 use crate::server::Core;
+use crate::server::sound::{PlaybackLine, RecordLine};
 
 use super::host::CHost;
 use super::types::qxl::QXLInstance;
@@ -31,7 +32,11 @@ pub enum Kind {
     Fixed(&'static str),
     /// A tablet.
     Tablet,
-    /// A playback or record interface.
+    /// The playback interface.
+    Playback(Arc<PlaybackLine>),
+    /// The record interface.
+    Record(Arc<RecordLine>),
+    /// A second playback or record interface, which is not served.
     Sound,
     /// The guest agent's char device.
     Agent,

@@ -3,6 +3,7 @@
 //! Runs inside API calls of the host, under its lock.
 
 use std::ffi::{CStr, c_int};
+use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -219,10 +220,8 @@ pub unsafe fn add(server: &Arc<Server>, instance: NonNull<SpiceBaseInstance>) ->
             // SAFETY: the caller vouches for the instance, which is a char device by its name.
             Some(unsafe { add_char_device(server, instance.cast()) })
         }
-        _ => {
-            tracing::warn!("{kind} is not served yet");
-            Some(Kind::Sound)
-        }
+        "playback" => Some(sound(server.core.add_playback().map(Kind::Playback))),
+        _ => Some(sound(server.core.add_record().map(Kind::Record))),
     };
     let Some(added) = added else {
         tracing::error!("there is a {kind} already");
@@ -237,6 +236,15 @@ pub unsafe fn add(server: &Arc<Server>, instance: NonNull<SpiceBaseInstance>) ->
         server.core.agent_changed(true);
     }
     0
+}
+
+/// A sound interface, which is not served if there is one of its kind already; hosts learn nothing of it, as from the
+/// original.
+fn sound(added: io::Result<Kind>) -> Kind {
+    added.unwrap_or_else(|error| {
+        tracing::error!(%error, "a sound interface is not served");
+        Kind::Sound
+    })
 }
 
 /// What a char device is to us. A second agent is left alone, as by the original.
@@ -337,6 +345,8 @@ pub fn remove(instance: *mut SpiceBaseInstance) -> c_int {
             unsafe { (*qxl.instance.0.as_ptr()).st = ptr::null_mut() };
         }
         Kind::Agent => core.agent_changed(false),
+        Kind::Playback(_) => core.remove_playback(),
+        Kind::Record(_) => core.remove_record(),
         Kind::Sound | Kind::CharDevice => {}
     }
     handles::remove_instance(instance);

@@ -58,6 +58,7 @@ pub mod qxl_async;
 pub mod input;
 
 pub mod audio;
+mod buffers;
 
 pub mod char_device;
 

@@ -63,6 +63,15 @@ pub enum MainOrder {
     Notice(ClientId, &'static str),
     /// The agent's device came or went.
     AgentPresent(bool),
+    /// A channel is gone: if it comes again, clients are told again.
+    ChannelGone {
+        /// Its type.
+        channel_type: ChannelType,
+        /// Its id.
+        channel_id: u8,
+    },
+    /// Sound is no longer the clients' clock for pictures.
+    MediaTime,
     /// The host was told of the monitors that a client wished for.
     MonitorsTaken(ClientId),
 }
@@ -311,6 +320,12 @@ impl Channel for Main {
                     );
                 }
             }
+            MainOrder::ChannelGone { channel_type, channel_id } => {
+                for listed in self.peers.values_mut().filter_map(|peer| peer.listed.as_mut()) {
+                    listed.retain(|channel| *channel != (channel_type, channel_id));
+                }
+            }
+            MainOrder::MediaTime => clients.broadcast(&wire::multi_media_time(mm_time())),
             MainOrder::AgentPresent(present) => self.agent_present(clients, present),
             MainOrder::MonitorsTaken(client) => {
                 let key = clients.iter().find(|(_, c)| c.client == client).map(|(k, _)| k);

@@ -5,14 +5,15 @@
 //! the session only through the trait [`Upward`].
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 
 use crossbeam_queue::SegQueue;
 
 use crate::display::encode::wan::LinkSpeed;
 use crate::protocol::agent::ClientMonitors;
 use crate::protocol::caps::{Caps, ChannelType};
+use crate::sys::thread::favour;
 use crate::transport::connection::Connection;
 use crate::transport::reactor::Wake;
 use crate::transport::stream::Stream;
@@ -25,6 +26,8 @@ pub mod engine;
 pub mod inputs;
 pub mod main;
 mod nudge;
+pub mod playback;
+pub mod record;
 
 /// Names a client session; the `connection_id` of the protocol. Never 0.
 pub type ClientId = u32;
@@ -156,6 +159,16 @@ impl<T> Handle<T> {
     }
 }
 
+/// Has the calling thread, one of sound, run before those that draw and encode. Only an offer to the system.
+fn favour_sound() {
+    static SAID: Once = Once::new();
+    if let Err(error) = favour() {
+        SAID.call_once(|| {
+            tracing::info!(%error, "threads for sound are not favoured over others");
+        });
+    }
+}
+
 /// The primary surface of a display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Primary {
@@ -201,4 +214,7 @@ pub trait Upward: Send + Sync {
 
     /// An inputs link over a plain stream attached: tells the main client of that session.
     fn insecure_keyboard(&self, client: ClientId);
+
+    /// No client hears sound any more, which was its clock for pictures as well: main clients are told the time.
+    fn sound_clock_stopped(&self);
 }

@@ -13,4 +13,5 @@ pub mod header;
 pub mod inputs;
 pub mod main;
 pub mod message;
+pub mod sound;
 pub mod wire;

@@ -310,7 +310,7 @@ impl Core {
     }
 
     /// Waits for threads by name; none of them waits for anybody.
-    fn join_threads(&self, names: &[String]) {
+    pub(super) fn join_threads(&self, names: &[String]) {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = Vec::new();
         let mut ending = Vec::new();

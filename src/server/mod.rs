@@ -26,6 +26,7 @@ pub mod host;
 pub mod mouse;
 pub mod session;
 pub mod settings;
+pub mod sound;
 
 use door::Door;
 use host::{Caller, ChannelEvent, Host, HostTask};
@@ -263,6 +264,10 @@ impl Upward for Core {
     fn client_monitors(&self, client: ClientId, monitors: ClientMonitors) {
         // Bounded by the pieces that a client may send before it is given some back.
         self.mailbox.push(HostTask::Monitors(client, monitors));
+    }
+
+    fn sound_clock_stopped(&self) {
+        self.session().tell_main(MainOrder::MediaTime);
     }
 
     fn insecure_keyboard(&self, client: ClientId) {

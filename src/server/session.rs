@@ -20,6 +20,7 @@ use crate::transport::connection::{Connection, Identity};
 
 use super::mouse::Mouse;
 use super::settings::Settings;
+use super::sound::{PlaybackLine, RecordLine};
 
 /// A way to a channel's thread that hides what orders the channel understands.
 pub trait Route: Send + Sync {
@@ -90,6 +91,10 @@ pub struct Session {
     clients: BTreeMap<ClientId, ClientEntry>,
     main: Option<Handle<MainOrder>>,
     inputs: Option<Handle<InputsOrder>>,
+    /// The playback interface.
+    pub(super) playback: Option<Arc<PlaybackLine>>,
+    /// The record interface.
+    pub(super) record: Option<Arc<RecordLine>>,
     /// RAM of the QXL devices by id, for the main channel's hint.
     pub ram: BTreeMap<u8, u32>,
     /// True between `vm_start` and `vm_stop`.
@@ -108,6 +113,8 @@ impl Session {
             clients: BTreeMap::new(),
             main: None,
             inputs: None,
+            playback: None,
+            record: None,
             ram: BTreeMap::new(),
             vm_running: false,
             agent: false,
@@ -126,6 +133,7 @@ impl Session {
             .channels
             .iter()
             .position(|c| (c.channel_type, c.channel_id) == (channel_type, channel_id))?;
+        self.tell_main(MainOrder::ChannelGone { channel_type, channel_id });
         Some(self.channels.remove(at))
     }
 
@@ -213,7 +221,10 @@ impl Session {
             }
         };
         let entry = self.clients.entry(client).or_default();
-        let duplicate = entry.connections.values().any(|c| *c == (channel_type, channel_id));
+        // A new link for sound takes the place of the old one, which its channel closes.
+        let replaces = matches!(channel_type, ChannelType::PLAYBACK | ChannelType::RECORD);
+        let duplicate =
+            !replaces && entry.connections.values().any(|c| *c == (channel_type, channel_id));
         entry.connections.insert(connection.id, (channel_type, channel_id));
         // Set once per connection: a connection is bound once.
         let identity = Identity { client, channel_type: channel_type.0, channel_id };
@@ -287,6 +298,7 @@ impl Session {
     /// Takes all channels out, for the end of the server.
     pub(super) fn take_channels(&mut self) -> Vec<Registered> {
         (self.main, self.inputs) = (None, None);
+        (self.playback, self.record) = (None, None);
         std::mem::take(&mut self.channels)
     }
 }
