@@ -15,6 +15,7 @@
  *   signal counter|stamp|tone    what the next buffers hold (see fill)
  *   play N [EVERY_US]        plays N buffers, one each 10 ms by the clock; answers "played N taken M refused K" at the end
  *   burst N                  plays N buffers at once
+ *   toggle N                 stops and starts both N times, with a volume in between
  *   take N                   spice_server_record_get_samples: how many came, and the sum of their bytes
  *   record FILE              appends every 10 ms what there is to a file, until "record off"
  *   draw on|off
@@ -303,6 +304,18 @@ static void obey_line(const char *line, void *opaque)
         for (int i = atoi(name); i > 0; i--)
             play_one();
         printf("burst taken %u refused %u\n", play_taken, play_refused);
+    } else if (strcmp(word, "toggle") == 0) {
+        for (int i = atoi(name); i > 0; i--) {
+            uint16_t volume[2] = { (uint16_t)i, (uint16_t)i };
+
+            spice_server_playback_stop(&playback);
+            spice_server_record_stop(&record);
+            spice_server_playback_set_volume(&playback, 2, volume);
+            spice_server_record_set_volume(&record, 2, volume);
+            spice_server_playback_start(&playback);
+            spice_server_record_start(&record);
+        }
+        puts(line);
     } else if (strcmp(word, "take") == 0) {
         uint32_t sum, count = take((uint32_t)atoi(name), &sum, NULL);
 

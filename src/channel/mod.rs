@@ -13,7 +13,7 @@ use crossbeam_queue::SegQueue;
 use crate::display::encode::wan::LinkSpeed;
 use crate::protocol::agent::ClientMonitors;
 use crate::protocol::caps::{Caps, ChannelType};
-use crate::sys::thread::favour;
+use crate::sys::thread::short_turns;
 use crate::transport::connection::Connection;
 use crate::transport::reactor::Wake;
 use crate::transport::stream::Stream;
@@ -159,13 +159,11 @@ impl<T> Handle<T> {
     }
 }
 
-/// Has the calling thread, one of sound, run before those that draw and encode. Only an offer to the system.
-fn favour_sound() {
+/// Has the calling thread, one of sound, come in between those that draw and encode. Only an offer to the system.
+fn take_short_turns() {
     static SAID: Once = Once::new();
-    if let Err(error) = favour() {
-        SAID.call_once(|| {
-            tracing::info!(%error, "threads for sound are not favoured over others");
-        });
+    if let Err(error) = short_turns() {
+        SAID.call_once(|| tracing::info!(%error, "threads for sound wait as long as all others"));
     }
 }
 

@@ -11,16 +11,17 @@ use crate::protocol::caps::{Caps, ChannelType, playback as cap};
 use crate::protocol::error::MessageError;
 use crate::protocol::message::Message;
 use crate::protocol::sound::{self as wire, Mode, playback as kind};
-use crate::sound::FRAME_SAMPLES;
 use crate::sound::codec::{self, Encoder};
 use crate::sound::feed::{Due, Feed};
 use crate::sound::state::{Change, State};
+use crate::sound::{FRAME_SAMPLES, Frame};
 use crate::sys::clock::mm_time;
+use crate::sys::opus::OpusError;
 use crate::transport::reactor::Key;
 
 use super::clients::{Client, Clients, Close};
 use super::engine::{Channel, Turn};
-use super::{Upward, favour_sound};
+use super::{Upward, take_short_turns};
 
 /// Bytes that wait in the outbox at which the thread takes nothing more from the feed: two raw buffers.
 const OUTBOX_MARK: usize = 4096;
@@ -36,8 +37,8 @@ pub struct Playback {
     feed: Arc<Feed>,
     upward: Arc<dyn Upward>,
     peer: Option<Peer>,
-    /// This thread has asked for a favoured place among the threads.
-    favoured: bool,
+    /// The thread has begun.
+    begun: bool,
 }
 
 /// The one client.
@@ -45,7 +46,9 @@ struct Peer {
     key: Key,
     takes_opus: bool,
     takes_volume: bool,
-    encoder: Encoder,
+    mode: Mode,
+    /// Made when it is first needed and kept while sound is raw, as in the reference; with its sample rate in Hz.
+    opus: Option<(Encoder, u32)>,
     /// START was sent, and no STOP since.
     playing: bool,
 }
@@ -56,50 +59,51 @@ impl Peer {
             key,
             takes_opus: caps.has(cap::OPUS),
             takes_volume: caps.has(cap::VOLUME),
-            encoder: Encoder::Raw,
+            mode: Mode::Raw,
+            opus: None,
             playing: false,
         }
     }
 
-    fn mode(&self) -> Mode {
-        match self.encoder {
-            Encoder::Raw => Mode::Raw,
-            Encoder::Opus { .. } => Mode::Opus,
-        }
-    }
-
-    /// Chooses the encoder for how things stand; true if the client sees another mode.
+    /// Chooses the mode for how things stand; true if it is another one.
     fn choose(&mut self, state: &State) -> bool {
-        let before = self.mode();
-        let opus = state.compression && self.takes_opus && codec::encodes_at(state.rate);
-        let kept = match &self.encoder {
-            Encoder::Raw => !opus,
-            Encoder::Opus { rate, .. } => opus && *rate == state.rate,
-        };
-        if !kept {
-            self.encoder = if opus { opus_or_raw(state.rate) } else { Encoder::Raw };
+        let wanted = state.compression && self.takes_opus && codec::encodes_at(state.rate);
+        let there = self.opus.as_ref().is_some_and(|(_, rate)| *rate == state.rate);
+        if wanted && !there {
+            match Encoder::opus(state.rate) {
+                Ok(encoder) => self.opus = Some((encoder, state.rate)),
+                Err(error) => {
+                    tracing::warn!(%error, "sound is sent raw");
+                    self.opus = None;
+                }
+            }
         }
-        self.mode() != before
+        let mode = if wanted && self.opus.is_some() { Mode::Opus } else { Mode::Raw };
+        std::mem::replace(&mut self.mode, mode) != mode
     }
-}
 
-fn opus_or_raw(rate: u32) -> Encoder {
-    Encoder::opus(rate).unwrap_or_else(|error| {
-        tracing::warn!(%error, "sound is sent raw");
-        Encoder::Raw
-    })
+    /// DATA with this buffer's sound.
+    fn encode(&mut self, frame: &Frame, time: u32) -> Result<Message, OpusError> {
+        let (encoder, room) = match (&mut self.opus, self.mode) {
+            (Some((encoder, _)), Mode::Opus) => (encoder, codec::PACKET_MAX),
+            _ => (&mut Encoder::Raw, 4 * FRAME_SAMPLES),
+        };
+        let mut message = wire::data(time, room);
+        encoder.append(frame, &mut message.body)?;
+        Ok(message)
+    }
 }
 
 impl Playback {
     /// A channel without a client.
     #[must_use]
     pub fn new(feed: Arc<Feed>, upward: Arc<dyn Upward>) -> Self {
-        Self { feed, upward, peer: None, favoured: false }
+        Self { feed, upward, peer: None, begun: false }
     }
 
     /// Tells the client's mode and bounds what the kernel may keep for it.
     fn send_mode(clients: &mut Clients, peer: &Peer) {
-        let mode = peer.mode();
+        let mode = peer.mode;
         let backlog = if mode == Mode::Raw { RAW_BACKLOG } else { OPUS_BACKLOG };
         clients.limit_backlog(peer.key, backlog);
         clients.send(peer.key, wire::mode(mm_time(), mode));
@@ -140,7 +144,7 @@ impl Playback {
         let start = if state.active { Change::Start(state.rate) } else { Change::Stop };
         let volume = state.volume.map(Change::Volume);
         let mute = state.mute.map(Change::Mute);
-        for change in volume.into_iter().chain(mute).chain([start]) {
+        for change in [Some(start), volume, mute].into_iter().flatten() {
             self.send_change(clients, &change);
         }
     }
@@ -159,15 +163,10 @@ impl Playback {
                 }
                 Due::Frame { frame, time } => {
                     let Some(peer) = &mut self.peer else { return };
-                    let room = match peer.encoder {
-                        Encoder::Raw => 4 * FRAME_SAMPLES,
-                        Encoder::Opus { .. } => codec::PACKET_MAX,
-                    };
-                    let mut message = wire::data(time, room);
-                    let encoded = peer.encoder.append(&frame, &mut message.body);
+                    let encoded = peer.encode(&frame, time);
                     self.feed.recycle(frame);
                     match encoded {
-                        Ok(()) => clients.send(key, message),
+                        Ok(message) => clients.send(key, message),
                         Err(error) => {
                             if ENCODE_ERRORS.allow() {
                                 tracing::error!(%error, "sound cannot be encoded");
@@ -235,8 +234,8 @@ impl Channel for Playback {
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
-        if !std::mem::replace(&mut self.favoured, true) {
-            favour_sound();
+        if !std::mem::replace(&mut self.begun, true) {
+            take_short_turns();
         }
         self.pump(clients);
         Turn::Idle

@@ -14,7 +14,7 @@ use crate::transport::reactor::Key;
 
 use super::clients::{Client, Clients, Close};
 use super::engine::{Channel, Turn};
-use super::favour_sound;
+use super::take_short_turns;
 
 /// Bytes that wait in the outbox at which the client is told nothing more.
 const OUTBOX_MARK: usize = 4096;
@@ -25,8 +25,8 @@ pub struct Record {
     peer: Option<Peer>,
     /// What was decoded last; its memory is used again.
     samples: Vec<u32>,
-    /// This thread has asked for a favoured place among the threads.
-    favoured: bool,
+    /// The thread has begun.
+    begun: bool,
 }
 
 /// The one client.
@@ -42,7 +42,7 @@ impl Record {
     /// A channel without a client.
     #[must_use]
     pub fn new(capture: Arc<Capture>) -> Self {
-        Self { capture, peer: None, samples: Vec::new(), favoured: false }
+        Self { capture, peer: None, samples: Vec::new(), begun: false }
     }
 
     fn send_change(&mut self, clients: &mut Clients, change: &Change) {
@@ -75,7 +75,7 @@ impl Record {
         let start = if state.active { Change::Start(state.rate) } else { Change::Stop };
         let volume = state.volume.map(Change::Volume);
         let mute = state.mute.map(Change::Mute);
-        for change in volume.into_iter().chain(mute).chain([start]) {
+        for change in [Some(start), volume, mute].into_iter().flatten() {
             self.send_change(clients, &change);
         }
     }
@@ -151,8 +151,8 @@ impl Channel for Record {
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
-        if !std::mem::replace(&mut self.favoured, true) {
-            favour_sound();
+        if !std::mem::replace(&mut self.begun, true) {
+            take_short_turns();
         }
         self.pump(clients);
         Turn::Idle

@@ -201,18 +201,18 @@ impl Session {
     /// which there is Opus, as in the reference; clients do not look at it.
     #[must_use]
     pub fn sound_caps(&self, channel: ChannelType) -> Vec<u32> {
-        let (volume, opus, rate) = match channel {
-            ChannelType::PLAYBACK => (
-                playback::VOLUME,
-                playback::OPUS,
-                self.playback.as_ref().map(|p| p.feed.state().rate),
-            ),
+        let (volume, opus, state) = match channel {
+            ChannelType::PLAYBACK => {
+                let state = self.playback.as_ref().map(|line| line.feed.state());
+                (playback::VOLUME, playback::OPUS, state)
+            }
             ChannelType::RECORD => {
-                (record::VOLUME, record::OPUS, self.record.as_ref().map(|r| r.capture.state().rate))
+                let state = self.record.as_ref().map(|line| line.capture.state());
+                (record::VOLUME, record::OPUS, state)
             }
             _ => return Vec::new(),
         };
-        let opus = rate.is_some_and(codec::opus_at).then_some(opus);
+        let opus = state.is_some_and(|s| s.rate_is_set && codec::opus_at(s.rate)).then_some(opus);
         [Some(volume), opus].into_iter().flatten().collect()
     }
 }

@@ -33,12 +33,7 @@ pub enum Encoder {
     /// As they are.
     Raw,
     /// One packet a buffer.
-    Opus {
-        /// libopus's encoder.
-        encoder: opus::Encoder,
-        /// Its sample rate in Hz.
-        rate: u32,
-    },
+    Opus(opus::Encoder),
 }
 
 impl Encoder {
@@ -47,7 +42,7 @@ impl Encoder {
     /// # Errors
     /// A rate that Opus does not have, or no library.
     pub fn opus(rate: u32) -> Result<Self, OpusError> {
-        Ok(Self::Opus { encoder: opus::Encoder::new(rate)?, rate })
+        opus::Encoder::new(rate).map(Self::Opus)
     }
 
     /// Appends a buffer's sound to a message.
@@ -58,7 +53,7 @@ impl Encoder {
         match self {
             // Samples are of the host's byte order, and SPICE is spoken between little-endian machines.
             Self::Raw => out.extend_from_slice(frame.as_bytes()),
-            Self::Opus { encoder, .. } => {
+            Self::Opus(encoder) => {
                 let mut samples = [0; 2 * FRAME_SAMPLES];
                 samples.as_mut_bytes().copy_from_slice(frame.as_bytes());
                 let mut packet = [0; PACKET_MAX];

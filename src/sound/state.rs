@@ -13,6 +13,8 @@ pub struct State {
     pub active: bool,
     /// Sample rate in Hz.
     pub rate: u32,
+    /// The host has set the rate: only then the server says that it has Opus, as the reference does.
+    pub rate_is_set: bool,
     /// Opus is wished for.
     pub compression: bool,
     /// Volume, if the host ever set one.
@@ -23,7 +25,14 @@ pub struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { active: false, rate: DEFAULT_RATE, compression: true, volume: None, mute: None }
+        Self {
+            active: false,
+            rate: DEFAULT_RATE,
+            rate_is_set: false,
+            compression: true,
+            volume: None,
+            mute: None,
+        }
     }
 }
 
@@ -65,6 +74,7 @@ impl State {
 
     /// Sets the sample rate of the next start.
     pub fn set_rate(&mut self, rate: u32) -> Option<Change> {
+        self.rate_is_set = true;
         (std::mem::replace(&mut self.rate, rate) != rate).then_some(Change::Mode)
     }
 
