@@ -344,18 +344,21 @@ mod tests {
         let playback = ptr::dangling_mut::<SpicePlaybackInstance>();
         let record = ptr::dangling_mut::<SpiceRecordInstance>();
         let mut samples = [5u32; 4];
-        // SAFETY: instances are looked up by address before anything is read; the others are valid.
-        unsafe {
-            spice_server_playback_start(playback);
-            spice_server_playback_put_samples(playback, samples.as_mut_ptr());
-            spice_server_playback_put_samples(playback, ptr::null_mut());
-            spice_server_playback_set_volume(playback, 2, ptr::null_mut());
-            spice_server_set_playback_rate(playback, 48_000);
-            spice_server_playback_stop(playback);
-            spice_server_record_start(record);
-            assert_eq!(spice_server_record_get_samples(record, samples.as_mut_ptr(), 4), 0);
-            spice_server_record_stop(record);
+        macro_rules! call {
+            ($call:expr) => {
+                // SAFETY: instances and buffers are looked up by address before anything is read; the rest is valid.
+                unsafe { $call }
+            };
         }
+        call!(spice_server_playback_start(playback));
+        call!(spice_server_playback_put_samples(playback, samples.as_mut_ptr()));
+        call!(spice_server_playback_put_samples(playback, ptr::null_mut()));
+        call!(spice_server_playback_set_volume(playback, 2, ptr::null_mut()));
+        call!(spice_server_set_playback_rate(playback, 48_000));
+        call!(spice_server_playback_stop(playback));
+        call!(spice_server_record_start(record));
+        assert_eq!(call!(spice_server_record_get_samples(record, samples.as_mut_ptr(), 4)), 0);
+        call!(spice_server_record_stop(record));
         assert_eq!(samples, [5; 4]);
     }
 

@@ -83,6 +83,10 @@ struct Inner {
     last: u64,
     /// Buffers of this client in the host's hands.
     lent: usize,
+    #[expect(
+        clippy::vec_box,
+        reason = "the boxes themselves change hands: the host knows their addresses"
+    )]
     free: Vec<Box<Frame>>,
     queue: VecDeque<Item>,
     /// Frames in the queue.
