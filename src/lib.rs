@@ -11,6 +11,7 @@
 //! - [`display`]: surfaces, regions, canvas; what a client has to be told.
 //! - [`pool`]: where images are encoded and decoded, by
 //! - [`codec`]: QUIC and LZ, bytes in and bytes out.
+//! - [`sound`]: Opus, and what stands between the host's sound and the sound channels.
 //!
 //! Below all of them, knowing none of them: [`protocol`], [`sys`], [`sync`], [`observe`].
 //! `docs/architecture.md` has the directions of use; `tests/architecture.rs` holds them.
@@ -25,6 +26,7 @@ pub mod pool;
 pub mod protocol;
 pub mod qxl;
 pub mod server;
+pub mod sound;
 pub mod sync;
 pub mod sys;
 pub mod transport;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stock clients (spice-glib) on C hosts that run on stage/lib (`make lib` first): pictures, keys and mouse, pointers,
-# several displays, and clients that are slow, late, replaced or many. About three minutes.
+# several displays, sound, and clients that are slow, late, replaced or many. About three minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/env.sh
@@ -28,6 +28,10 @@ RUNS=(
     "check_bad_commands bad_commands"
     "check_agent serve_agent"
     "check_monitors serve_monitors --devices 4 --count 300 --seconds 1"
+    "compare_sound serve_sound"
+    "check_hearing serve_sound --seconds 10"
+    "check_sound serve_sound"
+    "check_sound_latency serve_sound --seconds 5"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
     "check_traces replay_player --points 2 --stay 2 terminal"
     "check_traces replay_player --points 2 --stay 2 --compression 5 terminal"

@@ -41,6 +41,7 @@ TEST_PACKAGES=(
     openssl                                 # certificates and keys in all forms, and a client for them
     libssl-dev                              # the clients of make bench-commands and bench-links encrypt their tickets
     chromium spice-html5                    # a browser that connects by WebSocket
+    libopus0 python3-numpy                  # sound, compressed; how good it is
     sasl2-bin libsasl2-modules libsasl2-modules-db # SASL logins: users in a file, and the mechanisms
     krb5-kdc krb5-admin-server krb5-user libsasl2-modules-gssapi-mit # … and with tickets of a realm of the tests' own
 )

@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::channel::device::DeviceId;
 use crate::channel::display::QxlHandle;
 use crate::server::Core;
+use crate::server::sound::{PlaybackLine, RecordLine};
 
 use super::host::CHost;
 use super::types::qxl::QXLInstance;
@@ -32,7 +33,11 @@ pub enum Kind {
     Fixed(&'static str),
     /// A tablet.
     Tablet,
-    /// A playback or record interface.
+    /// The playback interface.
+    Playback(Arc<PlaybackLine>),
+    /// The record interface.
+    Record(Arc<RecordLine>),
+    /// A second playback or record interface, which is not served.
     Sound,
     /// A char device.
     CharDevice(DeviceId),

@@ -3,6 +3,7 @@
 //! Runs inside API calls of the host, under its lock.
 
 use std::ffi::{CStr, c_int};
+use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -224,10 +225,8 @@ pub unsafe fn add(server: &Arc<Server>, instance: NonNull<SpiceBaseInstance>) ->
             // SAFETY: the caller vouches for the instance, which is a char device by its name.
             return unsafe { add_char_device(server, host, instance.cast(), base.minor_version) };
         }
-        _ => {
-            tracing::warn!("{kind} is not served yet");
-            Some(Kind::Sound)
-        }
+        "playback" => Some(sound(server.core.add_playback().map(Kind::Playback))),
+        _ => Some(sound(server.core.add_record().map(Kind::Record))),
     };
     let Some(added) = added else {
         tracing::error!("there is a {kind} already");
@@ -239,6 +238,15 @@ pub unsafe fn add(server: &Arc<Server>, instance: NonNull<SpiceBaseInstance>) ->
         server.core.tablet_changed(true);
     }
     0
+}
+
+/// A sound interface, which is not served if there is one of its kind already; hosts learn nothing of it, as from the
+/// original.
+fn sound(added: io::Result<Kind>) -> Kind {
+    added.unwrap_or_else(|error| {
+        tracing::error!(%error, "a sound interface is not served");
+        Kind::Sound
+    })
 }
 
 /// Adds a char device. What cannot be served is told in the log only: hosts expect 0 for it, and `st` NULL.
@@ -357,6 +365,8 @@ pub fn remove(instance: *mut SpiceBaseInstance) -> c_int {
                 host.chars.remove(*id);
             }
         }
+        Kind::Playback(_) => core.remove_playback(),
+        Kind::Record(_) => core.remove_record(),
         Kind::Sound => {}
     }
     handles::remove_instance(instance);

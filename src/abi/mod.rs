@@ -69,6 +69,7 @@ pub mod qxl_async;
 pub mod input;
 
 pub mod audio;
+mod buffers;
 
 pub mod char_device;
 

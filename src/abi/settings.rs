@@ -212,7 +212,7 @@ pub unsafe extern "C" fn spice_server_set_playback_compression(
 ) -> c_int {
     guard("spice_server_set_playback_compression", -1, || {
         with("spice_server_set_playback_compression", server, -1, |s| {
-            s.core.session().settings.playback_compression = enable != 0;
+            s.core.set_playback_compression(enable != 0);
             0
         })
     })

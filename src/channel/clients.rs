@@ -241,6 +241,17 @@ impl Clients {
         self.reactor.outbox(key).is_some_and(|outbox| client.has_room(outbox))
     }
 
+    /// Bytes that were queued for a client and that the kernel has not taken; 0 for one that is not here.
+    #[must_use]
+    pub fn waiting(&mut self, key: Key) -> usize {
+        self.reactor.outbox(key).map_or(0, |outbox| outbox.len())
+    }
+
+    /// Bounds what the kernel keeps for a client that does not read, in bytes.
+    pub fn limit_backlog(&mut self, key: Key, bytes: usize) {
+        self.reactor.limit_backlog(key, bytes);
+    }
+
     /// How long in all a client has held us up by not reading; `None` if nobody knows.
     #[must_use]
     pub fn held_up(&self, key: Key) -> Option<Duration> {

@@ -77,6 +77,8 @@ pub enum MainOrder {
     Notice(ClientId, &'static str),
     /// About the guest agent.
     Agent(AgentOrder),
+    /// Sound is no longer the clients' clock for pictures.
+    MediaTime,
 }
 
 #[derive(Debug, Default)]
@@ -246,6 +248,7 @@ impl Channel for Main {
                 }
             }
             MainOrder::Agent(order) => self.agent_order(clients, order),
+            MainOrder::MediaTime => clients.broadcast(&wire::multi_media_time(mm_time())),
         }
     }
 

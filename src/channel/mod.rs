@@ -5,14 +5,15 @@
 //! the session only through the trait [`Upward`].
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 
 use crossbeam_queue::SegQueue;
 
 use crate::display::encode::wan::LinkSpeed;
 use crate::protocol::agent::ClientMonitors;
 use crate::protocol::caps::{Caps, ChannelType};
+use crate::sys::thread::short_turns;
 use crate::transport::connection::Connection;
 use crate::transport::reactor::Wake;
 use crate::transport::stream::Stream;
@@ -27,6 +28,8 @@ pub mod engine;
 pub mod inputs;
 pub mod main;
 mod nudge;
+pub mod playback;
+pub mod record;
 pub mod smartcard;
 pub mod vmc;
 
@@ -160,6 +163,14 @@ impl<T> Handle<T> {
     }
 }
 
+/// Has the calling thread, one of sound, come in between those that draw and encode. Only an offer to the system.
+fn take_short_turns() {
+    static SAID: Once = Once::new();
+    if let Err(error) = short_turns() {
+        SAID.call_once(|| tracing::info!(%error, "threads for sound wait as long as all others"));
+    }
+}
+
 /// The primary surface of a display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Primary {
@@ -215,4 +226,7 @@ pub trait Upward: Send + Sync {
 
     /// An inputs link over a plain stream attached: tells the main client of that session.
     fn insecure_keyboard(&self, client: ClientId);
+
+    /// No client hears sound any more, which was its clock for pictures as well: main clients are told the time.
+    fn sound_clock_stopped(&self);
 }

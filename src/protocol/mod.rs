@@ -14,5 +14,6 @@ pub mod inputs;
 pub mod main;
 pub mod message;
 pub mod smartcard;
+pub mod sound;
 pub mod vmc;
 pub mod wire;

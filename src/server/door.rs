@@ -455,7 +455,10 @@ impl LinkPolicy for Policy {
             ChannelType::MAIN => &[main::NAME_AND_UUID, main::AGENT_CONNECTED_TOKENS],
             ChannelType::DISPLAY => &[display::MONITORS_CONFIG],
             ChannelType::INPUTS => &[inputs::KEY_SCANCODE],
-            _ => return Vec::new(),
+            _ => {
+                let bits = self.core.session().sound_caps(channel);
+                return Caps::from_bits(&bits).words().to_vec();
+            }
         };
         Caps::from_bits(bits).words().to_vec()
     }

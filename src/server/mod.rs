@@ -29,6 +29,7 @@ pub mod host;
 pub mod mouse;
 pub mod session;
 pub mod settings;
+pub mod sound;
 
 use devices::Devices;
 use door::Door;
@@ -287,6 +288,10 @@ impl Upward for Core {
 
     fn device(&self, id: DeviceId, task: DeviceTask) {
         self.mailbox.push(HostTask::Device(id, task));
+    }
+
+    fn sound_clock_stopped(&self) {
+        self.session().tell_main(MainOrder::MediaTime);
     }
 
     fn insecure_keyboard(&self, client: ClientId) {

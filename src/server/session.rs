@@ -22,6 +22,7 @@ use crate::transport::connection::{Connection, Identity};
 
 use super::mouse::Mouse;
 use super::settings::Settings;
+use super::sound::{PlaybackLine, RecordLine};
 
 /// A way to a channel's thread that hides what orders the channel understands.
 pub trait Route: Send + Sync {
@@ -103,6 +104,10 @@ pub struct Session {
     clients: BTreeMap<ClientId, ClientEntry>,
     main: Option<Handle<MainOrder>>,
     inputs: Option<Handle<InputsOrder>>,
+    /// The playback interface.
+    pub(super) playback: Option<Arc<PlaybackLine>>,
+    /// The record interface.
+    pub(super) record: Option<Arc<RecordLine>>,
     /// RAM of the QXL devices by id, for the main channel's hint.
     pub ram: BTreeMap<u8, u32>,
     /// True between `vm_start` and `vm_stop`.
@@ -125,6 +130,8 @@ impl Session {
             clients: BTreeMap::new(),
             main: None,
             inputs: None,
+            playback: None,
+            record: None,
             ram: BTreeMap::new(),
             vm_running: false,
             agent: None,
@@ -267,7 +274,10 @@ impl Session {
             }
         };
         let entry = self.clients.entry(client).or_default();
-        let duplicate = entry.connections.values().any(|c| *c == (channel_type, channel_id));
+        // A new link for sound takes the place of the old one, which its channel closes.
+        let replaces = matches!(channel_type, ChannelType::PLAYBACK | ChannelType::RECORD);
+        let duplicate =
+            !replaces && entry.connections.values().any(|c| *c == (channel_type, channel_id));
         entry.connections.insert(connection.id, (channel_type, channel_id));
         // Set once per connection: a connection is bound once.
         let identity = Identity { client, channel_type: channel_type.0, channel_id };
@@ -341,6 +351,7 @@ impl Session {
     /// Takes all channels out, for the end of the server.
     pub(super) fn take_channels(&mut self) -> Vec<Registered> {
         (self.main, self.inputs) = (None, None);
+        (self.playback, self.record) = (None, None);
         std::mem::take(&mut self.channels)
     }
 }

@@ -1,6 +1,8 @@
 //! Thin safe wrappers around the operating system and C libraries, one file per library or group of calls.
 
 pub mod clock;
+pub mod dynamic;
+pub mod opus;
 pub mod pixman;
 pub mod policy;
 pub mod sasl;

@@ -1,7 +1,7 @@
 //! Starting threads inside somebody else's process.
 
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, size_of};
 use std::thread::JoinHandle;
 
 /// Starts a thread with all signals blocked, so that no handler of the host ever runs on it.
@@ -28,6 +28,49 @@ where
     started
 }
 
+/// `struct sched_attr` of the kernel, in its first version.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// Time that a thread of [`short_turns`] has at a time, nanoseconds: the shortest that the kernel gives.
+const SHORT_TURN: u64 = 100_000;
+
+/// Lets the calling thread have the processor for short times, and soon: for threads that have little to do and must do
+/// it at once. Its share does not grow, so that one that is kept busy from outside takes nothing from the others.
+///
+/// Linux knows that since 6.12; older kernels take the call and do nothing. Threads that the host has put under another
+/// policy stay as they are.
+///
+/// # Errors
+/// What the system says, a sandbox for example.
+pub fn short_turns() -> io::Result<()> {
+    const SIZE: u32 = 48;
+    const { assert!(size_of::<SchedAttr>() == SIZE as usize) };
+    let mut attr = SchedAttr::default();
+    // SAFETY: 0 is the calling thread; the kernel writes at most `SIZE` bytes to `attr`, which has as many.
+    let result = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, SIZE, 0) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if attr.policy != u32::try_from(libc::SCHED_OTHER).unwrap_or(0) {
+        return Ok(());
+    }
+    (attr.size, attr.flags, attr.runtime) = (SIZE, 0, SHORT_TURN);
+    // SAFETY: the kernel reads `attr.size` bytes of `attr`, which has as many.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +93,14 @@ mod tests {
         // SIGINT 2, SIGUSR1 10, SIGALRM 14, SIGTERM 15.
         for signal in [2, 10, 14, 15] {
             assert_ne!(mask & (1 << (signal - 1)), 0, "signal {signal} is not blocked: {blocked}");
+        }
+    }
+
+    #[test]
+    fn short_turns_change_nothing_else() {
+        let turns = std::thread::spawn(short_turns).join().unwrap();
+        if let Err(error) = turns {
+            eprintln!("SKIPPED 1: short turns: {error}");
         }
     }
 }

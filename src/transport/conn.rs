@@ -219,6 +219,10 @@ impl Conn {
         }
     }
 
+    pub(super) fn limit_backlog(&self, bytes: usize) {
+        self.stream.limit_backlog(bytes);
+    }
+
     pub(super) fn held_up(&self) -> Option<Duration> {
         self.stream.held_up()
     }

@@ -96,6 +96,9 @@ pub trait Reactor: Send {
     /// How long in all a peer has held up what was to be sent to it (see `Stream::held_up`).
     fn held_up(&self, key: Key) -> Option<Duration>;
 
+    /// Bounds what the kernel keeps of what was sent and the peer has no room for (see `Stream::limit_backlog`).
+    fn limit_backlog(&mut self, key: Key, bytes: usize);
+
     /// Tells the peer that nothing more comes, once everything is out; reading goes on.
     fn finish_sending(&mut self, key: Key);
 

@@ -11,7 +11,7 @@ use rustix::net::{
 
 use super::layer::Layers;
 use super::outbox::Outbox;
-use crate::sys::tcp::held_up_by_receiver;
+use crate::sys::tcp::{held_up_by_receiver, limit_unsent};
 
 /// Seconds of silence before TCP keepalive probes start (spec 02 §1).
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(600);
@@ -65,6 +65,19 @@ impl Stream {
     #[must_use]
     pub fn held_up(&self) -> Option<Duration> {
         held_up_by_receiver(self.fd.as_fd())
+    }
+
+    /// Bounds what the kernel keeps in its own queue: bytes that it has not sent yet (TCP), or that the peer has not read
+    /// (unix), with its overhead. What does not fit waits with us, where it can still be dropped.
+    pub fn limit_backlog(&self, bytes: usize) {
+        let limited = if self.is_tcp() {
+            limit_unsent(self.fd.as_fd(), bytes)
+        } else {
+            sockopt::set_socket_send_buffer_size(&self.fd, bytes).map_err(Into::into)
+        };
+        if let Err(error) = limited {
+            tracing::debug!(%error, "the kernel's queue of a socket cannot be bounded");
+        }
     }
 
     /// Our address, if the kernel knows one.

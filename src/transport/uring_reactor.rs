@@ -528,6 +528,12 @@ impl Reactor for UringReactor {
         self.connections.get(&key.0)?.conn.held_up()
     }
 
+    fn limit_backlog(&mut self, key: Key, bytes: usize) {
+        if let Some(c) = self.connections.get(&key.0) {
+            c.conn.limit_backlog(bytes);
+        }
+    }
+
     fn finish_sending(&mut self, key: Key) {
         if let Some(c) = self.connections.get_mut(&key.0) {
             c.conn.finish();

@@ -1,0 +1,160 @@
+//! The record channel (thread `spice-record`): sound from one client to the guest.
+//!
+//! What the client sends is decoded here and left in the [`Capture`], where the host takes it by its own clock.
+
+use std::sync::Arc;
+
+use crate::protocol::caps::{ChannelType, record as cap};
+use crate::protocol::message::Message;
+use crate::protocol::sound::{self as wire, Mode, RecordRequest, record as kind};
+use crate::sound::capture::{Capture, Due, RING};
+use crate::sound::codec::{self, Decoder};
+use crate::sound::state::{Change, State};
+use crate::transport::reactor::Key;
+
+use super::clients::{Client, Clients, Close};
+use super::engine::{Channel, Turn};
+use super::take_short_turns;
+
+/// Bytes that wait in the outbox at which the client is told nothing more.
+const OUTBOX_MARK: usize = 4096;
+
+/// State of the channel.
+pub struct Record {
+    capture: Arc<Capture>,
+    peer: Option<Peer>,
+    /// What was decoded last; its memory is used again.
+    samples: Vec<u32>,
+    /// The thread has begun.
+    begun: bool,
+}
+
+/// The one client.
+struct Peer {
+    key: Key,
+    takes_volume: bool,
+    decoder: Decoder,
+    /// START was sent, and no STOP since.
+    recording: bool,
+}
+
+impl Record {
+    /// A channel without a client.
+    #[must_use]
+    pub fn new(capture: Arc<Capture>) -> Self {
+        Self { capture, peer: None, samples: Vec::new(), begun: false }
+    }
+
+    fn send_change(&mut self, clients: &mut Clients, change: &Change) {
+        let Some(peer) = &mut self.peer else { return };
+        let key = peer.key;
+        match change {
+            Change::Start(rate) => {
+                if !std::mem::replace(&mut peer.recording, true) {
+                    clients.send(key, wire::record_start(*rate));
+                }
+            }
+            Change::Stop => {
+                if std::mem::take(&mut peer.recording) {
+                    clients.send(key, Message::new(kind::STOP, Vec::new()));
+                }
+            }
+            Change::Volume(volume) if peer.takes_volume => {
+                clients.send(key, wire::volume(kind::VOLUME, volume));
+            }
+            Change::Mute(mute) if peer.takes_volume => {
+                clients.send(key, wire::mute(kind::MUTE, *mute));
+            }
+            // The client chooses the mode.
+            Change::Volume(_) | Change::Mute(_) | Change::Mode => {}
+        }
+    }
+
+    /// Tells the client how things stand.
+    fn send_state(&mut self, clients: &mut Clients, state: State) {
+        let start = if state.active { Change::Start(state.rate) } else { Change::Stop };
+        let volume = state.volume.map(Change::Volume);
+        let mute = state.mute.map(Change::Mute);
+        for change in [Some(start), volume, mute].into_iter().flatten() {
+            self.send_change(clients, &change);
+        }
+    }
+
+    fn pump(&mut self, clients: &mut Clients) {
+        while let Some(key) = self.peer.as_ref().map(|peer| peer.key)
+            && clients.waiting(key) < OUTBOX_MARK
+            && let Some(due) = self.capture.next()
+        {
+            match due {
+                Due::Change(change) => self.send_change(clients, &change),
+                Due::Resync(state) => self.send_state(clients, state),
+            }
+        }
+    }
+}
+
+impl Channel for Record {
+    type Order = ();
+    const TYPE: ChannelType = ChannelType::RECORD;
+
+    fn attached(&mut self, clients: &mut Clients, key: Key) {
+        if let Some(old) = self.peer.take() {
+            clients.close(old.key, Close::Ours("replaced by a new link"));
+        }
+        let Some(client) = clients.get(key) else { return };
+        let takes_volume = client.caps.has(cap::VOLUME);
+        self.peer = Some(Peer { key, takes_volume, decoder: Decoder::default(), recording: false });
+        let state = self.capture.attach();
+        self.send_state(clients, state);
+    }
+
+    fn request(
+        &mut self,
+        _clients: &mut Clients,
+        key: Key,
+        kind: u16,
+        body: &[u8],
+    ) -> Result<(), String> {
+        let request = RecordRequest::parse(kind, body).map_err(|e| e.to_string())?;
+        // A client that was replaced may still have said something.
+        let Some(peer) = self.peer.as_mut().filter(|peer| peer.key == key) else { return Ok(()) };
+        match request {
+            RecordRequest::Data(data) => {
+                let decoded = peer.decoder.decode(data, RING, &mut self.samples);
+                decoded.map_err(|error| format!("recorded sound is damaged: {error}"))?;
+                self.capture.write(&self.samples);
+            }
+            RecordRequest::Mode(Mode::Raw) => peer.decoder = Decoder::Raw,
+            RecordRequest::Mode(Mode::Opus) => {
+                let rate = self.capture.state().rate;
+                if !codec::opus_at(rate) {
+                    return Err(format!("Opus at {rate} Hz, which there is not"));
+                }
+                peer.decoder = Decoder::opus(rate).map_err(|error| error.to_string())?;
+            }
+            RecordRequest::StartMark => {}
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, _clients: &mut Clients, (): ()) {}
+
+    fn room(&mut self, clients: &mut Clients, _key: Key) {
+        self.pump(clients);
+    }
+
+    fn left(&mut self, _clients: &mut Clients, key: Key, _client: &Client) {
+        if self.peer.as_ref().is_some_and(|peer| peer.key == key) {
+            self.peer = None;
+            self.capture.detach();
+        }
+    }
+
+    fn turn(&mut self, clients: &mut Clients) -> Turn {
+        if !std::mem::replace(&mut self.begun, true) {
+            take_short_turns();
+        }
+        self.pump(clients);
+        Turn::Idle
+    }
+}
