@@ -33,7 +33,7 @@ def oaep(message, modulus, size=128):
 class Channel:
     """One linked channel; `on_message(kind, body)` gets what the server sends."""
 
-    def __init__(self, address, kind, session, caps, mini, on_message):
+    def __init__(self, address, kind, session, caps, mini, on_message, number=0):
         self.socket = connect_to(address)
         self.mini = mini
         self.on_message = on_message
@@ -41,7 +41,7 @@ class Channel:
         self.window = self.unacked = 0
         common = [AUTH_SELECTION | MINI_HEADER] if mini else []
         words = [caps] if caps else []
-        body = struct.pack("<IBBIII", session, kind, 0, len(common), len(words), 18)
+        body = struct.pack("<IBBIII", session, kind, number, len(common), len(words), 18)
         body += struct.pack(f"<{len(common) + len(words)}I", *common, *words)
         self.socket.sendall(b"REDQ" + struct.pack("<III", 2, 2, len(body)) + body)
         reply = self.exactly(struct.unpack("<I", self.exactly(16)[12:])[0])

@@ -17,7 +17,7 @@ More commands, one per line:
   speak FILE                   what is recorded, raw samples in real time; silence after the end
   hear-no-more                 closes the file of `listen`; "heard" with the bytes
 
-Events that come by themselves: agent, grab, port (a port's name and state), port-text (lines of --text-port), playback and record
+Events that come by themselves: agent, grab, port-new (a port's name), port (it opens or closes), port-text (lines of --text-port), playback and record
 (start, stop, volume, mute).
 """
 import ctypes
@@ -49,11 +49,18 @@ class Port:
         self.finished = FINISHED(self.piece_done)
         on(channel, "port-data", self.data)
         on(channel, "port-event", lambda _c, event: client.say("port-event", port=self.name, value=event))
+        on(channel, "notify::port-name", self.named)
         on(channel, "notify::port-opened", self.opened)
 
-    def opened(self, channel, _pspec):
+    def named(self, channel, _pspec):
         self.name = channel.get_property("port-name")
-        self.client.ports[self.name] = self
+        if self.client.ports.get(self.name) is not self:
+            self.client.ports[self.name] = self
+            self.client.say("port-new", port=self.name)
+
+    def opened(self, channel, _pspec):
+        if self.name is None:
+            self.named(channel, None)
         self.client.say("port", port=self.name, opened=channel.get_property("port-opened"))
 
     def data(self, _channel, pointer, size):
@@ -112,7 +119,7 @@ class Station(Client):
 
     def channel_new(self, session, channel):
         name = Spice.Channel.type_to_string(channel.get_property("channel-type"))
-        if name in self.skip:
+        if name in self.skip or f"{name}:{channel.get_property('channel-id')}" in self.skip:
             self.say("skipped", channel=name, id=channel.get_property("channel-id"))
             return
         if isinstance(channel, Spice.MainChannel):
@@ -277,7 +284,7 @@ def main():
     parser.add_argument("--usbredir", action="store_true")
     parser.add_argument("--shared-dir", help="the folder that the guest may read and write")
     parser.add_argument("--text-port", help="a port whose lines are shown")
-    parser.add_argument("--skip", default="", help="channel types that are not connected, comma separated")
+    parser.add_argument("--skip", default="", help="channels that are not connected, comma separated: types, or one as port:1")
     run(Station(parser.parse_args()))
 
 

@@ -18,9 +18,11 @@ from workstation_kit import RESULTS, SmallGuest, Station, report
 
 import workstation_agent
 import workstation_devices
+import workstation_floods
+import workstation_sound
 
 LOCKED = "disable-copy-paste=on,disable-agent-file-xfer=on"
-CASES = ("agent", "usb", "webdav", "ports")
+CASES = ("agent", "usb", "webdav", "ports", "sound", "floods")
 
 
 def main():
@@ -47,6 +49,10 @@ def main():
         if "agent" in only:
             workstation_agent.tests(*stations)
         workstation_devices.tests(stations[0], only)
+        if "sound" in only:
+            workstation_sound.tests(stations[0])
+        if "floods" in only:
+            workstation_floods.tests(stations[0])
         for station in stations:
             report("QEMU afterwards", None if station.guest.alive() else f"it is gone: {station.guest.output()[-500:]}")
     finally:

@@ -1,7 +1,8 @@
 /* What a program in the guest does with a virtio port:
  *
  *   ports echo PATH            writes back what it reads until it is killed
- *   ports source PATH BYTES    writes that many bytes of a fixed sequence (0: for ever), see `fill`
+ *   ports source PATH BYTES    writes that many bytes of a fixed sequence (0: for ever), see `fill`, and stays: what the host
+ *                              has not taken is lost when a port is closed
  *   ports sink PATH BYTES      reads that many, says whether they are the sequence
  */
 #include <fcntl.h>
@@ -66,6 +67,7 @@ int main(int count, char **arguments)
             write_all(port, buffer, size);
             if (!endless) left -= size;
         }
+        pause();
         return 0;
     }
     uint64_t total = 0, wrong = 0;
