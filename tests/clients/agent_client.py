@@ -1,8 +1,8 @@
 """A main channel byte by byte, for agent messages that stock clients never send."""
+import socket
 import struct
 
 from raw_client import oaep
-from relay import connect_to
 
 MAIN = 1
 INIT, AGENT_CONNECTED, AGENT_DISCONNECTED, AGENT_DATA, AGENT_TOKEN, AGENT_CONNECTED_TOKENS = 103, 107, 108, 109, 110, 115
@@ -12,11 +12,12 @@ COMMON_CAPS = 1 | 2 | 8  # authentication by choice, ticket, short headers
 
 
 class AgentClient:
-    """A main channel over a unix socket or, where `path` is a number, a TCP port. `caps` is the word of main capabilities."""
+    """A main channel over a unix socket. `caps` is the word of main capabilities."""
 
     def __init__(self, path, caps=0, timeout=10):
-        self.socket = connect_to(path)
+        self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
+        self.socket.connect(path)
         body = struct.pack("<IBBIII2I", 0, MAIN, 0, 1, 1, 18, COMMON_CAPS, caps)
         self.socket.sendall(b"REDQ" + struct.pack("<III", 2, 2, len(body)) + body)
         size = struct.unpack("<12xI", self.take(16))[0]

@@ -2,7 +2,8 @@
 import struct
 import time
 
-from agent_client import (AGENT_DATA, AGENT_START, AGENT_TOKEN, SEND_AGENT_DATA, AgentClient, agent_message, monitors_config)
+from agent_client import (AGENT_DATA, AGENT_START, SEND_AGENT_DATA, AgentClient, agent_message, monitors_config)
+from relay import Relay
 from workstation_kit import expect, report, sha256
 
 TEXT, PNG = 1, 2
@@ -135,7 +136,9 @@ def disobedient(station, blocked):
     station.leave()
     guest = station.guest
     station.forget()
-    peer = AgentClient(guest.port)
+    relay = Relay(guest.port, station.work)  # to a unix socket, on which AgentClient speaks
+    relay.start()
+    peer = AgentClient(relay.path)
     until = time.monotonic() + 10
     while 103 not in [m[0] for m in peer.until_quiet(0.3) if m != "closed"] and time.monotonic() < until:
         pass
@@ -167,6 +170,7 @@ def disobedient(station, blocked):
         wrong.append("a grab came through" if blocked else "no grab came")
     report(f"… {'nothing' if blocked else 'everything'} passes to the client", wrong)
     peer.close()
+    relay.__exit__()
 
 
 def disabled(station):
