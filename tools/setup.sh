@@ -42,6 +42,7 @@ TEST_PACKAGES=(
     libssl-dev                              # the clients of make bench-commands and bench-links encrypt their tickets
     chromium spice-html5                    # a browser that connects by WebSocket
     sasl2-bin libsasl2-modules libsasl2-modules-db # SASL logins: users in a file, and the mechanisms
+    busybox-static cpio kmod xorriso        # the small guest's initrd (its kernel is fetched, not installed), and CDs for it
 )
 # Benchmarks; what they share with the tests stands there.
 BENCH_PACKAGES=(

@@ -23,12 +23,18 @@ MODULES=(
     xhci_pci usb_storage sr_mod isofs           # a redirected CD
 )
 
-kernel=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+newest() { apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1; }
+kernel=$(newest)
+if [ -z "$kernel" ] && [ "$(id -u)" -eq 0 ]; then
+    apt-get --quiet=2 update || true
+    kernel=$(newest)
+fi
+# Without a word from apt the one that is there does.
 [ -n "$kernel" ] || kernel=$(cat "$out/kernel" 2>/dev/null) || { echo "build: apt knows no linux-image-amd64" >&2; exit 1; }
 version=${kernel#linux-image-}
 if [ "$(cat "$out/kernel" 2>/dev/null)" != "$kernel" ]; then
     work=$out/work
-    rm -rf "$work" "$out/modules"
+    rm -rf "$work" "$out/modules" "$out/kernel"
     mkdir -p "$work"
     (cd "$work" && apt-get --quiet=2 -o APT::Sandbox::User= download "$kernel")
     dpkg-deb -x "$work/$kernel"_*.deb "$work/kernel"
