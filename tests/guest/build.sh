@@ -25,11 +25,12 @@ PACKAGES=(
     xterm xfonts-base twm
     x11-apps x11-utils x11-xserver-utils xdotool        # xwd, x11perf, xlogo; xrandr, xsetroot
     feh imagemagick                                     # the picture viewer, and pictures
+    spice-vdagent xclip                                 # the agent, and a program that copies and pastes
 )
 # Modules with their dependencies; the rest of the 300 MB stays out.
 MODULES=(
     virtio_pci virtio_blk virtio_console crc32c_generic ext4 qxl i8042 atkbd psmouse evdev serio_raw
-    usbhid hid_generic xhci_pci ehci_pci uhci_hcd
+    uinput usbhid hid_generic xhci_pci ehci_pci uhci_hcd
 )
 
 rm -rf "$work"

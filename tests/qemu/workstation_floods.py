@@ -141,7 +141,7 @@ def agent(watch, seconds, idle, hows):
 
 
 def tests(station):
-    seconds = 2 if station.quick else 10
+    seconds = 1.5 if station.quick else 10
     guest = station.guest
     # Some messages end spice-server's process.
     hows = ("flood", "deaf", "malformed") if Machine.library else ("flood", "deaf")

@@ -161,4 +161,5 @@ def tests(station):
             check_numbers("sound: recorded, raw", heard, seconds, said)
             volume(station)
         else:
-            check_tones("sound: recorded, Opus", heard, seconds, said, 20)
+            # Each frame that spice-server loses in its ring is a jump in the tone.
+            check_tones("sound: recorded, Opus", heard, seconds, said, 20 if Machine.library else 12)
