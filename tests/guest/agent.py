@@ -36,7 +36,7 @@ class Desk:
 
     def start(self):
         """The daemon without logind, and the agent of the only session; whether the client hears of it within a minute."""
-        self.guest.must("mkdir -p /run/spice-vdagentd /tmp/saved; modprobe -q uinput; true")
+        self.guest.must("mkdir -p /run/spice-vdagentd /tmp/saved; rm -f /run/spice-vdagentd/*; modprobe -q uinput; true")
         self.guest.start("exec spice-vdagentd -x -X >/tmp/vdagentd.log 2>&1")
         self.guest.must("for i in $(seq 100); do [ -S /run/spice-vdagentd/spice-vdagent-sock ] && exit 0; sleep 0.1; done; "
                         "cat /tmp/vdagentd.log; exit 1")
@@ -143,8 +143,10 @@ def main():
             guest.must("kill -9 $(pidof spice-vdagentd); kill $(pidof spice-vdagent) $(pidof xclip); true")
             gone = desk.client.wait("agent", 20, connected=False)
             report("vdagent: the daemon is killed", None if gone else "the client does not hear of it")
-            report("vdagent: it comes back", None if desk.start() else guest.do("cat /tmp/vdagent*.log")[1])
-            everything(desk, min(5, options.megabytes))
+            back = desk.start()
+            report("vdagent: it comes back", None if back else guest.do("cat /tmp/vdagent*.log")[1])
+            if back:
+                everything(desk, min(5, options.megabytes))
             desk.client.close()
             report("QEMU still runs", None if guest.alive() else "it ended")
     print(f"{RESULTS['PASS']} passed, {RESULTS['FAIL']} failed")

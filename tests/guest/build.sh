@@ -43,8 +43,8 @@ if [ ! -s "$packages" ]; then
     mmdebstrap --quiet --variant=apt --include="$(join "${PACKAGES[@]}")" \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
-        "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$packages.new"
-    mv "$packages.new" "$packages"
+        "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$packages.new.tar" # a name without .tar would be a folder
+    mv "$packages.new.tar" "$packages"
 fi
 tar -C "$root" -xf "$packages" --exclude='./dev/*'
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*

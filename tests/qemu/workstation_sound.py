@@ -155,11 +155,11 @@ def tests(station):
             start = client.seen("playback", what="start")
             report("sound: the format", expect([(event["channels"], event["rate"]) for event in start], [(2, RATE)], "starts"))
         else:
-            check_tones("sound: played, Opus", heard, seconds, said, 20)
+            check_tones("sound: played, Opus", heard, seconds, said, 30)
         heard, said = record(station, (counter if settings else tone)(seconds + 2), seconds)
         if settings:
             check_numbers("sound: recorded, raw", heard, seconds, said)
             volume(station)
         else:
             # Each frame that spice-server loses in its ring is a jump in the tone.
-            check_tones("sound: recorded, Opus", heard, seconds, said, 20 if Machine.library else 12)
+            check_tones("sound: recorded, Opus", heard, seconds, said, 30 if Machine.library else 12)
