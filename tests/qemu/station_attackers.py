@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Peers that join a real client's session on one channel and mean no good: station_attackers.py HOW TYPE ID PORT SESSION SECONDS
 
-HOW is flood (right messages as fast as they go), deaf (nothing is read) or malformed (anything). A session of 0 makes a client
+HOW is flood (right messages as fast as they go, of the agent's stream as fast as its tokens come), greedy (without asking for tokens), deaf (nothing is read) or malformed (anything). A session of 0 makes a client
 of its own, whose main channel is what attacks (the agent's stream). The last line is "done N". At the lowest priority, so that what a
 test measures is the server's work.
 """
@@ -15,8 +15,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "clients"))
-from agent_client import AGENT_START, SEND_AGENT_DATA, agent_message  # noqa: E402
-from raw_client import ACK, Channel  # noqa: E402
+from agent_client import AGENT_START, AGENT_TOKEN, SEND_AGENT_DATA, agent_message  # noqa: E402
+from raw_client import ACK, MAIN_INIT, Channel  # noqa: E402
 from relay import MAIN  # noqa: E402
 
 PLAYBACK, RECORD, USBREDIR, PORT, WEBDAV = 5, 6, 9, 10, 11
@@ -24,8 +24,21 @@ DATA, COMPRESSED = 101, 102  # of devices; recorded sound has 101 as well
 CHANCE = random.Random(11)
 
 
-def link(kind, number, port, session):
-    channel = Channel(port, kind, session, 0, True, lambda kind, body: None, number)
+class Tokens:
+    """Of the agent's stream: how many messages the server takes now."""
+
+    def __init__(self):
+        self.left = 0
+
+    def message(self, kind, body):
+        if kind == MAIN_INIT:
+            self.left = struct.unpack_from("<6I", body)[5]
+        elif kind == AGENT_TOKEN:
+            self.left += struct.unpack_from("<I", body)[0]
+
+
+def link(kind, number, port, session, tokens):
+    channel = Channel(port, kind, session, 0, True, tokens.message, number)
     if kind == MAIN:
         channel.send(AGENT_START, struct.pack("<I", 1 << 20))
     channel.socket.settimeout(0.2)
@@ -46,7 +59,7 @@ def right(kind):
     noise = CHANCE.randbytes(1 << 14)
     if kind == MAIN:
         # A clipboard that never ends: the guest's agent does not ask for it.
-        return packed(SEND_AGENT_DATA, agent_message(4, bytes(8) + noise[:2000])) * 16
+        return packed(SEND_AGENT_DATA, agent_message(4, bytes(8) + noise[:2000]))
     if kind in (PORT, WEBDAV):
         return packed(DATA, noise) * 4
     if kind == RECORD:
@@ -73,18 +86,25 @@ def attack(how, kind, number, port, session, until):
     done = 0
     while time.monotonic() < until:
         try:
-            channel = link(kind, number, port, session)
+            tokens = Tokens()
+            channel = link(kind, number, port, session, tokens)
             piece = right(kind)
             while time.monotonic() < until:
                 if how == "deaf":
                     time.sleep(0.1)
                     continue
+                if how == "flood" and kind == MAIN:
+                    if not tokens.left:
+                        select.select([channel.socket], [], [], 0.05)
+                        read_some(channel)
+                        continue
+                    tokens.left -= 1
                 try:
-                    channel.socket.sendall(piece if how == "flood" else wrong(kind))
+                    channel.socket.sendall(wrong(kind) if how == "malformed" else piece)
                     done += 1
                 except TimeoutError:
                     # The server takes no more. What is half sent cannot be finished: once more from the beginning, after a while.
-                    if how == "flood":
+                    if how != "malformed":
                         while time.monotonic() < until:
                             time.sleep(0.1)
                     break

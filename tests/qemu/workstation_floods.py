@@ -127,7 +127,7 @@ def agent(watch, seconds, idle, hows):
     station.leave()
     station.guest.must("rm -rf /tmp/agent")
     station.start_agent()
-    for how in hows[::2]:
+    for how in ("flood", "greedy", *hows[2:]):
         attack(watch, "agent", how, MAIN, 0, 0, seconds, idle)
     station.guest.must("kill -STOP $(pidof agent)")
     attack(watch, "agent that hangs", "flood", MAIN, 0, 0, seconds, idle)
