@@ -44,6 +44,7 @@ TEST_PACKAGES=(
     libopus0 python3-numpy                  # sound, compressed; how good it is
     sasl2-bin libsasl2-modules libsasl2-modules-db # SASL logins: users in a file, and the mechanisms
     krb5-kdc krb5-admin-server krb5-user libsasl2-modules-gssapi-mit # … and with tickets of a realm of the tests' own
+    busybox-static cpio kmod xorriso        # the small guest's initrd (its kernel is fetched, not installed), and CDs for it
 )
 # Benchmarks; what they share with the tests stands there.
 BENCH_PACKAGES=(

@@ -20,8 +20,8 @@ class Client:
     """One glib_client.py process. The client never gets the server's LD_LIBRARY_PATH."""
 
     def __init__(self, port=None, unix=None, password=None, display=None, verbose=False, beacon=None, glz_window=0,
-                 options=()):
-        command = ["/usr/bin/python3", os.path.join(HERE, "glib_client.py")]
+                 options=(), program="glib_client.py", settings=None):
+        command = ["/usr/bin/python3", os.path.join(HERE, program)]
         command += ["--unix", unix] if unix else ["--port", str(port)]
         if password is not None:
             command += ["--password", password]
@@ -34,11 +34,14 @@ class Client:
         command += map(str, options)
         environment = dict(os.environ)
         environment.pop("LD_LIBRARY_PATH", None)
+        environment.update(settings or {})
         if display:
             environment["DISPLAY"] = display
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-        )
+        # What a client says on standard error goes to the file that CLIENT_LOG names, if it does.
+        with open(os.environ.get("CLIENT_LOG", os.devnull), "ab") as complaints:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, env=environment
+            )
         self.events = []  # all ever seen
         self.partial = b""
         self.taken = 0  # events before this index were consumed by wait()

@@ -153,8 +153,12 @@ class Client:
         on(session, "channel-new", self.channel_new)
         on(session, "channel-destroy", self.channel_destroy)
         on(session, "disconnected", lambda _: self.say("disconnected"))
+        self.prepare(options)
         if not session.connect():
             self.say("refused")
+
+    def prepare(self, _options):
+        """What else a session has before it connects."""
 
     def say(self, event, **fields):
         print(json.dumps({"event": event, **fields}), flush=True)
@@ -386,8 +390,8 @@ class Client:
         return True
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(text):
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5900, help="0: none")
     parser.add_argument("--tls-port")
@@ -401,10 +405,16 @@ def main():
     parser.add_argument("--glz-window", type=int, help="bytes of the dictionary, 4 for a pixel; 0 is the client's own choice")
     parser.add_argument("--verbose", action="store_true", help="one line per changed rectangle")
     parser.add_argument("--beacon", type=int, nargs=2, help="reports changed rectangles of this size, with the time")
-    options = parser.parse_args()
-    client = Client(options)
+    return parser
+
+
+def run(client):
     GLib.io_add_watch(0, GLib.IO_IN | GLib.IO_HUP, client.stdin_ready)
     client.loop.run()
+
+
+def main():
+    run(Client(arguments(__doc__).parse_args()))
 
 
 if __name__ == "__main__":

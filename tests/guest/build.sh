@@ -25,11 +25,12 @@ PACKAGES=(
     xterm xfonts-base twm
     x11-apps x11-utils x11-xserver-utils xdotool        # xwd, x11perf, xlogo; xrandr, xsetroot
     feh imagemagick                                     # the picture viewer, and pictures
+    spice-vdagent xclip                                 # the agent, and a program that copies and pastes
 )
 # Modules with their dependencies; the rest of the 300 MB stays out.
 MODULES=(
     virtio_pci virtio_blk virtio_console crc32c_generic ext4 qxl i8042 atkbd psmouse evdev serio_raw
-    usbhid hid_generic xhci_pci ehci_pci uhci_hcd
+    uinput usbhid hid_generic xhci_pci ehci_pci uhci_hcd
 )
 
 rm -rf "$work"
@@ -42,8 +43,8 @@ if [ ! -s "$packages" ]; then
     mmdebstrap --quiet --variant=apt --include="$(join "${PACKAGES[@]}")" \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
-        "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$packages.new"
-    mv "$packages.new" "$packages"
+        "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$packages.new.tar" # a name without .tar would be a folder
+    mv "$packages.new.tar" "$packages"
 fi
 tar -C "$root" -xf "$packages" --exclude='./dev/*'
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*

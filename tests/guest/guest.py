@@ -17,23 +17,12 @@ SPICE = (
 KERNEL = "console=ttyS0 quiet mitigations=off nokaslr random.trust_cpu=on consoleblank=0 vt.global_cursor_default=0"
 
 
-class Guest(Machine):
-    """`disk` is a qcow2 file over the image; `heads` and memory of the qxl device are those of a usual desktop."""
+class Line:
+    """The line to a guest's process 1: `control` is the socket's path, `console` the file of the kernel's words."""
 
-    def __init__(self, image, disk, *arguments, accel="tcg", memory=768, nice=15):
-        # The paths of the two serial ports are known before the directory is: they stand beside the disk.
-        self.control, self.console = disk + ".control", disk + ".console"
-        super().__init__(
-            "-machine", "q35,vmport=off", "-smp", 2, "-cpu", "max" if accel == "tcg" else "host",
-            "-kernel", os.path.join(image, "vmlinuz"), "-initrd", os.path.join(image, "initrd"), "-append", KERNEL,
-            "-drive", f"file={disk},if=none,id=disk,format=qcow2,cache=unsafe", "-device", "virtio-blk-pci,drive=disk",
-            "-device", "qxl-vga,id=video,ram_size_mb=64,vram_size_mb=64",
-            "-device", "usb-ehci", "-device", "usb-tablet",
-            "-serial", f"file:{self.console}",
-            "-chardev", f"socket,id=control,path={self.control},server=on,wait=off", "-serial", "chardev:control",
-            *arguments, spice=SPICE, accel=accel, memory=memory,
-        )
-        os.setpriority(os.PRIO_PROCESS, self.process.pid, nice)
+    control = console = None
+
+    def call(self):
         self.line = socket.socket(socket.AF_UNIX)
         self.line.connect(self.control)
         self.heard = b""
@@ -69,6 +58,26 @@ class Guest(Machine):
 
     def start(self, command):
         self.must(f"({command}) >/dev/null 2>&1 </dev/null &")
+
+
+class Guest(Line, Machine):
+    """`disk` is a qcow2 file over the image; `heads` and memory of the qxl device are those of a usual desktop."""
+
+    def __init__(self, image, disk, *arguments, accel="tcg", memory=768, nice=15):
+        # The paths of the two serial ports are known before the directory is: they stand beside the disk.
+        self.control, self.console = disk + ".control", disk + ".console"
+        super().__init__(
+            "-machine", "q35,vmport=off", "-smp", 2, "-cpu", "max" if accel == "tcg" else "host",
+            "-kernel", os.path.join(image, "vmlinuz"), "-initrd", os.path.join(image, "initrd"), "-append", KERNEL,
+            "-drive", f"file={disk},if=none,id=disk,format=qcow2,cache=unsafe", "-device", "virtio-blk-pci,drive=disk",
+            "-device", "qxl-vga,id=video,ram_size_mb=64,vram_size_mb=64",
+            "-device", "usb-ehci", "-device", "usb-tablet",
+            "-serial", f"file:{self.console}",
+            "-chardev", f"socket,id=control,path={self.control},server=on,wait=off", "-serial", "chardev:control",
+            *arguments, spice=SPICE, accel=accel, memory=memory,
+        )
+        os.setpriority(os.PRIO_PROCESS, self.process.pid, nice)
+        self.call()
 
     def start_x(self, driver):
         """The X server with xorg-DRIVER.conf; its log must say that this driver runs the screen."""

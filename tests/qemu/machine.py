@@ -80,7 +80,8 @@ def is_placeholder(width, height, pixels):
 
 
 class Machine:
-    """`spice` is the -spice option's value with {port} filled in; None starts without -spice."""
+    """`spice` is the -spice option's value with {port} filled in; None starts without -spice. In all arguments {directory} is
+    the machine's own folder, which goes with it."""
 
     library = None  # directory with libspice-server.so.1, None = the system's
     verbose = False
@@ -105,7 +106,7 @@ class Machine:
             command += ["-qtest", f"unix:{self.path('qtest')},server=on,wait=off", "-qtest-log", "/dev/null"]
         if spice is not None:
             command += ["-spice", spice.format(port=self.port, socket=self.socket)]
-        command += [str(argument) for argument in arguments]
+        command += [str(argument).replace("{directory}", self.directory) for argument in arguments]
         environment = {**client_environment(), **(environment or {})}
         if self.library:
             environment["LD_LIBRARY_PATH"] = self.library
