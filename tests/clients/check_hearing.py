@@ -210,14 +210,21 @@ def main():
     parser.add_argument("--program", required=True)
     parser.add_argument("--lib", help="directory with libspice-server.so.1; the system's without")
     parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--attempts", type=int, default=3, help="of each part; 1 on a machine that is idle otherwise")
     parser.add_argument("--port", action="store_true", help="over TCP instead of a unix socket")
     options = parser.parse_args()
     report = Report()
     with tempfile.TemporaryDirectory() as scratch:
-        listen(options, report, scratch)
-        listen_opus(options, report, scratch)
-        say(options, report, scratch, opus=False)
-        say(options, report, scratch, opus=True)
+        for test in (listen, listen_opus, lambda *all_: say(*all_, opus=False), lambda *all_: say(*all_, opus=True)):
+            # Host and client must both run when it is time: on a machine that others use they may not, and a ring of
+            # 170 ms runs over on either library.
+            for left in reversed(range(options.attempts)):
+                attempt = Report()
+                test(options, attempt, scratch)
+                if not attempt.failures or not left:
+                    report.failures += attempt.failures
+                    break
+                print("once more: the machine may have been busy", flush=True)
     sys.exit(1 if report.failures else 0)
 
 
