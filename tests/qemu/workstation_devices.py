@@ -33,8 +33,9 @@ def usb(station):
         image, folder = iso(station, name, sizes)
         client.send("cd", image)
         if client.wait("usb-device", 5) is None:
-            # spice-gtk sometimes says that it has made a CD and then does not show it; no server takes part in that.
-            print("NOTE the client has lost its new CD: a new client", flush=True)
+            # spice-gtk says that it has made a CD and then does not show it; nothing of a server stands between the two. Probably it gives
+            # the number of an ejected CD again, which is still in its list: on spice-server seen with a third CD, here with a second one.
+            print("NOTE the client does not show its new CD: a new client", flush=True)
             client = station.connect("--usbredir")
             client.send("cd", image)
         answer = client.wait("usb", 20)
