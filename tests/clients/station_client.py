@@ -7,8 +7,8 @@ More commands, one per line:
   cancel                       cancels what is being copied
   offer SELECTION TYPE FILE    owns the clipboard; the file is given to whoever asks ("asked")
   ask SELECTION TYPE           asks the guest for its clipboard; "clipboard" with size and sha256
-  cd FILE                      makes a CD of an image and redirects it; "usb" with error
-  eject                        takes the CD away
+  cd FILE                      makes a CD of an image and redirects it: "cd", then "usb" with error
+  eject                        takes the CD away: "ejected"
   write PORT FILE              writes a file to a port; "written" with seconds
   collect PORT COUNT           the next COUNT bytes of a port: "collected" with size, sha256 and seconds
   say PORT TEXT                writes one line
@@ -251,11 +251,11 @@ class Station(Client):
         elif word == "ask":
             main.clipboard_selection_request(int(rest[0]), int(rest[1]))
         elif word == "cd":
-            self.usb.create_shared_cd_device(rest[0])
+            self.say("cd", made=self.usb.create_shared_cd_device(rest[0]))
         elif word == "eject":
             for device in self.usb.get_devices():
-                if self.usb.is_device_shared_cd(device):
-                    self.usb.disconnect_device(device)
+                if self.usb.is_device_shared_cd(device) and self.usb.is_device_connected(device):
+                    self.usb.disconnect_device_async(device, None, lambda *_: self.say("ejected"))
         elif word == "write":
             with open(rest[1], "rb") as file:
                 self.ports[rest[0]].write(file.read())

@@ -32,8 +32,14 @@ def usb(station):
     for turn, (name, sizes) in enumerate((("first", [1, 2048, 700001, big]), ("second", [12345, 3 << 20]))):
         image, folder = iso(station, name, sizes)
         client.send("cd", image)
+        if client.wait("usb-device", 5) is None:
+            # spice-gtk says that it has made a CD and then does not show it; nothing of a server stands between the two. Probably it gives
+            # the number of an ejected CD again, which is still in its list: on spice-server seen with a third CD, here with a second one.
+            print("NOTE the client does not show its new CD: a new client", flush=True)
+            client = station.connect("--usbredir")
+            client.send("cd", image)
         answer = client.wait("usb", 20)
-        wrong = ["the client did not redirect it"] if answer is None else [answer["error"]] if answer["error"] else []
+        wrong = [f"the client did not redirect it: {client.events[-4:]}"] if answer is None else [answer["error"]] if answer["error"] else []
         if not wrong and not guest.wait_for("dd if=/dev/sr0 of=/dev/null bs=2048 count=1 2>/dev/null", 40):
             wrong.append("no CD in the guest: " + guest.do("dmesg | tail -5")[1])
         seconds = 0
@@ -47,6 +53,7 @@ def usb(station):
             guest.must("umount /mnt")
         report(f"CD by USB redirection: the {name} one", wrong, f"{sum(sizes)} bytes, {sum(sizes) / max(seconds, 0.001) / 1e6:.1f} MB/s with sha256")
         client.send("eject")
+        client.wait("ejected", 20)
         gone = guest.wait_for("! [ -b /dev/sr0 ]", 20)
         report(f"CD by USB redirection: the {name} one is taken away", None if gone else "the guest still has it")
     # A client that goes with its CD takes it along.
