@@ -88,6 +88,8 @@ pub struct Flow {
 
 /// Buffers of a read's size that are kept for the next ones.
 const SPARES: usize = 16;
+/// The same for messages of the client: as many as may be on the way.
+const BODIES: usize = BYTES_TO_DEVICE / BYTES_OF_SPARE;
 /// Smaller ones are not kept, nor larger ones than twice this.
 const BYTES_OF_SPARE: usize = 64 * 1024;
 
@@ -107,7 +109,7 @@ impl Default for Flow {
             client_waits: AtomicBool::new(false),
             device_waits: AtomicBool::new(false),
             spares: ArrayQueue::new(SPARES),
-            bodies: ArrayQueue::new(SPARES),
+            bodies: ArrayQueue::new(BODIES),
         }
     }
 }

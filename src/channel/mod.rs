@@ -224,6 +224,12 @@ pub trait Upward: Send + Sync {
     /// ([`device::Flow`]).
     fn device(&self, id: device::DeviceId, task: device::DeviceTask);
 
+    /// As [`Upward::device`], but the host need not hear of it before the next one or [`Upward::device_tasks_wait`].
+    fn device_quietly(&self, id: device::DeviceId, task: device::DeviceTask);
+
+    /// Wakes the host for what was sent quietly.
+    fn device_tasks_wait(&self);
+
     /// An inputs link over a plain stream attached: tells the main client of that session.
     fn insecure_keyboard(&self, client: ClientId);
 

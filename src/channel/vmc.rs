@@ -19,6 +19,8 @@ use super::{ClientId, Upward};
 
 /// Messages up to this size in bytes are sent as they are.
 const COMPRESS_ABOVE: usize = 1000;
+/// Bytes of a client that may come before the host is woken for them, while more of them is there.
+const TELL_AT: usize = 256 * 1024;
 /// Port events that may wait for a client that does not read.
 const EVENTS_MAX: usize = 1024;
 
@@ -54,6 +56,9 @@ pub struct Vmc<const T: u8> {
     scratch: BlockScratch,
     /// What the outbox may still hold; goes back to the host's side when it does not.
     sent: VecDeque<Arc<Vec<u8>>>,
+    /// Bytes for the device of which the host was not told, now and at the last turn.
+    untold: usize,
+    untold_before: usize,
 }
 
 impl<const T: u8> Vmc<T> {
@@ -77,6 +82,8 @@ impl<const T: u8> Vmc<T> {
             events: 0,
             scratch: BlockScratch::default(),
             sent: VecDeque::new(),
+            untold: 0,
+            untold_before: 0,
         }
     }
 
@@ -117,9 +124,29 @@ impl<const T: u8> Vmc<T> {
         }
     }
 
-    fn give(&self, client: ClientId, bytes: Vec<u8>) {
+    fn give(&mut self, client: ClientId, bytes: Vec<u8>) {
         self.flow.give_device(bytes.len());
-        self.upward.device(self.device, DeviceTask::Data(client, bytes));
+        self.untold += bytes.len().max(1);
+        let task = DeviceTask::Data(client, bytes);
+        if self.untold < TELL_AT {
+            return self.upward.device_quietly(self.device, task);
+        }
+        self.untold = 0;
+        self.upward.device(self.device, task);
+    }
+
+    /// Wakes the host once the client has no more to say: for bulk data, waking costs more than moving it.
+    fn tell(&mut self) -> Turn {
+        if self.untold == 0 {
+            return Turn::Idle;
+        }
+        // It said something since the last turn: look once more before the host is woken.
+        if std::mem::replace(&mut self.untold_before, self.untold) != self.untold {
+            return Turn::Again;
+        }
+        (self.untold, self.untold_before) = (0, 0);
+        self.upward.device_tasks_wait();
+        Turn::Idle
     }
 }
 
@@ -221,7 +248,7 @@ impl<const T: u8> Channel for Vmc<T> {
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
         self.feed(clients);
-        Turn::Idle
+        self.tell()
     }
 
     fn accepts(&mut self) -> bool {

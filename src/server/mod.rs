@@ -294,6 +294,14 @@ impl Upward for Core {
         self.session().tell_main(MainOrder::MediaTime);
     }
 
+    fn device_quietly(&self, id: DeviceId, task: DeviceTask) {
+        self.mailbox.push_quietly(HostTask::Device(id, task));
+    }
+
+    fn device_tasks_wait(&self) {
+        self.mailbox.signal();
+    }
+
     fn insecure_keyboard(&self, client: ClientId) {
         self.session().tell_main(MainOrder::Notice(client, "keyboard channel is insecure"));
     }

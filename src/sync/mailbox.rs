@@ -60,6 +60,13 @@ impl<T> Mailbox<T> {
         self.signal();
     }
 
+    /// Queues an item that must not be lost, of which nobody is told before the next push or [`Mailbox::signal`]: for
+    /// producers that have more at hand.
+    pub fn push_quietly(&self, item: T) {
+        self.depth.fetch_add(1, Ordering::Relaxed);
+        self.queue.push(item);
+    }
+
     /// Queues an item unless too many wait already.
     ///
     /// # Errors
