@@ -11,8 +11,9 @@
  *   take NAME N           the device takes N bytes more, then none; -1 without end
  *   most NAME N           and at most so many in one call
  *   rewake NAME N         callbacks call wakeup: 1 from read, 2 from write
+ *   answer NAME HEX       the next write gives these bytes, wakes, and takes back what was not read then, as QEMU does
  *   leave NAME            the next read removes the device
- *   quiet NAME 0|1        1: read and write are not printed
+ *   quiet NAME 0|1        1: read, write and event are not printed
  *   source NAME N STEP PATTERN   gives N bytes of the pattern, at most STEP in a read, and wakes until they are gone:
  *                         "source NAME done MS" (MS from the first byte that was read)
  *   sink NAME N PATTERN   compares what is written with the pattern: "sink NAME good|BAD MS" after N bytes
@@ -48,6 +49,7 @@ struct device {
     uint64_t sink_left, sink_at, sink_began;
     int source_pattern, sink_pattern;
     bool sinks, sink_bad, progress;
+    char answer[200];
 };
 
 static SpiceServer *server;
@@ -104,7 +106,8 @@ static void device_state(SpiceCharDeviceInstance *sin, int connected)
 
 static void device_event(SpiceCharDeviceInstance *sin, uint8_t event)
 {
-    printf("%c event %d\n", name_of(device_of(sin)), event);
+    if (!device_of(sin)->quiet)
+        printf("%c event %d\n", name_of(device_of(sin)), event);
 }
 
 static void sink(struct device *device, const uint8_t *bytes, size_t length)
@@ -128,6 +131,22 @@ static void sink(struct device *device, const uint8_t *bytes, size_t length)
                (unsigned long long)(core_loop_now_ms() - device->sink_began));
 }
 
+static void give(struct device *device, const char *hex)
+{
+    size_t length = strlen(hex) / 2;
+    struct segment *segment = calloc(1, sizeof(*segment) + length);
+
+    segment->length = length;
+    for (size_t i = 0; i < length; i++) {
+        unsigned byte = 0;
+
+        sscanf(hex + 2 * i, "%2x", &byte);
+        segment->bytes[i] = (uint8_t)byte;
+    }
+    *device->last = segment;
+    device->last = &segment->next;
+}
+
 static int device_write(SpiceCharDeviceInstance *sin, const uint8_t *buf, int len)
 {
     struct device *device = device_of(sin);
@@ -148,6 +167,19 @@ static int device_write(SpiceCharDeviceInstance *sin, const uint8_t *buf, int le
         sink(device, buf, (size_t)n);
     if (device->rewake & 2)
         spice_server_char_device_wakeup(sin);
+    if (device->answer[0] && n > 0) {
+        struct segment *first = device->first;
+
+        give(device, device->answer);
+        device->answer[0] = '\0';
+        spice_server_char_device_wakeup(sin);
+        if (!first && device->first) {
+            printf("%c answer not read\n", name_of(device));
+            free(device->first);
+            device->first = NULL;
+            device->last = &device->first;
+        }
+    }
     return (int)n;
 }
 
@@ -242,22 +274,6 @@ static void add(char name, const char *words)
     printf("added %c %d st %d\n", name, result, device->sin.st != NULL);
 }
 
-static void give(struct device *device, const char *hex)
-{
-    size_t length = strlen(hex) / 2;
-    struct segment *segment = calloc(1, sizeof(*segment) + length);
-
-    segment->length = length;
-    for (size_t i = 0; i < length; i++) {
-        unsigned byte = 0;
-
-        sscanf(hex + 2 * i, "%2x", &byte);
-        segment->bytes[i] = (uint8_t)byte;
-    }
-    *device->last = segment;
-    device->last = &segment->next;
-}
-
 static void obey_device(struct device *device, char name, const char *verb, const char *rest)
 {
     long long number = atoll(rest);
@@ -270,6 +286,8 @@ static void obey_device(struct device *device, char name, const char *verb, cons
         printf("removed %c %d st %d\n", name, result, device->sin.st != NULL);
     } else if (strcmp(verb, "give") == 0) {
         give(device, rest);
+    } else if (strcmp(verb, "answer") == 0) {
+        snprintf(device->answer, sizeof(device->answer), "%s", rest);
     } else if (strcmp(verb, "wake") == 0) {
         spice_server_char_device_wakeup(&device->sin);
         printf("woken %c\n", name);

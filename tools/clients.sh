@@ -32,6 +32,9 @@ RUNS=(
     "check_traces replay_player --points 2 --stay 2 terminal"
     "check_traces replay_player --points 2 --stay 2 --compression 5 terminal"
     "check_stalled replay_player --seconds 8"
+    "compare_devices serve_devices"
+    "bulk_devices serve_devices --megabytes 40"
+    "check_devices serve_devices --messages 3000 --rounds 20 --seconds 0.5"
     "check_capabilities replay_player --count 240 --html"
 )
 

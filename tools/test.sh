@@ -19,6 +19,7 @@ STEPS=(
     "c-hosts   | capi-tests/random_draws.c    | tools/c-hosts.sh"
     "clients   | tests/clients/check_pace.py  | tools/clients.sh"
     "qemu      | tests/qemu/run.py            | /usr/bin/python3 tests/qemu/run.py --lib $STAGE_LIB && /usr/bin/python3 tests/qemu/sasl.py --lib $STAGE_LIB"
+    "qemu-chars| tests/qemu/devices.py        | /usr/bin/python3 tests/qemu/devices.py --lib $STAGE_LIB"
     "io-uring  | tests/qemu/run.py            | tools/uring.sh"
     "door      | tests/qemu/door.py           | /usr/bin/python3 tests/qemu/door.py --lib $STAGE_LIB"
     "browser   | tests/qemu/browser.py        | /usr/bin/python3 tests/qemu/browser.py --lib $STAGE_LIB && /usr/bin/python3 tests/qemu/browser.py --lib $STAGE_LIB --wss"

@@ -82,12 +82,21 @@ pub struct Flow {
     device_waits: AtomicBool,
     /// Buffers that have been sent, to be read into again: new ones cost more than what is copied into them.
     spares: ArrayQueue<Vec<u8>>,
+    /// Buffers whose bytes a device has taken, for the next messages of the client.
+    bodies: ArrayQueue<Vec<u8>>,
 }
 
 /// Buffers of a read's size that are kept for the next ones.
 const SPARES: usize = 16;
-/// Smaller ones are not kept.
+/// Smaller ones are not kept, nor larger ones than twice this.
 const BYTES_OF_SPARE: usize = 64 * 1024;
+
+/// A buffer goes where the next one is taken from, or is freed.
+fn keep(buffers: &ArrayQueue<Vec<u8>>, buffer: Vec<u8>) {
+    if (BYTES_OF_SPARE..=2 * BYTES_OF_SPARE).contains(&buffer.capacity()) {
+        let _ = buffers.push(buffer);
+    }
+}
 
 impl Default for Flow {
     fn default() -> Self {
@@ -98,6 +107,7 @@ impl Default for Flow {
             client_waits: AtomicBool::new(false),
             device_waits: AtomicBool::new(false),
             spares: ArrayQueue::new(SPARES),
+            bodies: ArrayQueue::new(SPARES),
         }
     }
 }
@@ -158,10 +168,19 @@ impl Flow {
 
     /// Channel's thread: a buffer whose bytes have been sent.
     pub fn keep(&self, buffer: Vec<u8>) {
-        // One too many is freed, and one that a whole read does not fit into.
-        if buffer.capacity() >= BYTES_OF_SPARE {
-            let _ = self.spares.push(buffer);
-        }
+        keep(&self.spares, buffer);
+    }
+
+    /// Host's side: a message's buffer that the device has taken.
+    pub fn keep_body(&self, buffer: Vec<u8>) {
+        keep(&self.bodies, buffer);
+    }
+
+    /// Channel's thread: a buffer for a message of so many bytes. What it holds is old.
+    #[must_use]
+    pub fn body(&self, bytes: usize) -> Vec<u8> {
+        let kept = if bytes >= BYTES_OF_SPARE / 4 { self.bodies.pop() } else { None };
+        kept.unwrap_or_default()
     }
 
     /// Host's side: a buffer to read into, if there is one.

@@ -75,6 +75,11 @@ pub trait Channel: Send + 'static {
         self.request(clients, key, kind, &body)
     }
 
+    /// An old buffer, if there is one, for the content of a message of so many bytes.
+    fn body(&mut self, _bytes: usize) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// An order from another thread.
     fn order(&mut self, clients: &mut Clients, order: Self::Order);
 
@@ -128,6 +133,13 @@ pub fn start<C: Channel>(
     };
     let thread = spawn(name, move || engine.run())?;
     Ok((handle, thread))
+}
+
+/// Notes a client once: bytes of one that waits are told of again, and twice as many times each time it goes on.
+fn note(list: &mut Vec<Key>, key: Key) {
+    if !list.contains(&key) {
+        list.push(key);
+    }
 }
 
 struct Engine<C: Channel> {
@@ -308,7 +320,10 @@ impl<C: Channel> Engine<C> {
                     return;
                 }
                 Ok(Some(frame)) => {
-                    let body = unread.get(frame.body.clone()).unwrap_or_default().to_vec();
+                    let content = unread.get(frame.body.clone()).unwrap_or_default();
+                    let mut body = self.channel.body(content.len());
+                    body.clear();
+                    body.extend_from_slice(content);
                     (frame.kind, body, frame.consumed)
                 }
                 Err(error) => {
@@ -318,12 +333,12 @@ impl<C: Channel> Engine<C> {
             };
             if self.clients.reactor.outbox(key).is_some_and(|o| o.len() >= ANSWERS_MARK) {
                 self.clients.reactor.set_reading(key, false);
-                self.unanswered.push(key);
+                note(&mut self.unanswered, key);
                 return;
             }
             if !self.channel.accepts() {
                 self.clients.reactor.set_reading(key, false);
-                self.stalled.push(key);
+                note(&mut self.stalled, key);
                 return;
             }
             self.clients.reactor.consume(key, used);

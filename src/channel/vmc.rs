@@ -173,8 +173,9 @@ impl<const T: u8> Channel for Vmc<T> {
         match VmcRequest::parse(kind, &body).map_err(|e| e.to_string())? {
             VmcRequest::Data(_) => self.give(client, body),
             VmcRequest::Lz4 { size, block } => {
-                let bytes = pool::decompress_block(block, size)
+                let bytes = pool::decompress_block(block, size, self.flow.body(size))
                     .ok_or_else(|| format!("no LZ4 block of {size} bytes"))?;
+                self.flow.keep_body(body);
                 self.give(client, bytes);
             }
             VmcRequest::PortEvent(event) => {
@@ -184,6 +185,10 @@ impl<const T: u8> Channel for Vmc<T> {
             }
         }
         Ok(())
+    }
+
+    fn body(&mut self, bytes: usize) -> Vec<u8> {
+        self.flow.body(bytes)
     }
 
     fn order(&mut self, clients: &mut Clients, order: DeviceOrder) {

@@ -58,10 +58,11 @@ pub fn compress_block(bytes: &[u8], limit: usize, scratch: &mut BlockScratch) ->
     scratch.block.get(..len).filter(|block| block.len() <= limit).map(<[u8]>::to_vec)
 }
 
-/// The `size` bytes of a foreign block; `None` if it is broken or has another number of bytes. The caller bounds `size`.
+/// The `size` bytes of a foreign block; `None` if it is broken or has another number of bytes. The caller bounds `size`
+/// and gives a buffer, whatever it holds.
 #[must_use]
-pub fn decompress_block(block: &[u8], size: usize) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; size];
+pub fn decompress_block(block: &[u8], size: usize, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    bytes.resize(size, 0);
     let n = lz4_flex::block::decompress_into(block, &mut bytes).ok()?;
     (n == size).then_some(bytes)
 }
@@ -136,11 +137,14 @@ mod tests {
         let mut scratch = BlockScratch::default();
         for bytes in [vec![], vec![7; 5000], pixels(31, 400)] {
             let block = compress_block(&bytes, usize::MAX, &mut scratch).unwrap();
-            assert_eq!(decompress_block(&block, bytes.len()), Some(bytes.clone()));
-            assert_eq!(decompress_block(&block, bytes.len() + 1), None);
+            assert_eq!(decompress_block(&block, bytes.len(), vec![1; 9]), Some(bytes.clone()));
+            assert_eq!(decompress_block(&block, bytes.len() + 1, Vec::new()), None);
             if let Some(less) = bytes.len().checked_sub(1) {
-                assert_eq!(decompress_block(&block, less), None);
-                assert_eq!(decompress_block(&block[..block.len() - 1], bytes.len()), None);
+                assert_eq!(decompress_block(&block, less, Vec::new()), None);
+                assert_eq!(
+                    decompress_block(&block[..block.len() - 1], bytes.len(), Vec::new()),
+                    None
+                );
             }
         }
         assert!(compress_block(&[1, 2, 3], 3, &mut scratch).is_none(), "noise grows");

@@ -12,15 +12,25 @@ use super::stream::Stream;
 /// Larger than most messages; for the others see [`Conn::expected`].
 pub(super) const UNREAD_LIMIT: usize = 128 * 1024;
 
+/// Messages from this size in bytes make a connection one of bulk data.
+const BULK_FROM: usize = 32 * 1024;
+/// Bytes that are read from one of bulk data at a time: a message of 64 KiB with its head.
+const BULK_STEP: usize = 64 * 1024 + 18;
+/// Memory for unread bytes that is kept when there are none.
+const KEPT: usize = 256 * 1024;
+
 /// The state of one connection that does not depend on how its bytes move. Owned by the reactor's thread.
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) stream: Stream,
-    /// What arrived; consumed up to `start`, so that many small messages cost no moving.
+    /// What arrived lies from `start` to `end`, so that many small messages cost no moving.
     unread: Vec<u8>,
     start: usize,
+    end: usize,
+    /// Long messages come here: the socket is read into `unread` itself, whose memory is kept.
+    bulk: bool,
     /// Bytes of a message that is longer than [`UNREAD_LIMIT`] and has begun; nobody consumes a part of it.
-    pub(super) expected: usize,
+    expected: usize,
     pub(super) outbox: Outbox,
     /// False while those above want nothing.
     pub(super) reading: bool,
@@ -34,10 +44,13 @@ pub(super) struct Conn {
 
 impl Conn {
     pub(super) fn new(stream: Stream, unread: Vec<u8>) -> Self {
+        let end = unread.len();
         Self {
             stream,
             unread,
             start: 0,
+            end,
+            bulk: false,
             expected: 0,
             outbox: Outbox::default(),
             reading: true,
@@ -49,22 +62,71 @@ impl Conn {
 
     /// Bytes that arrived and were not consumed.
     pub(super) fn unread(&self) -> &[u8] {
-        self.unread.get(self.start..).unwrap_or_default()
+        self.unread.get(self.start..self.end).unwrap_or_default()
     }
 
     /// Drops the first `n` unread bytes.
     pub(super) fn consume(&mut self, n: usize) {
-        self.start = self.start.saturating_add(n).min(self.unread.len());
-        if self.start == self.unread.len() {
-            self.unread.clear();
-            self.start = 0;
+        self.start = self.start.saturating_add(n).min(self.end);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.unread.len() > KEPT {
+                self.unread = Vec::new();
+            }
         }
+    }
+
+    /// Lets so many bytes arrive before any are consumed (see `Reactor::expect`).
+    pub(super) fn expect(&mut self, n: usize) {
+        self.expected = n;
+        self.bulk |= n > BULK_FROM;
+    }
+
+    /// Drops what was consumed, and room for what has not come.
+    fn tidy(&mut self) {
+        self.unread.truncate(self.end);
+        self.unread.drain(..self.start);
+        (self.start, self.end) = (0, self.unread.len());
+    }
+
+    /// A place of `n` bytes behind what is unread.
+    fn place(&mut self, n: usize) -> &mut [u8] {
+        if self.start > 0 {
+            self.unread.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let whole = self.end + n;
+        if self.unread.len() < whole {
+            self.unread.resize(whole, 0);
+        }
+        self.unread.get_mut(self.end..whole).unwrap_or_default()
+    }
+
+    /// Reads once. How many bytes came, whether the socket gave all that it was asked for, and the rest as of
+    /// [`Conn::received`].
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub(super) fn recv(
+        &mut self,
+        scratch: &mut [u8],
+    ) -> io::Result<(usize, bool, bool, io::Result<()>)> {
+        if !self.bulk || !self.stream.layers().is_empty() {
+            let n = self.stream.recv(scratch)?;
+            let (more, goes_on) = self.received(scratch.get(..n).unwrap_or_default());
+            return Ok((n, n == scratch.len(), more, goes_on));
+        }
+        self.place(BULK_STEP);
+        let place = self.unread.get_mut(self.end..self.end + BULK_STEP).unwrap_or_default();
+        let n = self.stream.recv(place)?;
+        self.end += n;
+        Ok((n, n == BULK_STEP, n > 0, Ok(())))
     }
 
     /// The stream, with what was not consumed.
     pub(super) fn into_parts(mut self) -> (Stream, Vec<u8>) {
-        let unread = self.unread.split_off(self.start);
-        (self.stream, unread)
+        self.tidy();
+        (self.stream, self.unread)
     }
 
     /// True if more is to be read when it comes.
@@ -86,16 +148,17 @@ impl Conn {
     /// Takes what the socket brought. True if there is more to read for those above; the error of a layer comes with
     /// it, because the last bytes before a peer's orderly end count: the connection ends.
     pub(super) fn received(&mut self, bytes: &[u8]) -> (bool, io::Result<()>) {
-        self.unread.drain(..self.start);
-        self.start = 0;
         if self.stream.layers().is_empty() {
-            self.unread.extend_from_slice(bytes);
-            return (true, Ok(()));
+            self.place(bytes.len()).copy_from_slice(bytes);
+            self.end += bytes.len();
+            return (!bytes.is_empty(), Ok(()));
         }
         self.stuck = false;
-        let before = self.unread.len();
+        self.tidy();
+        let before = self.end;
         let opened = self.stream.layers_mut().open(bytes, &mut self.unread);
-        (self.unread.len() > before, check(opened))
+        self.end = self.unread.len();
+        (self.end > before, check(opened))
     }
 
     /// What the socket is given: the connection's bytes, or what layers have made of them.
@@ -124,9 +187,10 @@ impl Conn {
     /// # Errors
     /// Of the layer: the connection ends.
     pub(super) fn add_layer(&mut self, layer: Box<dyn Layer>) -> io::Result<bool> {
-        self.unread.drain(..self.start);
-        (self.start, self.stuck) = (0, false);
+        self.tidy();
+        self.stuck = false;
         let opened = self.stream.layers_mut().push(layer, &mut self.outbox, &mut self.unread);
+        self.end = self.unread.len();
         check(opened)?;
         Ok(!self.unread.is_empty())
     }

@@ -127,14 +127,12 @@ impl MioReactor {
         let Some(c) = self.connections.get_mut(&key) else { return };
         c.queued = false;
         if c.wants_read() {
-            match c.conn.stream.recv(&mut self.scratch) {
-                Ok(0) => c.conn.closed = true,
-                Ok(n) => {
+            match c.conn.recv(&mut self.scratch) {
+                Ok((0, ..)) => c.conn.closed = true,
+                Ok((_, full, more, goes_on)) => {
                     // A stream socket gives less than was asked for only when it has no more; what comes later makes
                     // a new event.
-                    c.readable = n == self.scratch.len() || c.ended;
-                    let bytes = self.scratch.get(..n).unwrap_or_default();
-                    let (more, goes_on) = c.conn.received(bytes);
+                    c.readable = full || c.ended;
                     if more {
                         events.push(Event::Received(Key(key)));
                     }
@@ -259,7 +257,7 @@ impl Reactor for MioReactor {
 
     fn expect(&mut self, key: Key, n: usize) {
         if let Some(c) = self.connections.get_mut(&key.0) {
-            c.conn.expected = n;
+            c.conn.expect(n);
         }
         self.enqueue(key.0);
     }

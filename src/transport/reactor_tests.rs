@@ -41,6 +41,7 @@ on_every_reactor!(
     a_last_word_waits_for_what_was_said_before,
     what_came_with_a_layers_end_is_read_first,
     a_peer_that_sends_without_end_is_read_up_to_the_limit,
+    a_message_beyond_the_limit_arrives_whole_when_it_is_expected,
     a_paused_socket_is_not_read_and_its_end_is_told_all_the_same,
     a_pause_before_the_first_wait_holds,
     half_an_end_of_a_paused_socket_keeps_nobody_busy,
@@ -257,6 +258,31 @@ fn a_peer_that_sends_without_end_is_read_up_to_the_limit(make: Make<'_>) {
         got.len() >= sent.len()
     });
     assert!(got == sent);
+}
+
+fn a_message_beyond_the_limit_arrives_whole_when_it_is_expected(make: Make<'_>) {
+    let reactor = &mut *make();
+    let (key, mut peer) = pair(reactor);
+    let message = pattern(1024 * 1024);
+    let sent = message.repeat(3);
+    let sender = std::thread::spawn(move || peer.write_all(&sent).map(|()| peer));
+    let mut events = Vec::new();
+    for _ in 0..3 {
+        // The first bytes come before anybody knows how long it is.
+        wait_until(reactor, &mut events, |r, _| r.unread(key).len() > 6);
+        reactor.expect(key, message.len());
+        wait_until(reactor, &mut events, |r, _| r.unread(key).len() >= message.len());
+        let unread = reactor.unread(key);
+        assert!(unread[..message.len()] == message);
+        assert!(unread.len() < message.len() + 2 * UNREAD_LIMIT, "held {} bytes", unread.len());
+        reactor.consume(key, message.len());
+        reactor.expect(key, 0);
+    }
+    let peer = sender.join().unwrap().unwrap();
+    // The rest goes along when the connection moves.
+    drop(peer);
+    let (_, rest) = reactor.remove(key).unwrap();
+    assert!(rest.is_empty());
 }
 
 fn a_paused_socket_is_not_read_and_its_end_is_told_all_the_same(make: Make<'_>) {

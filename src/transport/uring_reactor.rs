@@ -476,7 +476,7 @@ impl Reactor for UringReactor {
 
     fn expect(&mut self, key: Key, n: usize) {
         if let Some(c) = self.connections.get_mut(&key.0) {
-            c.conn.expected = n;
+            c.conn.expect(n);
         }
         self.adjust(key.0);
     }

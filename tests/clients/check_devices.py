@@ -126,12 +126,14 @@ def client_reads_nothing(arguments):
 def events_that_nobody_reads(arguments):
     session, _, other = setup(arguments)
     session.tell("add p port n")
+    session.settle()
     link = session.link("p", PORT)
     session.settle()
     link.ended = True
     before = session.host.memory("VmHWM")
     for _ in range(200):
         session.tell(*["event p 0", "event p 1"] * 100)
+        session.host_lines()
     session.settle()
     grown = (session.host.memory("VmHWM") - before) / 1024
     report.check("40,000 port events that nobody reads: memory", grown < 8, f"{grown:.1f} MiB more")

@@ -128,6 +128,18 @@ def partial_writes(s):
     s.step("in small bites")
 
 
+@script(reads=True)
+def answer_inside_a_write(s):
+    s.tell("add a usbredir -")
+    s.connect()
+    a = s.link("a", USBREDIR)
+    s.step("linked")
+    s.tell("answer a 0a0b")
+    s.step("prepared")
+    a.send(DATA, b"question")
+    s.step("answered")
+
+
 @script()
 def many_small_messages(s):
     """More than the 128 that a client may have on the way: all arrive, in order."""

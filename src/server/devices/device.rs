@@ -2,7 +2,8 @@
 //!
 //! Used on threads of the host only, from the mailbox or inside an API call. Its lock is never held while the host is
 //! called back, because callbacks may come back here: `write` that calls `spice_server_char_device_wakeup`, `read` that
-//! removes the device.
+//! removes the device. What comes back does at once what is not being done: QEMU's smartcard reader answers inside `write`
+//! and takes its answer back when it was not read by then.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -34,9 +35,13 @@ struct Inner {
     scratch: Vec<u8>,
     running: bool,
     removed: bool,
-    /// Somebody moves bytes; others leave a mark.
-    busy: bool,
+    /// What is being done, each at most once at a time; who finds it so leaves the mark `again`.
+    doing: bool,
+    writing: bool,
+    reading: bool,
     again: bool,
+    /// Calls that are under way, one inside the other.
+    depth: u32,
     /// The device took nothing of a write.
     blocked: bool,
     /// The mailbox has a task to go on.
@@ -53,18 +58,19 @@ pub enum After {
 }
 
 /// How one direction went.
+#[derive(Default)]
 struct Moved {
     bytes: usize,
     /// There may be more; only the turn is over.
     cut: bool,
 }
 
-/// Ends the time of the one who moves bytes, also by a panic.
-struct Busy<'a>(&'a Device);
+/// Undoes something when it goes, also by a panic.
+struct Undo<'a>(&'a Device, fn(&mut Inner));
 
-impl Drop for Busy<'_> {
+impl Drop for Undo<'_> {
     fn drop(&mut self) {
-        self.0.lock().busy = false;
+        self.1(&mut self.0.lock());
     }
 }
 
@@ -78,8 +84,11 @@ impl Device {
             scratch: Vec::new(),
             running,
             removed: false,
-            busy: false,
+            doing: false,
+            writing: false,
+            reading: false,
             again: false,
+            depth: 0,
             blocked: false,
             continues: false,
         };
@@ -136,18 +145,16 @@ impl Device {
         }
         let Inner { kind, todo, .. } = &mut *inner;
         act(&mut **kind, todo);
-        if std::mem::replace(&mut inner.busy, true) {
-            inner.again = true;
-            return After::Nothing;
-        }
+        inner.depth += 1;
+        let outermost = inner.depth == 1;
         drop(inner);
-        let busy = Busy(self);
-        let after = self.turn(host);
-        drop(busy);
+        let depth = Undo(self, |inner| inner.depth -= 1);
+        let after = self.turn(host, outermost);
+        drop(depth);
         after
     }
 
-    fn turn(&self, host: &dyn Host) -> After {
+    fn turn(&self, host: &dyn Host, outermost: bool) -> After {
         let (mut read, mut written) = (0, 0);
         // Marks that came though nothing was moved: a host that calls `wakeup` in every callback would keep us for ever.
         let mut idle_rounds = 0;
@@ -166,6 +173,9 @@ impl Device {
                 let told = std::mem::replace(&mut inner.continues, true);
                 return if told { After::Nothing } else { After::Continue };
             }
+            if !outermost {
+                return After::Nothing;
+            }
             let again = std::mem::take(&mut inner.again);
             if !inner.todo.is_empty() || (again && idle_rounds < 2) {
                 continue;
@@ -181,6 +191,10 @@ impl Device {
 
     /// Carries out what the kind wants done.
     fn do_all(&self, host: &dyn Host, read: &mut usize, written: &mut usize) {
+        if !self.begin(|inner| &mut inner.doing) {
+            return;
+        }
+        let _end = Undo(self, |inner| inner.doing = false);
         loop {
             let mut inner = self.lock();
             if inner.removed {
@@ -213,8 +227,20 @@ impl Device {
         }
     }
 
+    /// Raises a flag; false, and the mark, if it was up.
+    fn begin(&self, flag: fn(&mut Inner) -> &mut bool) -> bool {
+        let mut inner = self.lock();
+        let was = std::mem::replace(flag(&mut inner), true);
+        inner.again |= was;
+        !was
+    }
+
     /// Offers the device what waits until it takes nothing more, or `budget` bytes are over.
     fn write(&self, host: &dyn Host, budget: usize) -> Moved {
+        if !self.begin(|inner| &mut inner.writing) {
+            return Moved::default();
+        }
+        let _end = Undo(self, |inner| inner.writing = false);
         let mut bytes = 0;
         loop {
             let mut inner = self.lock();
@@ -242,7 +268,7 @@ impl Device {
             };
             if let Some(waiting) = ended {
                 let Inner { kind, todo, .. } = &mut *inner;
-                kind.written(waiting.owner, waiting.len(), todo);
+                kind.written_buffer(waiting.owner, waiting.into_bytes(), todo);
             } else if n == 0 {
                 return Moved { bytes, cut: false };
             }
@@ -251,6 +277,10 @@ impl Device {
 
     /// Reads until the device has nothing, the kind wants nothing, or `budget` bytes are over.
     fn read(&self, host: &dyn Host, budget: usize) -> Moved {
+        if !self.begin(|inner| &mut inner.reading) {
+            return Moved::default();
+        }
+        let _end = Undo(self, |inner| inner.reading = false);
         let mut bytes = 0;
         loop {
             let mut inner = self.lock();

@@ -19,6 +19,8 @@ struct Fake {
     endless: bool,
     device: OnceLock<Arc<Device>>,
     wakes: bool,
+    /// As QEMU's smartcard reader: answers inside `write`, and takes the answer back if it was not read by then.
+    answers: bool,
     removes: bool,
 }
 
@@ -73,6 +75,11 @@ impl Host for Fake {
         let n = self.takes.lock().unwrap().pop_front().unwrap_or(bytes.len()).min(bytes.len());
         self.say(format!("took {:?} of {}", &bytes[..n], bytes.len()));
         self.back();
+        if self.answers {
+            self.gives.lock().unwrap().push_back(vec![42]);
+            self.device.get().unwrap().wakeup(self);
+            self.gives.lock().unwrap().clear();
+        }
         n
     }
     fn device_state(&self, _: DeviceId, connected: bool) {
@@ -198,6 +205,14 @@ fn callbacks_that_wake_the_device_neither_nest_nor_keep_it_for_ever() {
     device.task(&*host, DeviceTask::Data(3, vec![5]));
     let said = host.said();
     assert!(said.contains(&"gave [2]".to_owned()) && said.len() < 10, "{said:?}");
+}
+
+#[test]
+fn an_answer_inside_a_write_is_read_before_the_write_returns() {
+    let (host, device, told) = device(Fake { answers: true, ..Fake::default() }, 10, true);
+    device.task(&*host, DeviceTask::Data(3, vec![5]));
+    assert_eq!(host.said(), ["took [5] of 1", "gave [42]"]);
+    assert_eq!(*told.lock().unwrap(), ["read 1", "written 1 for Client(3)"]);
 }
 
 #[test]

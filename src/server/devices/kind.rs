@@ -24,6 +24,11 @@ pub trait Kind: Send {
     /// A write of `bytes` bytes for this owner has ended: the device has taken it all, or it was dropped.
     fn written(&mut self, owner: Owner, bytes: usize, todo: &mut Todo);
 
+    /// As [`Kind::written`], with the buffer, for kinds that use it again.
+    fn written_buffer(&mut self, owner: Owner, buffer: Vec<u8>, todo: &mut Todo) {
+        self.written(owner, buffer.len(), todo);
+    }
+
     /// Something came through the mailbox.
     fn task(&mut self, task: DeviceTask, todo: &mut Todo);
 

@@ -67,6 +67,12 @@ impl Kind for Bytes {
         self.took(bytes);
     }
 
+    fn written_buffer(&mut self, _owner: Owner, buffer: Vec<u8>, _todo: &mut Todo) {
+        let bytes = buffer.len();
+        self.flow.keep_body(buffer);
+        self.took(bytes);
+    }
+
     fn task(&mut self, task: DeviceTask, todo: &mut Todo) {
         match task {
             DeviceTask::Attached(client) => {

@@ -25,6 +25,11 @@ impl Waiting {
         self.taken = self.taken.saturating_add(n).min(self.bytes.len());
     }
 
+    /// The bytes, to be used again.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// Bytes in all.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
