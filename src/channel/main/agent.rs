@@ -105,13 +105,19 @@ impl Main {
         let piece = agent.stream.piece(data, rules).map_err(|e| e.to_string())?;
         let (Some(device), Some(way)) = (self.agent, &agent.way) else { return Ok(()) };
         match piece {
-            // Given back when the host has dealt with it: so no more wait for it than the window has.
+            // So no more wait for the host than the window has, and a few ahead.
             Piece::Message => {
+                let lot = way.give_device();
                 let mut chunk = Vec::with_capacity(CHUNK_HEADER + data.len());
                 put_chunks(&mut chunk, CLIENT_PORT, data);
                 self.upward.device(device, DeviceTask::Data(client, chunk));
+                if let Some(tokens) = lot {
+                    agent.tokens += tokens;
+                    clients.send(key, wire::agent_token(tokens));
+                }
             }
             Piece::Monitors { monitors, message } => {
+                way.give_slowly();
                 let mut chunks = Vec::new();
                 put_chunks(&mut chunks, CLIENT_PORT, &message);
                 self.upward.client_monitors(client, monitors, device, chunks);
