@@ -12,7 +12,12 @@ use super::ClientId;
 pub const TOKEN_LOT: u32 = 5;
 /// Pieces of a client that may wait for the device and be given back all the same: so a client goes on sending while the
 /// host's loop comes round. Further ones are given back when the device has taken them.
-pub const PIECES_AHEAD: usize = 32;
+pub const PIECES_AHEAD: usize = 64;
+/// A client that has sent so many pieces gets a wider window once: it sends a file, and each turn that it need not wait
+/// for its tokens counts.
+pub const BULK_AFTER: u32 = 128;
+/// By how much its window grows.
+pub const BULK_WINDOW: u32 = 22;
 /// Bytes of the agent that may be on the way to one client's socket; then the device is not read.
 pub const BYTES_TO_CLIENT: usize = 256 * 1024;
 
@@ -215,11 +220,11 @@ mod tests {
     fn a_client_may_be_ahead_of_the_device_by_so_many_pieces() {
         let way = AgentWay::new(0);
         let ahead: u32 = (0..PIECES_AHEAD + 9).filter_map(|_| way.give_device()).sum();
-        assert_eq!(ahead, 30, "lots of five out of 32");
+        assert_eq!(ahead, 60, "lots of five out of 64");
         let later: u32 = (0..PIECES_AHEAD + 9).filter_map(|_| way.device_took()).sum();
-        assert_eq!(later, 10, "the other eleven, but for one");
+        assert_eq!(later, 10, "the other thirteen, but for three");
         way.give_slowly();
-        assert_eq!((0..3).filter_map(|_| way.taken()).sum::<u32>(), 0);
+        assert_eq!(way.taken(), None);
         assert_eq!(way.device_took(), Some(5));
     }
 

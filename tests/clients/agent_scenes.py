@@ -295,7 +295,7 @@ def window(stage):
     stage.host("room 0")
     stage.data("ann", *[agent_message(4, bytes([i])) for i in range(5)])
     # Beyond the window, and what a client may be ahead.
-    stage.data("ann", *[agent_message(4, bytes([i])) for i in range(60)])
+    stage.data("ann", *[agent_message(4, bytes([i])) for i in range(85)])
     stage.host("room -1")
     stage.join("bob", start=MANY)
     stage.data("bob", agent_message(4, b"alive"))
