@@ -10,6 +10,14 @@ use super::ClientId;
 
 /// Pieces that were dealt with and are given back to a client at a time.
 pub const TOKEN_LOT: u32 = 5;
+/// Pieces of a client that may wait for the device and be given back all the same: so a client goes on sending while the
+/// host's loop comes round. Further ones are given back when the device has taken them.
+pub const PIECES_AHEAD: usize = 64;
+/// A client that has sent so many pieces gets a wider window once: it sends a file, and each turn that it need not wait
+/// for its tokens counts.
+pub const BULK_AFTER: u32 = 128;
+/// By how much its window grows.
+pub const BULK_WINDOW: u32 = 22;
 /// Bytes of the agent that may be on the way to one client's socket; then the device is not read.
 pub const BYTES_TO_CLIENT: usize = 256 * 1024;
 
@@ -92,6 +100,9 @@ pub struct AgentWay {
     /// Bytes that have not reached the socket's outbox.
     to_client: AtomicUsize,
     device_waits: AtomicBool,
+    /// Pieces of the client that the device has not taken, and how many of them are to be given back then.
+    to_device: AtomicUsize,
+    unpaid: AtomicU32,
     /// Pieces of the client that were dealt with and have not been given back.
     owed: AtomicU32,
 }
@@ -150,6 +161,32 @@ impl AgentWay {
         self.to_client.fetch_add(bytes, Ordering::SeqCst);
     }
 
+    /// Main's thread: a piece is on its way to the device. Returns how many the client gets back now, if any.
+    #[must_use]
+    pub fn give_device(&self) -> Option<u32> {
+        // Relaxed, here and below: only the numbers count.
+        if self.to_device.fetch_add(1, Ordering::Relaxed) < PIECES_AHEAD {
+            return self.taken();
+        }
+        self.unpaid.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    /// Main's thread: a piece is on its way to the device, or to others, and is given back when it is there.
+    pub fn give_slowly(&self) {
+        self.to_device.fetch_add(1, Ordering::Relaxed);
+        self.unpaid.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Host's side: the device has taken a piece. Returns how many the client gets back now, if any.
+    #[must_use]
+    pub fn device_took(&self) -> Option<u32> {
+        self.to_device.fetch_sub(1, Ordering::Relaxed);
+        let one_less = |n: u32| n.checked_sub(1);
+        let paid = self.unpaid.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        paid.ok().and_then(|_| self.taken())
+    }
+
     /// Either side: a piece of the client was dealt with. Returns how many the client gets back now, if any.
     #[must_use]
     pub fn taken(&self) -> Option<u32> {
@@ -177,6 +214,18 @@ mod tests {
         let lots: Vec<_> = (0..12).map(|_| way.taken()).collect();
         assert_eq!(lots.iter().filter_map(|l| *l).collect::<Vec<_>>(), [5, 5]);
         assert_eq!(lots.iter().position(Option::is_some), Some(4));
+    }
+
+    #[test]
+    fn a_client_may_be_ahead_of_the_device_by_so_many_pieces() {
+        let way = AgentWay::new(0);
+        let ahead: u32 = (0..PIECES_AHEAD + 9).filter_map(|_| way.give_device()).sum();
+        assert_eq!(ahead, 60, "lots of five out of 64");
+        let later: u32 = (0..PIECES_AHEAD + 9).filter_map(|_| way.device_took()).sum();
+        assert_eq!(later, 10, "the other thirteen, but for three");
+        way.give_slowly();
+        assert_eq!(way.taken(), None);
+        assert_eq!(way.device_took(), Some(5));
     }
 
     #[test]

@@ -294,8 +294,8 @@ def window(stage):
     stage.host("step 0")
     stage.host("room 0")
     stage.data("ann", *[agent_message(4, bytes([i])) for i in range(5)])
-    # 25 taken, five lots: all are back but for these five.
-    stage.data("ann", *[agent_message(4, bytes([i])) for i in range(6)])
+    # Beyond the window, and what a client may be ahead.
+    stage.data("ann", *[agent_message(4, bytes([i])) for i in range(85)])
     stage.host("room -1")
     stage.join("bob", start=MANY)
     stage.data("bob", agent_message(4, b"alive"))

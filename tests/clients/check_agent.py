@@ -22,6 +22,9 @@ from agent_stock import rates, stock
 DIFFERENT = [
     (None, "quit", "the device is told that the server ends"),
     ("window", "room -1", "of what the device has taken nothing of nothing stays when its client goes"),
+    ("window", "ann sends 107", "tokens for 64 pieces come before the device has them"),
+    ("stops", "ann sends 107", "the same"),
+    ("stops", "vm start", "the same"),
     ("interleaved", "bob sends", "one client does not disturb the messages of another"),
     ("interleaved", "exit", "the same"),
     ("broken_agents", "agent off", "a device whose agent broke the protocol is still there to be removed"),

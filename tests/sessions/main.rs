@@ -318,7 +318,9 @@ fn a_message_that_an_agents_end_cuts_off_costs_no_client_its_session() {
         session.told(&main, AGENT_DISCONNECTED);
         session.told(&main, AGENT_CONNECTED);
         main.write_all(&open_stream()).expect("sent");
-        rest.map(|rest| main.write_all(&message(107, rest)).expect("sent"));
+        if let Some(rest) = rest {
+            main.write_all(&message(107, rest)).expect("sent");
+        }
         main.write_all(&whole).expect("sent");
         let arrived = || session.host.wishes.load(Ordering::SeqCst) == wishes + 1;
         session.run_until("the wish arrives", arrived);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::channel::ClientId;
-use crate::channel::agent::{AgentTask, AgentWay};
+use crate::channel::agent::{AgentTask, AgentWay, BULK_AFTER, BULK_WINDOW};
 use crate::channel::clients::Clients;
 use crate::channel::device::{DeviceId, DeviceTask};
 use crate::protocol::agent::{CHUNK_HEADER, CLIENT_PORT, ClientStream, Piece, put_chunks};
@@ -44,6 +44,8 @@ pub(super) struct AgentPeer {
     way: Option<Arc<AgentWay>>,
     /// Pieces that the client may send.
     tokens: u32,
+    /// Pieces for the agent that it has sent.
+    pieces: u32,
     /// Outlives the agents: what was meant for one may still come when the next one is there.
     stream: ClientStream,
     /// Pieces for the client that its outbox had no room for. Bounded by its way.
@@ -55,7 +57,7 @@ pub(super) struct AgentPeer {
 impl Default for AgentPeer {
     fn default() -> Self {
         let (tokens, stream) = (wire::AGENT_TOKENS, ClientStream::default());
-        Self { way: None, tokens, stream, waiting: VecDeque::new(), waits_until: None }
+        Self { way: None, tokens, pieces: 0, stream, waiting: VecDeque::new(), waits_until: None }
     }
 }
 
@@ -105,13 +107,21 @@ impl Main {
         let piece = agent.stream.piece(data, rules).map_err(|e| e.to_string())?;
         let (Some(device), Some(way)) = (self.agent, &agent.way) else { return Ok(()) };
         match piece {
-            // Given back when the host has dealt with it: so no more wait for it than the window has.
+            // So no more wait for the host than the window has, and a few ahead.
             Piece::Message => {
+                agent.pieces = agent.pieces.saturating_add(1);
+                let more = if agent.pieces == BULK_AFTER { BULK_WINDOW } else { 0 };
+                let lot = way.give_device().unwrap_or(0) + more;
                 let mut chunk = Vec::with_capacity(CHUNK_HEADER + data.len());
                 put_chunks(&mut chunk, CLIENT_PORT, data);
                 self.upward.device(device, DeviceTask::Data(client, chunk));
+                if lot > 0 {
+                    agent.tokens += lot;
+                    clients.send(key, wire::agent_token(lot));
+                }
             }
             Piece::Monitors { monitors, message } => {
+                way.give_slowly();
                 let mut chunks = Vec::new();
                 put_chunks(&mut chunks, CLIENT_PORT, &message);
                 self.upward.client_monitors(client, monitors, device, chunks);

@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn chunks_become_pieces_of_at_most_2048_bytes_however_they_are_read() {
-        let long = message(4, &(0..5000u32).map(|i| i as u8).collect::<Vec<_>>());
+        let long = message(4, &(0..=u8::MAX).cycle().take(5000).collect::<Vec<_>>());
         let short = message(1, &[]);
         let stream = [chunk(1, &long[..3000]), chunk(1, &long[3000..]), chunk(1, &short)].concat();
         for step in [1, 7, 2048, usize::MAX] {

@@ -162,7 +162,7 @@ impl<S: Session> Agent<S> {
 
     /// A piece of this client was dealt with.
     fn taken(&self, client: ClientId) {
-        let lot = self.clients.get(&client).and_then(|attached| attached.way.taken());
+        let lot = self.clients.get(&client).and_then(|attached| attached.way.device_took());
         if let Some(tokens) = lot {
             self.session.tell_main(AgentOrder::Tokens(self.id, client, tokens));
         }

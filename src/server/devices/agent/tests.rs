@@ -179,8 +179,9 @@ fn a_broken_protocol_ends_the_agent_and_no_client() {
 
 #[test]
 fn pieces_of_clients_are_given_back_in_lots_when_the_device_has_them() {
-    let (mut bench, _) = Bench::with(&[(ANN, 0)]);
+    let (mut bench, ways) = Bench::with(&[(ANN, 0)]);
     for _ in 0..7 {
+        ways[0].give_slowly();
         let actions = bench.task(DeviceTask::Data(ANN, vec![1, 2]));
         assert_eq!(actions, [Action::Write(Owner::Client(ANN), vec![1, 2])]);
     }
