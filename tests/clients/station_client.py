@@ -125,7 +125,7 @@ class Station(Client):
             return
         if isinstance(channel, Spice.MainChannel):
             for signal, handler in (
-                ("main-agent-update", self.agent), ("main-clipboard-selection", self.clipboard),
+                ("main-agent-update", self.agent_update), ("main-clipboard-selection", self.clipboard),
                 ("main-clipboard-selection-grab", self.grabbed), ("main-clipboard-selection-request", self.asked),
                 ("main-clipboard-selection-release", lambda _c, selection: self.say("release", selection=selection)),
             ):
@@ -146,7 +146,7 @@ class Station(Client):
 
     # ---- agent
 
-    def agent(self, channel):
+    def agent_update(self, channel):
         self.say("agent", connected=channel.get_property("agent-connected"), caps=channel.get_property("agent-caps-0"))
 
     def grabbed(self, _channel, selection, types, _count):
