@@ -1185,9 +1185,10 @@ void spice_server_playback_start(struct SpicePlaybackInstance *sin);
 // - `sin` is NULL or valid; if it was added, it was not removed.
 void spice_server_playback_stop(struct SpicePlaybackInstance *sin);
 
-// Hands out a buffer for sound; one sample holds both channels.
+// Hands out a buffer for 480 samples of sound; one sample holds both channels, 16 bits each.
 //
-// Writes NULL and 0 when nobody listens or no buffer is free.
+// Writes NULL and 0 when nobody listens, the guest does not play, or the host has three buffers already. A buffer is
+// the host's until it gives it back, also when its client has gone and when the instance was removed.
 //
 // # Safety
 // - `sin` is NULL or valid; if it was added, it was not removed.
@@ -1198,11 +1199,13 @@ void spice_server_playback_get_buffer(struct SpicePlaybackInstance *sin,
 
 // Gives a filled buffer back, exactly once, at any time.
 //
+// It is played at once, or dropped if its client has gone or the guest has stopped. An address that is no buffer in the
+// host's hands is ignored.
+//
 // # Safety
-// - `sin` is NULL or valid; if it was added, it was not removed.
-// - `samples` came from `spice_server_playback_get_buffer` of this instance and was not given
-//   back.
-void spice_server_playback_put_samples(struct SpicePlaybackInstance *sin, uint32_t *samples);
+// - `samples` is any address. If it is a buffer in the host's hands, the host does not touch it any more.
+void spice_server_playback_put_samples(struct SpicePlaybackInstance *sin,
+                                       uint32_t *samples);
 
 // Sets the volume the clients play with, one number for each channel.
 //
@@ -1233,6 +1236,9 @@ void spice_server_record_stop(struct SpiceRecordInstance *sin);
 
 // Takes recorded sound, at most `bufsize` samples; returns how many.
 //
+// 0 while the guest does not record, while nobody is there to be recorded, and until 4,096 samples have come since the
+// start.
+//
 // # Safety
 // - `sin` is NULL or valid; if it was added, it was not removed.
 // - `samples` is NULL or has room for `bufsize` samples.
@@ -1261,11 +1267,13 @@ void spice_server_record_set_mute(struct SpiceRecordInstance *sin, uint8_t mute)
 // - `sin` is NULL or valid; if it was added, it was not removed.
 uint32_t spice_server_get_best_playback_rate(struct SpicePlaybackInstance *sin);
 
-// Sets the sample rate in Hz of what the guest plays.
+// Sets the sample rate in Hz of what the guest plays, 48,000 without this call. Only at the rates of Opus is sound
+// compressed.
 //
 // # Safety
 // - `sin` is NULL or valid; if it was added, it was not removed.
-void spice_server_set_playback_rate(struct SpicePlaybackInstance *sin, uint32_t frequency);
+void spice_server_set_playback_rate(struct SpicePlaybackInstance *sin,
+                                    uint32_t frequency);
 
 // The sample rate in Hz that fits the clients best; hosts ask with NULL, too.
 //
