@@ -3,6 +3,7 @@
 //! What the client sends is decoded here and left in the [`Capture`], where the host takes it by its own clock.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::protocol::caps::{ChannelType, record as cap};
 use crate::protocol::message::Message;
@@ -19,9 +20,46 @@ use super::take_short_turns;
 /// Bytes that wait in the outbox at which the client is told nothing more.
 const OUTBOX_MARK: usize = 4096;
 
+/// Messages that a client may send in a [`WINDOW`]: forty times what sound takes. One that sends more is read later, so
+/// that its flood costs no processor that others need.
+const MESSAGES: u32 = 40;
+/// See above.
+const WINDOW: Duration = Duration::from_millis(10);
+
+/// How many messages are taken now.
+struct Pace {
+    since: Instant,
+    left: u32,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { since: now, left: MESSAGES }
+    }
+
+    /// True if one more may be taken.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.since) >= WINDOW {
+            *self = Self::new(now);
+        }
+        self.left > 0
+    }
+
+    /// One was taken.
+    fn took(&mut self) {
+        self.left = self.left.saturating_sub(1);
+    }
+
+    /// When more may be taken, if that is not now.
+    fn next(&self) -> Option<Instant> {
+        (self.left == 0).then(|| self.since + WINDOW)
+    }
+}
+
 /// State of the channel.
 pub struct Record {
     capture: Arc<Capture>,
+    pace: Pace,
     peer: Option<Peer>,
     /// What was decoded last; its memory is used again.
     samples: Vec<u32>,
@@ -42,7 +80,13 @@ impl Record {
     /// A channel without a client.
     #[must_use]
     pub fn new(capture: Arc<Capture>) -> Self {
-        Self { capture, peer: None, samples: Vec::new(), begun: false }
+        Self {
+            capture,
+            pace: Pace::new(Instant::now()),
+            peer: None,
+            samples: Vec::new(),
+            begun: false,
+        }
     }
 
     fn send_change(&mut self, clients: &mut Clients, change: &Change) {
@@ -115,6 +159,7 @@ impl Channel for Record {
         kind: u16,
         body: &[u8],
     ) -> Result<(), String> {
+        self.pace.took();
         let request = RecordRequest::parse(kind, body).map_err(|e| e.to_string())?;
         // A client that was replaced may still have said something.
         let Some(peer) = self.peer.as_mut().filter(|peer| peer.key == key) else { return Ok(()) };
@@ -137,6 +182,10 @@ impl Channel for Record {
         Ok(())
     }
 
+    fn accepts(&mut self) -> bool {
+        self.pace.goes_on(Instant::now())
+    }
+
     fn order(&mut self, _clients: &mut Clients, (): ()) {}
 
     fn room(&mut self, clients: &mut Clients, _key: Key) {
@@ -155,6 +204,28 @@ impl Channel for Record {
             take_short_turns();
         }
         self.pump(clients);
-        Turn::Idle
+        self.pace.next().map_or(Turn::Idle, Turn::At)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_read_forty_messages_at_a_time() {
+        let begin = Instant::now();
+        let mut pace = Pace::new(begin);
+        let mut taken = 0;
+        for tick in 0..30 {
+            let now = begin + tick * Duration::from_millis(1);
+            while pace.goes_on(now) {
+                pace.took();
+                taken += 1;
+            }
+            assert!(pace.next().is_some_and(|at| at > now && at <= now + WINDOW));
+        }
+        assert_eq!(taken, 3 * MESSAGES);
+        assert!(Pace::new(begin).next().is_none());
     }
 }
