@@ -51,8 +51,8 @@ impl Pace {
     }
 
     /// When more may be taken, if that is not now.
-    fn next(&self) -> Option<Instant> {
-        (self.left == 0).then(|| self.since + WINDOW)
+    fn next(&mut self, now: Instant) -> Option<Instant> {
+        (!self.goes_on(now)).then(|| self.since + WINDOW)
     }
 }
 
@@ -154,12 +154,14 @@ impl Channel for Record {
 
     fn request(
         &mut self,
-        _clients: &mut Clients,
+        clients: &mut Clients,
         key: Key,
         kind: u16,
         body: &[u8],
     ) -> Result<(), String> {
         self.pace.took();
+        // What the host did before comes before what may be the client's end.
+        self.pump(clients);
         let request = RecordRequest::parse(kind, body).map_err(|e| e.to_string())?;
         // A client that was replaced may still have said something.
         let Some(peer) = self.peer.as_mut().filter(|peer| peer.key == key) else { return Ok(()) };
@@ -204,7 +206,7 @@ impl Channel for Record {
             take_short_turns();
         }
         self.pump(clients);
-        self.pace.next().map_or(Turn::Idle, Turn::At)
+        self.pace.next(Instant::now()).map_or(Turn::Idle, Turn::At)
     }
 }
 
@@ -223,9 +225,9 @@ mod tests {
                 pace.took();
                 taken += 1;
             }
-            assert!(pace.next().is_some_and(|at| at > now && at <= now + WINDOW));
+            assert!(pace.next(now).is_some_and(|at| at > now && at <= now + WINDOW));
         }
         assert_eq!(taken, 3 * MESSAGES);
-        assert!(Pace::new(begin).next().is_none());
+        assert!(pace.next(begin + 4 * WINDOW).is_none(), "or the thread would never sleep");
     }
 }
