@@ -203,8 +203,16 @@ impl Layer for TlsLayer {
 
     fn wrap(&mut self, above: &mut Outbox, below: &mut Outbox, mark: usize) -> io::Result<()> {
         while !above.is_empty() && below.len() < mark && !self.connection.is_handshaking() {
+            let waiting = above.len();
             // rustls cuts the pieces into records as they lie there, across their borders.
-            let taken = above.drain(|pieces| self.connection.writer().write_vectored(pieces))?;
+            let taken = above.drain(|pieces| {
+                let mut writer = self.connection.writer();
+                let here: usize = pieces.iter().map(|piece| piece.len()).sum();
+                if here == waiting && waiting > 1 {
+                    return writer.write_vectored(&all_but_the_last_byte(pieces));
+                }
+                writer.write_vectored(pieces)
+            })?;
             self.take_records(below)?;
             if taken == 0 {
                 return Err(io::Error::new(io::ErrorKind::WriteZero, "TLS takes no more"));
@@ -218,6 +226,20 @@ impl Layer for TlsLayer {
         // Writing to an outbox does not fail.
         let _ = self.take_records(below);
     }
+}
+
+/// What is to go out now, without its last byte, which gets a record of its own.
+///
+/// Stock clients take one message of a record and then wait for their socket, though OpenSSL holds more: what came last
+/// would not be seen until something else comes. With a last record that only ends a message the socket has something
+/// as long as a whole message is left.
+fn all_but_the_last_byte<'a>(pieces: &'a [IoSlice<'_>]) -> Vec<IoSlice<'a>> {
+    let filled = pieces.iter().filter(|piece| !piece.is_empty());
+    let mut shorter: Vec<&[u8]> = filled.map(|piece| &**piece).collect();
+    if let Some((_, rest)) = shorter.pop().and_then(|last| last.split_last()) {
+        shorter.push(rest);
+    }
+    shorter.into_iter().map(IoSlice::new).collect()
 }
 
 /// Records go to an outbox.

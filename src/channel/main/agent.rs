@@ -74,6 +74,8 @@ impl Main {
             }
             return;
         }
+        // A message that was begun before, while the last agent ended: its rest comes or does not.
+        agent.stream.interrupted();
         let way = AgentWay::new(pieces);
         agent.way = Some(Arc::clone(&way));
         self.upward.device(device, DeviceTask::Agent(AgentTask::Started(client, way)));

@@ -212,6 +212,45 @@ fn pieces_fill_records_and_the_mark_holds() {
 }
 
 #[test]
+fn what_is_sent_at_once_ends_with_a_record_of_one_byte() {
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let mut pair = Pair::established(version);
+        for pieces in [
+            vec![vec![1; 100], vec![2; 200]],
+            vec![vec![1; 40_000]],
+            vec![vec![1]],
+            vec![vec![1; 2]],
+        ] {
+            let whole = pieces.concat();
+            let mut above = Outbox::default();
+            pieces.into_iter().for_each(|piece| above.push_owned(piece));
+            pair.layer.wrap(&mut above, &mut pair.below, usize::MAX).unwrap();
+            assert!(above.is_empty());
+            let sent = sent(&mut pair.below);
+            let mut wire = sent.as_slice();
+            let (mut came, mut last) = (Vec::new(), 0);
+            while let Some(head) = wire.first_chunk::<5>() {
+                let mut record = &wire[..5 + usize::from(u16::from_be_bytes([head[3], head[4]]))];
+                wire = &wire[record.len()..];
+                while !record.is_empty() {
+                    pair.client.read_tls(&mut record).unwrap();
+                    pair.client.process_new_packets().unwrap();
+                }
+                let before = came.len();
+                let _ = pair.client.reader().read_to_end(&mut came);
+                last = came.len() - before;
+            }
+            assert!(
+                came == whole && last == 1,
+                "{} of {} bytes, {last} at last",
+                came.len(),
+                whole.len()
+            );
+        }
+    }
+}
+
+#[test]
 fn both_ends_are_told_of_the_end() {
     for version in [&TLS12, &TLS13] {
         let mut pair = Pair::established(version);
