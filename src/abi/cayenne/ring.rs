@@ -104,7 +104,7 @@ symver!(cayenne_qxl_attach_ring, node "CAYENNE_1");
 /// Takes the commands of a QXL device from rings in shared memory instead of the callbacks `get_command`,
 /// `req_cmd_notification`, `get_cursor_command`, `req_cursor_notification`, `release_resource` and `flush_resources`.
 ///
-/// What waits in the callbacks' rings is executed first. From then on the library is the only reader of the command and
+/// What waits in the callbacks' rings is executed first if the machine runs. From then on the library is the only reader of the command and
 /// cursor ring and the only writer of the release ring, sets `int_pending` and writes `interrupt_fd` when the guest wants
 /// to know of it. All other requests (surfaces, updates, start, stop, resets) still go through `spice_qxl_*`; a primary
 /// surface may lie in the memory. Nothing that the other owners of the memory write there can hurt the library.
