@@ -4,6 +4,7 @@
 //! client's pipe.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use crate::display::encode::draft::Draft;
 use crate::pool::Scratch;
@@ -35,10 +36,12 @@ impl Lane {
         self.drafts.len()
     }
 
-    /// True if nothing more may be settled for now.
-    pub fn is_full(&self) -> bool {
-        self.drafts.len() >= MESSAGES
-            || (!self.is_empty() && self.weight >= BYTES.saturating_mul(1 + workers::threads()))
+    /// True if nothing more may be settled for now. A client that is sent at most so many bytes a second has no more
+    /// pixels in work than its bytes of a second, uncompressed: what is in work is sent, and keeps what is newer waiting.
+    pub fn is_full(&self, rate: Option<NonZeroU64>) -> bool {
+        let all = BYTES.saturating_mul(1 + workers::threads());
+        let most = rate.map_or(all, |rate| usize::try_from(rate.get()).unwrap_or(all).min(all));
+        self.drafts.len() >= MESSAGES || (!self.is_empty() && self.weight >= most)
     }
 
     /// The next one in order.
