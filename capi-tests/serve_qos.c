@@ -1,12 +1,12 @@
 /* Serves a screen full of noise, keyboard and mouse, with quality of service as it is told, and shows what the library
  * counts (cayenne.h). An example of both calls, and the host of tests/clients/check_qos.py.
  *
- *   serve_qos --unix PATH | --port P [--tls DIR --tls-port P] [--qos "LINE"] [--show-stats MS]
+ *   serve_qos --unix PATH | --port P [--tls DIR --tls-port P] [--qos "LINE"] [--show-stats MS] [--photos]
  *
- * DIR has ca.pem, cert.pem and key.pem. --show-stats prints the statistics on standard error every so many milliseconds.
+ * DIR has ca.pem, cert.pem and key.pem. --photos: pictures that are encoded (QUIC); noise goes as it is. --show-stats prints the statistics on standard error every so many milliseconds.
  * Lines on stdin, and --qos before the server is initialised:
  *   qos TYPE SCHEDULING NICE PRIORITY RATE PROCESSORS   numbers; PROCESSORS is a mask, 0 for none; "qos TYPE default"
- *   flood on, flood off      pictures of noise without end, as fast as they are taken
+ *   flood on, flood off      pictures without end, as fast as they are taken
  *   draw                     one small picture
  *   stats                    prints the statistics in one line
  *   dump FILE                the screen as PPM
@@ -17,6 +17,7 @@
 #include <cayenne.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,7 +29,23 @@ static struct qxl_host *device;
 static struct input_host input;
 static struct rng rng;
 static bool quit_asked, flood;
-static uint32_t noise[PATTERNS][WIDTH * HEIGHT];
+static uint32_t pictures[PATTERNS][WIDTH * HEIGHT];
+
+/* Noise, or waves of three colours with the noise of a camera. */
+static void make_pictures(bool photos)
+{
+    rng_seed(&rng, 1);
+    for (int i = 0; i < PATTERNS; i++) {
+        for (int j = 0; j < WIDTH * HEIGHT; j++) {
+            int x = j % WIDTH + 40 * i, y = j / WIDTH;
+            uint32_t wave = 0;
+
+            for (int c = 1; photos && c <= 3; c++)
+                wave = wave << 8 | (uint32_t)(124 + 120 * sin(x / 50.0 * c) * cos(y / 70.0) + rng_range(&rng, 0, 4));
+            pictures[i][j] = photos ? wave : rng_next(&rng) & 0xffffff;
+        }
+    }
+}
 
 /* What --qos and "qos ..." say; the library's answer. */
 static int set_qos(const char *words)
@@ -69,7 +86,7 @@ static void show_stats(FILE *out)
 
 static void push_picture(QXLRect bbox)
 {
-    struct qxl_source source = { .pixels = noise[rng_range(&rng, 0, PATTERNS - 1)], .width = WIDTH, .height = HEIGHT };
+    struct qxl_source source = { .pixels = pictures[rng_range(&rng, 0, PATTERNS - 1)], .width = WIDTH, .height = HEIGHT };
 
     qxl_host_push(device, qxl_draw_copy(0, bbox, source, bbox, SPICE_ROPD_OP_PUT));
 }
@@ -126,6 +143,7 @@ int main(int argc, char **argv)
         { "port", required_argument, NULL, 'p' },     { "unix", required_argument, NULL, 'u' },
         { "tls", required_argument, NULL, 't' },      { "tls-port", required_argument, NULL, 'T' },
         { "qos", required_argument, NULL, 'q' },      { "show-stats", required_argument, NULL, 's' },
+        { "photos", no_argument, NULL, 'P' },
         { NULL, 0, NULL, 0 },
     };
     const char *path = NULL, *folder = NULL;
@@ -134,7 +152,7 @@ int main(int argc, char **argv)
     int port = 0, tls_port = 0, show_every = 0, option;
     uint64_t show_next = 0;
     unsigned offences;
-    bool all;
+    bool all, photos = false;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     server = spice_server_new();
@@ -146,18 +164,15 @@ int main(int argc, char **argv)
         case 'T': tls_port = atoi(optarg); break;
         case 'q': printf("qos %d\n", set_qos(optarg)); break;
         case 's': show_every = atoi(optarg); break;
+        case 'P': photos = true; break;
         default: return 2;
         }
     }
-    rng_seed(&rng, 1);
-    for (int i = 0; i < PATTERNS; i++) {
-        for (int j = 0; j < WIDTH * HEIGHT; j++)
-            noise[i][j] = rng_next(&rng) & 0xffffff;
-    }
+    make_pictures(photos);
     spice_server_set_name(server, "qos");
     spice_server_set_noauth(server);
     spice_server_set_streaming_video(server, SPICE_STREAM_VIDEO_OFF);
-    spice_server_set_image_compression(server, SPICE_IMAGE_COMPRESSION_LZ);
+    spice_server_set_image_compression(server, photos ? SPICE_IMAGE_COMPRESSION_QUIC : SPICE_IMAGE_COMPRESSION_LZ);
     spice_server_set_jpeg_compression(server, SPICE_WAN_COMPRESSION_NEVER);
     if (path) {
         spice_server_set_addr(server, path, SPICE_ADDR_FLAG_UNIX_ONLY);

@@ -60,6 +60,15 @@ fn every_probe_is_in_the_library_with_its_arguments_and_no_other_is() {
 }
 
 #[test]
+fn code_lies_in_the_file_where_its_address_says() {
+    // perf (6.1) takes the address of a probe for its place in the file.
+    let data = fs::read(our_library()).expect("the library can be read");
+    let file = object::File::parse(&*data).expect("the library is an object file");
+    let text = file.section_by_name(".text").expect("there is code");
+    assert_eq!(text.file_range().map(|(offset, _)| offset), Some(text.address()));
+}
+
+#[test]
 fn the_documentation_lists_them_with_their_arguments() {
     let text = fs::read_to_string(root().join("docs/profiling.md")).expect("the documentation");
     let rows: BTreeMap<&str, Vec<&str>> = text

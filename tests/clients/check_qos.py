@@ -290,13 +290,17 @@ def bounds(options, scratch):
                 qos(host, DISPLAY, INHERIT, 0, 0, rate, 0)
                 # What had left for the socket before, and what may be saved up.
                 time.sleep(0.3)
-                begin, before = time.monotonic(), viewer.display.socket.bytes
                 worst = 0
-                while time.monotonic() < begin + options.seconds:
-                    time.sleep(0.1)
-                    worst = max(worst, channel_of(stats(host), "display")["clients"][0]["queued_bytes"])
-                took, came = time.monotonic() - begin, viewer.display.socket.bytes - before
-                share = came / took / rate
+                for _ in range(3):
+                    begin, before = time.monotonic(), viewer.display.socket.bytes
+                    while time.monotonic() < begin + options.seconds:
+                        time.sleep(0.1)
+                        worst = max(worst, channel_of(stats(host), "display")["clients"][0]["queued_bytes"])
+                    took, came = time.monotonic() - begin, viewer.display.socket.bytes - before
+                    share = came / took / rate
+                    # Never more. Less also if this machine has no time for the thread for 50 ms: then once more.
+                    if share > 1 - TOLERANCE:
+                        break
                 wrong = None if abs(share - 1) <= TOLERANCE else f"{share:.3f} of it"
                 # A tenth of a second, and a message whole: noise is as long as its pixels.
                 most = rate / 10 + 640 * 480 * 4 + 4096
