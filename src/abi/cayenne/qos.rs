@@ -68,7 +68,8 @@ symver!(cayenne_set_channel_qos, node "CAYENNE_1");
 ///
 /// A bound on bytes acts as a slower network: in any time t no more than bytes_per_second x (t + 50 ms) go out, and
 /// all of that if there is so much. A display sends newer pictures then, not more of them later; sound that is late is
-/// dropped; all else waits. Reading is not bounded.
+/// dropped; all else waits. Reading is not bounded. A bound on main bounds its net test as well: clients that come then
+/// count as on a slow link.
 ///
 /// Returns 0, or -1 with the reason in the log, and nothing changed: no such channel type, numbers out of their ranges,
 /// an empty set of processors, a bound on bytes for encoders.

@@ -64,3 +64,25 @@ impl Lane {
         self.drafts.iter().any(|draft| draft.help(scratch, HELP))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::Message;
+
+    #[test]
+    fn a_lane_is_full_of_messages_or_of_pixels_for_a_second() {
+        let mut lane = Lane::default();
+        let slow = NonZeroU64::new(100_000);
+        assert!(!lane.is_full(None) && !lane.is_full(slow), "one message is always taken");
+        lane.push(Message::new(1, Vec::new()));
+        lane.weight = 99_999;
+        assert!(!lane.is_full(slow));
+        lane.weight = 100_000;
+        assert!(lane.is_full(slow) && !lane.is_full(None));
+        assert!(!lane.is_full(NonZeroU64::new(u64::MAX)));
+        lane.weight = 0;
+        (1..MESSAGES).for_each(|_| lane.push(Message::new(1, Vec::new())));
+        assert!(lane.is_full(None) && lane.is_full(slow));
+    }
+}
