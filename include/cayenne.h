@@ -12,6 +12,7 @@
 #define CAYENNE_H_
 
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Release of the library this header belongs to: 0.1.0. */
@@ -26,6 +27,45 @@ struct RedsState;
 /* Of spice-qxl.h. */
 struct QXLInstance;
 
+
+// Threads run as they did when they began: as the thread of the host's that started them.
+#define CAYENNE_SCHED_INHERIT 0
+
+// SCHED_OTHER with the nice value `nice`.
+#define CAYENNE_SCHED_OTHER 1
+
+// SCHED_FIFO with the priority `priority`.
+#define CAYENNE_SCHED_FIFO 2
+
+// SCHED_RR with the priority `priority`.
+#define CAYENNE_SCHED_RR 3
+
+// Stands for the encode workers (`spice-enc-K`) where a channel type is asked for. They are one set for the process.
+#define CAYENNE_QOS_ENCODERS 256
+
+// Smallest `bytes_per_second` that is not 0.
+#define CAYENNE_QOS_LEAST_RATE 65536
+
+// How the threads of a channel type run, and what its clients are sent.
+typedef struct CayenneQos {
+    // `sizeof(CayenneQos)`.
+    uint32_t size;
+    // `CAYENNE_SCHED_*`.
+    uint32_t scheduling;
+    // For CAYENNE_SCHED_OTHER: -20 to 19. Below what the process has takes CAP_SYS_NICE or RLIMIT_NICE.
+    int32_t nice;
+    // For CAYENNE_SCHED_FIFO and CAYENNE_SCHED_RR: 1 to 99. Takes CAP_SYS_NICE or RLIMIT_RTPRIO.
+    uint32_t priority;
+    // Bytes that each client of the channel is sent in a second, at most, with TLS and the like; at least
+    // CAYENNE_QOS_LEAST_RATE. 0: no bound.
+    uint64_t bytes_per_second;
+    // A bit for each processor that the threads may run on, lowest first. NULL: those that they began with.
+    const uint64_t *processors;
+    // Number of words in `processors`, at most 128.
+    uint32_t num_processor_words;
+    // 0.
+    uint32_t reserved;
+} CayenneQos;
 
 // A memory slot of a ring: a part of the memory, and the guest's addresses of it.
 typedef struct CayenneRingSlot {
@@ -130,6 +170,30 @@ int cayenne_set_multiple_clients(struct RedsState *server,
 int cayenne_set_encoder_threads(struct RedsState *server,
                                 int count);
 
+// Says how the threads of a channel type are scheduled, on which processors, and how many bytes a second each of its
+// clients is sent.
+//
+// `channel_type` is a `SPICE_CHANNEL_*` number, or CAYENNE_QOS_ENCODERS for the threads that encode images, of all
+// servers of the process. `qos` says everything anew; NULL is the state without any call. May be called at any time on
+// any thread of the host's, before there are channels and with clients connected. Each thread takes it over by itself,
+// at once; what the system refuses then (no right, a processor that is not there) costs a line in the log and
+// leaves the thread as it was.
+//
+// A bound on bytes acts as a slower network: in any time t no more than bytes_per_second x (t + 50 ms) go out, and
+// all of that if there is so much. A display sends newer pictures then, not more of them later; sound that is late is
+// dropped; all else waits. Reading is not bounded. A bound on main bounds its net test as well: clients that come then
+// count as on a slow link.
+//
+// Returns 0, or -1 with the reason in the log, and nothing changed: no such channel type, numbers out of their ranges,
+// an empty set of processors, a bound on bytes for encoders.
+//
+// # Safety
+// - `server` is NULL or came from `spice_server_new` and was not destroyed.
+// - `qos` is NULL or points to a structure whose `processors` are NULL or point to `num_processor_words` words.
+int cayenne_set_channel_qos(struct RedsState *server,
+                            int channel_type,
+                            const struct CayenneQos *qos);
+
 // Takes the commands of a QXL device from rings in shared memory instead of the callbacks `get_command`,
 // `req_cmd_notification`, `get_cursor_command`, `req_cursor_notification`, `release_resource` and `flush_resources`.
 //
@@ -164,6 +228,23 @@ int cayenne_qxl_attach_ring(struct QXLInstance *instance,
 // - `state` is NULL or points to a structure whose pointers have the room that it says.
 int cayenne_qxl_detach_ring(struct QXLInstance *instance,
                             struct CayenneRingState *state);
+
+// Writes the server's statistics as JSON, with a NUL behind it.
+//
+// Bytes, messages and queues of each channel and client, what the encoders did, and how long things took; the names, with
+// units and ranges, are in docs/statistics.md. As with snprintf no more than `size` bytes are written, the NUL
+// included, and the return value is the length that the whole text has: if it is `size` or more, the text was cut, and
+// may have grown by the next call. Returns -1 if `server` does not exist.
+//
+// May be called at any time on any thread, also on several at once, but not together with `spice_server_destroy`. No
+// thread that serves clients is kept waiting.
+//
+// # Safety
+// - `server` is NULL or came from `spice_server_new` and is not destroyed before this returns.
+// - `buffer` has room for `size` bytes; it may be NULL if `size` is 0.
+int cayenne_stats_json(struct RedsState *server,
+                       char *buffer,
+                       size_t size);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -32,6 +32,7 @@ RUNS=(
     "check_hearing serve_sound --seconds 10"
     "check_sound serve_sound"
     "check_sound_latency serve_sound --seconds 5"
+    "check_qos serve_qos"
     "check_pace random_draws --draws 5000 --joins 3 --stop 2"
     "check_traces replay_player --points 2 --stay 2 terminal"
     "check_traces replay_player --points 2 --stay 2 --compression 5 terminal"

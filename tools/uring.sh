@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . tools/env.sh
 
 export CAYENNE_IO=uring
-build_hosts random_draws misuse replay_player serve_inputs
+build_hosts random_draws misuse replay_player serve_inputs serve_qos
 said=$(CAYENNE_LOG=info LD_LIBRARY_PATH=$STAGE_LIB timeout 60 "$HOSTS/random_draws" --seed 1 --count 1 2>&1 >/dev/null </dev/null)
 if ! grep -q "through io_uring" <<<"$said"; then
     # Where it is forbidden, what is left to see is that this is said and everything works.
@@ -26,6 +26,7 @@ check misuse sh -c 'LD_LIBRARY_PATH=$0 "$1" >/dev/null' "$STAGE_LIB" "$HOSTS/mis
 clients compare_draws random_draws --level 7 --seed 3 --count 600 --compression 2
 clients check_inputs serve_inputs
 clients check_stalled replay_player --seconds 4
+clients check_qos serve_qos --only bounds,statistics
 check QEMU /usr/bin/python3 tests/qemu/run.py --lib "$STAGE_LIB" --accel "$([ -w /dev/kvm ] && echo kvm || echo tcg)" --kills 15 \
     --only tickets,sockets,query_spice,killed_clients,sandbox
 exit $failed

@@ -4,7 +4,8 @@
 //! contract. rustc hands the linker a version script of its own for every cdylib; only lld takes a
 //! second one and lets the `.symver` directives beside the functions decide, so the linker is
 //! pinned. `-z nodelete` keeps the code mapped after `dlclose`: our threads and the thread-local
-//! destructors of the standard library may still run then.
+//! destructors of the standard library may still run then. `-z separate-loadable-segments` puts code where its address
+//! says, in the file as well: perf takes the one for the other when it looks for probes.
 
 use std::env;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ fn main() {
         "-Wl,-soname,libspice-server.so.1".to_owned(),
         format!("-Wl,--version-script={map}"),
         "-Wl,-z,nodelete".to_owned(),
+        "-Wl,-z,separate-loadable-segments".to_owned(),
     ] {
         println!("cargo:rustc-cdylib-link-arg={arg}");
     }

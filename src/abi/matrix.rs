@@ -175,5 +175,7 @@ pub const MATRIX: &[Entry] = &[
     row("cayenne_qxl_attach_ring", "CAYENNE_1", Status::Done, 7),
     row("cayenne_qxl_detach_ring", "CAYENNE_1", Status::Done, 7),
     row("cayenne_set_encoder_threads", "CAYENNE_1", Status::Done, 4),
+    row("cayenne_set_channel_qos", "CAYENNE_1", Status::Done, 7),
+    row("cayenne_stats_json", "CAYENNE_1", Status::Done, 7),
     row("cayenne_version", "CAYENNE_1", Status::Done, 2),
 ];

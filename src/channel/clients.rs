@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::display::encode::wan::LinkSpeed;
+use crate::observe::probes;
+use crate::observe::stats::{ChannelStats, ClientStats};
 use crate::protocol::caps::Caps;
 use crate::protocol::common;
 use crate::protocol::header::encode_header;
@@ -17,7 +20,7 @@ use crate::transport::outbox::Outbox;
 use crate::transport::reactor::{Key, Reactor};
 
 use super::ack::AckWindow;
-use super::{Attach, ClientId};
+use super::{Attach, ClientId, qos};
 
 /// Bytes in the outbox above which a client has no room for more.
 ///
@@ -42,11 +45,23 @@ pub struct Client {
     /// When the last bytes came.
     pub(super) heard: Instant,
     header: Vec<u8>,
+    /// What others may know of it.
+    pub(super) stats: Arc<ClientStats>,
+    /// Bytes in its outbox above which it has no room.
+    room: usize,
+    /// Bytes that were ever queued.
+    queued: u64,
+    /// The next message answers a wakeup of this time.
+    answers: Option<Instant>,
+    /// A message that answers one, by its end among all bytes.
+    answer: Option<(Instant, u64)>,
+    /// Channel and id, for probes.
+    place: (u8, u8),
 }
 
 impl Client {
     fn has_room(&self, outbox: &Outbox) -> bool {
-        self.acks.as_ref().is_none_or(AckWindow::is_open) && outbox.len() < OUTBOX_MARK
+        self.acks.as_ref().is_none_or(AckWindow::is_open) && outbox.len() < self.room
     }
 
     /// Puts header and message into the outbox; the error is the end of the connection.
@@ -62,10 +77,41 @@ impl Client {
         for bulk in message.bulk {
             outbox.push_bulk(bulk);
         }
+        let bytes = outbox.len().saturating_sub(before);
         if let Some(acks) = &mut self.acks {
-            acks.sent(outbox.len().saturating_sub(before) as u64);
+            acks.sent(bytes as u64);
+        }
+        let (channel, id) = self.place;
+        probes::message_queued(channel, id, self.client, message.kind, bytes);
+        self.stats.traffic.messages_out.add(1);
+        self.queued += bytes as u64;
+        if let Some(since) = self.answers.take() {
+            self.answer.get_or_insert((since, self.queued));
         }
         Ok(())
+    }
+
+    /// Takes note of how much waits; false if nothing does.
+    fn note(&mut self, waiting: usize, channel: &ChannelStats) -> bool {
+        let gone = self.queued.saturating_sub(waiting as u64);
+        self.stats.traffic.bytes_out.set(gone);
+        self.stats.queued_bytes.set(waiting as u64);
+        if let Some((since, end)) = self.answer
+            && gone >= end
+        {
+            self.answer = None;
+            let took = since.elapsed();
+            channel.wakeup_to_socket.record(took);
+            let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            probes::wakeup_to_socket(self.place.1, self.client, ns);
+        }
+        waiting > 0
+    }
+
+    /// Tells the statistics what waits for it elsewhere, and how much will never be sent, in all.
+    pub fn waits(&self, items: usize, dropped: u64) {
+        self.stats.queued_items.set(items as u64);
+        self.stats.traffic.drops.set(dropped);
     }
 
     /// Serial of the last message sent, counted from 1.
@@ -149,6 +195,13 @@ pub struct Clients {
     pub(super) closing: Vec<(Key, Close)>,
     /// The window of each client that comes, if the channel uses acks.
     acks: Option<AckWindow>,
+    /// Something waits in their outboxes.
+    unsent: Vec<Key>,
+    /// Bytes a second that each client is sent at most.
+    rate: Option<NonZeroU64>,
+    /// Channel type and id.
+    place: (u8, u8),
+    stats: Arc<ChannelStats>,
 }
 
 impl Clients {
@@ -165,14 +218,65 @@ impl Clients {
         self.reactor.unwatch(key);
     }
 
-    pub(super) fn new(reactor: Box<dyn Reactor>, acks: Option<AckWindow>) -> Self {
-        let (list, touched, closing) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { reactor, list, touched, closing, acks }
+    pub(super) fn new(
+        reactor: Box<dyn Reactor>,
+        acks: Option<AckWindow>,
+        place: (u8, u8),
+        stats: Arc<ChannelStats>,
+    ) -> Self {
+        let (list, touched, closing, unsent) =
+            (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { reactor, list, touched, closing, acks, unsent, rate: None, place, stats }
+    }
+
+    /// The channel's counters.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<ChannelStats> {
+        &self.stats
+    }
+
+    /// Bytes a second that each client is sent at most (`cayenne_set_channel_qos`); `None`: as many as it takes.
+    #[must_use]
+    pub fn bytes_per_second(&self) -> Option<NonZeroU64> {
+        self.rate
+    }
+
+    /// Changes that, also for those who are here.
+    pub(super) fn set_rate(&mut self, rate: Option<NonZeroU64>) {
+        self.rate = rate;
+        self.stats.bytes_per_second.set(rate.map_or(0, NonZeroU64::get));
+        for (key, client) in &mut self.list {
+            client.room = qos::mark(rate);
+            self.reactor.set_rate(*key, rate);
+        }
+    }
+
+    /// The next message for a client answers a wakeup of the host at this time.
+    pub fn answers(&mut self, key: Key, since: Instant) {
+        if let Some(client) = self.list.get_mut(&key) {
+            client.answers.get_or_insert(since);
+        }
+    }
+
+    /// Nothing is to be said to it that answers a wakeup.
+    pub fn answers_nothing(&mut self, key: Key) {
+        if let Some(client) = self.list.get_mut(&key) {
+            client.answers = None;
+        }
     }
 
     /// Takes in a connection: link result, then SET_ACK where the channel uses acks.
     pub(super) fn attach(&mut self, attach: Attach) -> std::io::Result<Key> {
         let key = self.reactor.insert(attach.stream, attach.unread)?;
+        if self.rate.is_some() {
+            self.reactor.set_rate(key, self.rate);
+        }
+        let stats = self.stats.come(ClientStats {
+            client: attach.client,
+            peer: attach.connection.peer_name(),
+            tls: attach.connection.tls,
+            ..ClientStats::default()
+        });
         if let Some(outbox) = self.reactor.outbox(key) {
             outbox.push(&attach.first);
         }
@@ -186,6 +290,12 @@ impl Clients {
             acks: None,
             heard: Instant::now(),
             header: Vec::new(),
+            stats,
+            room: qos::mark(self.rate),
+            queued: attach.first.len() as u64,
+            answers: None,
+            answer: None,
+            place: self.place,
         };
         let slow = client.speed.is_slow();
         self.list.insert(key, client);
@@ -204,7 +314,9 @@ impl Clients {
 
     pub(super) fn remove(&mut self, key: Key) -> Option<Client> {
         self.reactor.remove(key);
-        self.list.remove(&key)
+        let client = self.list.remove(&key)?;
+        self.stats.go(&client.stats);
+        Some(client)
     }
 
     /// Keys of all clients.
@@ -309,7 +421,15 @@ impl Clients {
         touched.dedup();
         for key in touched.drain(..) {
             self.reactor.flush(key);
+            if !self.unsent.contains(&key) {
+                self.unsent.push(key);
+            }
         }
         self.touched = touched;
+        let Self { unsent, list, reactor, stats, .. } = self;
+        unsent.retain(|key| match (list.get_mut(key), reactor.outbox(*key)) {
+            (Some(client), Some(outbox)) => client.note(outbox.len(), stats),
+            _ => false,
+        });
     }
 }

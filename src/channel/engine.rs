@@ -7,20 +7,23 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::observe::RateLimit;
+use crate::observe::stats::ServerStats;
 use crate::protocol::caps::ChannelType;
 use crate::protocol::common::{self, ClientCommon, client};
 use crate::protocol::header::Incoming;
-use crate::sys::thread::spawn;
+use crate::sys::thread::{number_of_this_thread, spawn};
 use crate::transport::backend;
 use crate::transport::reactor::{Event, Key};
 
 use super::ack::{AckWindow, WINDOW};
 use super::clients::{Client, Clients, Close};
 use super::nudge::{self, Nudges};
+use super::qos::{Applied, QosCell};
 use super::{Attach, Handle, Order, Upward};
 
 /// When a channel wants its next turn.
@@ -109,7 +112,7 @@ pub trait Channel: Send + 'static {
     fn stopping(&mut self, _clients: &mut Clients) {}
 }
 
-/// Starts a channel's thread under `name`.
+/// Starts the thread of a channel with this id under `name`.
 ///
 /// `make` gets the handle, so that a channel can hand out the way to itself.
 ///
@@ -117,6 +120,7 @@ pub trait Channel: Send + 'static {
 /// If the system has no thread or descriptor left.
 pub fn start<C: Channel>(
     name: &str,
+    id: u8,
     upward: Arc<dyn Upward>,
     make: impl FnOnce(&Handle<C::Order>) -> C,
 ) -> io::Result<(Handle<C::Order>, JoinHandle<()>)> {
@@ -124,17 +128,22 @@ pub fn start<C: Channel>(
     let handle = Handle::new(reactor.waker());
     let channel = make(&handle);
     let acks = C::USES_ACKS.then(|| AckWindow::new(WINDOW, C::FREE_BYTES));
+    let server_stats = upward.stats();
+    let stats = server_stats.channel(C::TYPE.name(), id, name);
     let engine = Engine {
         channel,
-        clients: Clients::new(reactor, acks),
+        clients: Clients::new(reactor, acks, (C::TYPE.0, id), Arc::clone(&stats)),
         orders: handle.clone(),
+        qos: upward.qos(C::TYPE),
+        applied: Applied::default(),
+        server_stats: Arc::clone(&server_stats),
         upward,
         stalled: Vec::new(),
         unanswered: Vec::new(),
         nudges: Nudges::default(),
         stop: false,
     };
-    let thread = spawn(name, move || engine.run())?;
+    let thread = spawn(name, move || engine.run()).inspect_err(|_| server_stats.ended(&stats))?;
     Ok((handle, thread))
 }
 
@@ -150,6 +159,9 @@ struct Engine<C: Channel> {
     clients: Clients,
     orders: Handle<C::Order>,
     upward: Arc<dyn Upward>,
+    qos: Arc<QosCell>,
+    applied: Applied,
+    server_stats: Arc<ServerStats>,
     /// Clients with requests that the channel could not accept yet.
     stalled: Vec<Key>,
     /// Clients whose requests wait because they do not read the answers.
@@ -173,7 +185,13 @@ static PANICS: RateLimit = RateLimit::new();
 impl<C: Channel> Engine<C> {
     fn run(mut self) {
         let mut events = Vec::new();
+        let stats = Arc::clone(self.clients.stats());
+        stats.thread.store(number_of_this_thread(), Ordering::Relaxed);
         while !self.stop {
+            stats.turns.add(1);
+            if let Some(qos) = self.applied.look(&self.qos) {
+                self.clients.set_rate(qos.bytes_per_second);
+            }
             let more = self.take_orders();
             let turn = self.guarded(None, |channel, clients| channel.turn(clients));
             for key in self.nudges.due(Instant::now()) {
@@ -209,6 +227,7 @@ impl<C: Channel> Engine<C> {
             self.clients.close(key, Close::Ours("the channel ends"));
         }
         self.finish_step();
+        self.server_stats.ended(&stats);
     }
 
     /// Runs a step of the channel; a panic closes the client that it was for.
@@ -348,6 +367,10 @@ impl<C: Channel> Engine<C> {
                 return;
             }
             self.clients.reactor.consume(key, used);
+            if let Some(client) = self.clients.get(key) {
+                client.stats.traffic.messages_in.add(1);
+                client.stats.traffic.bytes_in.add(used as u64);
+            }
             self.request(key, kind, body);
         }
     }

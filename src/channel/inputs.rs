@@ -57,6 +57,20 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// What probes call it.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        match self {
+            Self::Scancodes(_) => 0,
+            Self::Motion { .. } => 1,
+            Self::Position { .. } => 2,
+            Self::Press { .. } => 3,
+            Self::Release { .. } => 4,
+        }
+    }
+}
+
 /// What the inputs channel is told.
 #[derive(Debug)]
 pub enum InputsOrder {
@@ -127,7 +141,9 @@ pub struct Inputs {
     /// Clients that wait for their INIT.
     greet: Vec<Key>,
     /// For the host, when it is behind. Bounded: nothing is read while it is not empty.
-    pending: VecDeque<Input>,
+    pending: VecDeque<(Input, Instant)>,
+    /// When the bytes came that are being handled.
+    heard: Instant,
 }
 
 impl Inputs {
@@ -143,23 +159,24 @@ impl Inputs {
             motions: BTreeMap::new(),
             greet: Vec::new(),
             pending: VecDeque::new(),
+            heard: Instant::now(),
         }
     }
 
     fn push(&mut self, input: Input) {
         if self.pending.is_empty() {
-            if let Err(input) = self.upward.input(input) {
-                self.pending.push_back(input);
+            if let Err(input) = self.upward.input(input, self.heard) {
+                self.pending.push_back((input, self.heard));
             }
         } else {
-            self.pending.push_back(input);
+            self.pending.push_back((input, self.heard));
         }
     }
 
     fn push_pending(&mut self) {
-        while let Some(input) = self.pending.pop_front() {
-            if let Err(input) = self.upward.input(input) {
-                self.pending.push_front(input);
+        while let Some((input, heard)) = self.pending.pop_front() {
+            if let Err(input) = self.upward.input(input, heard) {
+                self.pending.push_front((input, heard));
                 return;
             }
         }
@@ -221,6 +238,7 @@ impl Channel for Inputs {
         kind: u16,
         body: &[u8],
     ) -> Result<(), String> {
+        self.heard = clients.get(key).map_or_else(Instant::now, |client| client.heard);
         match InputsRequest::parse(kind, body).map_err(|e| e.to_string())? {
             InputsRequest::KeyDown(code) | InputsRequest::KeyUp(code) => {
                 let bytes: Vec<u8> = wire::scan_bytes(code).collect();
@@ -266,6 +284,7 @@ impl Channel for Inputs {
     fn left(&mut self, _clients: &mut Clients, key: Key, _client: &Client) {
         self.motions.remove(&key);
         self.greet.retain(|k| *k != key);
+        self.heard = Instant::now();
         let bytes = self.keys.release_all();
         self.locks_down = 0;
         if !bytes.is_empty() {

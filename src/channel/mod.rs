@@ -7,10 +7,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
+use std::time::Instant;
 
 use crossbeam_queue::SegQueue;
 
 use crate::display::encode::wan::LinkSpeed;
+use crate::observe::stats::ServerStats;
 use crate::protocol::agent::ClientMonitors;
 use crate::protocol::caps::{Caps, ChannelType};
 use crate::sys::thread::short_turns;
@@ -29,6 +31,7 @@ pub mod inputs;
 pub mod main;
 mod nudge;
 pub mod playback;
+pub mod qos;
 pub mod record;
 pub mod smartcard;
 pub mod vmc;
@@ -186,6 +189,12 @@ pub struct Primary {
 ///
 /// No call waits: the session's lock is held for table look-ups only.
 pub trait Upward: Send + Sync {
+    /// Where all count.
+    fn stats(&self) -> Arc<ServerStats>;
+
+    /// What the host wants of channels of a type.
+    fn qos(&self, channel: ChannelType) -> Arc<qos::QosCell>;
+
     /// A connection has ended; comes last for it.
     fn closed(&self, connection: &Arc<Connection>, client: ClientId);
 
@@ -198,11 +207,11 @@ pub trait Upward: Send + Sync {
     /// What a new or re-informed main client has to know.
     fn main_state(&self) -> main::MainState;
 
-    /// Takes an input for the host's loop, in arrival order.
+    /// Takes an input for the host's loop, in arrival order; its bytes came at `heard`.
     ///
     /// # Errors
     /// Hands it back if the host is behind; the channel is poked when it has caught up.
-    fn input(&self, input: inputs::Input) -> Result<(), inputs::Input>;
+    fn input(&self, input: inputs::Input, heard: Instant) -> Result<(), inputs::Input>;
 
     /// Asks the host for its keyboard LEDs; the answer comes as [`inputs::InputsOrder::Leds`].
     fn ask_leds(&self);

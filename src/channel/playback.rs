@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::observe::RateLimit;
+use crate::observe::codecs::{self, Codec};
+use crate::observe::{RateLimit, probes};
 use crate::protocol::caps::{Caps, ChannelType, playback as cap};
 use crate::protocol::error::MessageError;
 use crate::protocol::message::Message;
@@ -89,8 +90,14 @@ impl Peer {
             _ => (&mut Encoder::Raw, 4 * FRAME_SAMPLES),
         };
         let mut message = wire::data(time, room);
-        encoder.append(frame, &mut message.body)?;
-        Ok(message)
+        if matches!(encoder, Encoder::Raw) {
+            encoder.append(frame, &mut message.body)?;
+            return Ok(message);
+        }
+        let (work, before) = (codecs::begin(Codec::Opus, 4 * FRAME_SAMPLES), message.body.len());
+        let encoded = encoder.append(frame, &mut message.body);
+        work.end(encoded.is_ok().then(|| message.body.len() - before));
+        encoded.map(|()| message)
     }
 }
 
@@ -166,7 +173,10 @@ impl Playback {
                     let encoded = peer.encode(&frame, time);
                     self.feed.recycle(frame);
                     match encoded {
-                        Ok(message) => clients.send(key, message),
+                        Ok(message) => {
+                            probes::sound_sent(time, message.body.len());
+                            clients.send(key, message);
+                        }
                         Err(error) => {
                             if ENCODE_ERRORS.allow() {
                                 tracing::error!(%error, "sound cannot be encoded");
@@ -238,6 +248,10 @@ impl Channel for Playback {
             take_short_turns();
         }
         self.pump(clients);
+        if let Some(client) = self.peer.as_ref().and_then(|peer| clients.get(peer.key)) {
+            let (waiting, dropped) = self.feed.counts();
+            client.waits(waiting, dropped);
+        }
         Turn::Idle
     }
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::observe::probes;
 use crate::protocol::caps::{ChannelType, record as cap};
 use crate::protocol::message::Message;
 use crate::protocol::sound::{self as wire, Mode, RecordRequest, record as kind};
@@ -169,6 +170,7 @@ impl Channel for Record {
             RecordRequest::Data(data) => {
                 let decoded = peer.decoder.decode(data, RING, &mut self.samples);
                 decoded.map_err(|error| format!("recorded sound is damaged: {error}"))?;
+                probes::sound_heard(self.samples.len());
                 self.capture.write(&self.samples);
             }
             RecordRequest::Mode(Mode::Raw) => peer.decoder = Decoder::Raw,

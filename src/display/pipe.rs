@@ -131,6 +131,8 @@ pub struct ClientPipe {
     /// The off-screen surface that had its turn last.
     off_screen_last: u32,
     repaired_last: bool,
+    /// Commands that were taken out, or not taken in, since the beginning.
+    dropped: u64,
 }
 
 #[derive(Debug)]
@@ -213,6 +215,7 @@ impl ClientPipe {
             repairs: 0,
             off_screen_last: 0,
             repaired_last: false,
+            dropped: 0,
         }
     }
 
@@ -237,6 +240,12 @@ impl ClientPipe {
     #[must_use]
     pub fn queued_draws(&self) -> usize {
         self.draws
+    }
+
+    /// Commands so far that later ones have covered, or that go as pixels instead.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Queues a message behind all that came before. The caller bounds how many there can be.
@@ -279,7 +288,10 @@ impl ClientPipe {
                     self.collapse();
                 }
             }
-            None => self.spoil(dest, draw.region.clone()),
+            None => {
+                self.dropped += 1;
+                self.spoil(dest, draw.region.clone());
+            }
         }
     }
 
@@ -367,6 +379,7 @@ impl ClientPipe {
             let near = old.dest == key && new.bounds.contains(&old.bounds);
             if near && region.contains(&old.draw.region) {
                 self.take_draw(slot);
+                self.dropped += 1;
                 walk.looked = 0;
                 continue;
             }
@@ -405,6 +418,7 @@ impl ClientPipe {
                 if let Some(queued) = self.take_draw(slot) {
                     todo.push((queued.dest, queued.draw.region.clone()));
                     spoiled += 1;
+                    self.dropped += 1;
                 }
             }
             if many || spoiled > MAX_SPOILED || looked > MAX_LOOKS {
@@ -437,6 +451,7 @@ impl ClientPipe {
     /// Takes out every command; what they covered is sent as pixels.
     fn collapse(&mut self) {
         let all = self.queue.take_all(|item| matches!(item, Item::Draw(_)));
+        self.dropped += all.len() as u64;
         self.index.clear();
         (self.draws, self.bytes) = (0, 0);
         let mut covered: BTreeMap<u64, (SurfaceKey, Vec<Region>)> = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! What the library tells about itself: log lines on standard error, few and rate-limited.
+//! What the library tells about itself: log lines on standard error, few and rate-limited; counters that a host can read
+//! as JSON ([`stats`]); probes for tracing tools ([`probes`]).
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -8,6 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::level_filters::LevelFilter;
 
 use crate::sys::clock::monotonic_ns;
+
+pub mod codecs;
+pub mod histogram;
+pub mod json;
+pub mod probes;
+pub mod stats;
 
 /// Starts logging to standard error, once per process.
 ///

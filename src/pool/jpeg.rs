@@ -5,9 +5,10 @@
 #![forbid(unsafe_code)]
 
 use crate::codec::Rows;
+use crate::observe::codecs::Codec;
 use crate::sys::turbojpeg::{Compressor, PixelFormat, Pixels};
 
-use super::{LzPixels, LzScratch, Picture, rows};
+use super::{LzPixels, LzScratch, Picture, counted, rows};
 
 pub use crate::sys::turbojpeg::MAX_SIDE as MAX_JPEG_SIDE;
 
@@ -41,8 +42,11 @@ pub fn encode_jpeg(
     limit: usize,
     scratch: &mut JpegScratch,
 ) -> Option<Vec<u8>> {
-    let jpeg = compress(picture, &rows(picture)?, scratch)?;
-    (jpeg.len() <= limit).then(|| jpeg.to_vec())
+    let rows = rows(picture)?;
+    counted(Codec::Jpeg, picture.data.len(), Vec::len, || {
+        let jpeg = compress(picture, &rows, scratch)?;
+        (jpeg.len() <= limit).then(|| jpeg.to_vec())
+    })
 }
 
 /// Encodes pixels of 32 bits with alpha: the JPEG, behind it the alpha as an LZ stream without losses. The length of the
@@ -55,11 +59,18 @@ pub fn encode_jpeg_alpha(
     lz: &mut LzScratch,
 ) -> Option<(usize, Vec<u8>)> {
     let rows = rows(picture).filter(|_| picture.bits == 32)?;
-    let jpeg = compress(picture, &rows, scratch)?;
-    let (size, left) = (jpeg.len(), limit.checked_sub(jpeg.len())?);
-    let mut out = jpeg.to_vec();
-    crate::codec::lz::encode(&rows, LzPixels::Xxxa, left, lz, &mut out).ok()?;
-    Some((size, super::fitted(out)))
+    counted(
+        Codec::Jpeg,
+        picture.data.len(),
+        |(_, bytes): &(usize, Vec<u8>)| bytes.len(),
+        || {
+            let jpeg = compress(picture, &rows, scratch)?;
+            let (size, left) = (jpeg.len(), limit.checked_sub(jpeg.len())?);
+            let mut out = jpeg.to_vec();
+            crate::codec::lz::encode(&rows, LzPixels::Xxxa, left, lz, &mut out).ok()?;
+            Some((size, super::fitted(out)))
+        },
+    )
 }
 
 fn compress<'a>(

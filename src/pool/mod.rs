@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::codec::Rows;
+use crate::observe::codecs::{self, Codec};
 use crate::protocol::blocks;
 
 mod jpeg;
@@ -123,7 +124,10 @@ pub fn encode_lz4(
     limit: usize,
     scratch: &mut Lz4Scratch,
 ) -> Option<Vec<u8>> {
-    crate::codec::lz4::encode(&rows(picture)?, picture.format, limit, scratch)
+    let rows = rows(picture)?;
+    counted(Codec::Lz4, picture.data.len(), Vec::len, || {
+        crate::codec::lz4::encode(&rows, picture.format, limit, scratch)
+    })
 }
 
 /// Encodes a QUIC image, at once; `None` as with [`encode_lz4`].
@@ -134,9 +138,12 @@ pub fn encode_quic(
     limit: usize,
     scratch: &mut QuicScratch,
 ) -> Option<Vec<u8>> {
-    let mut out = room(limit);
-    crate::codec::quic::encode(&rows(picture)?, pixels, limit, scratch, &mut out).ok()?;
-    Some(fitted(out))
+    let rows = rows(picture)?;
+    counted(Codec::Quic, picture.data.len(), Vec::len, || {
+        let mut out = room(limit);
+        crate::codec::quic::encode(&rows, pixels, limit, scratch, &mut out).ok()?;
+        Some(fitted(out))
+    })
 }
 
 /// Encodes an LZ image, at once; `None` as with [`encode_lz4`].
@@ -147,9 +154,12 @@ pub fn encode_lz(
     limit: usize,
     scratch: &mut LzScratch,
 ) -> Option<Vec<u8>> {
-    let mut out = room(limit);
-    crate::codec::lz::encode(&rows(picture)?, pixels, limit, scratch, &mut out).ok()?;
-    Some(fitted(out))
+    let rows = rows(picture)?;
+    counted(Codec::Lz, picture.data.len(), Vec::len, || {
+        let mut out = room(limit);
+        crate::codec::lz::encode(&rows, pixels, limit, scratch, &mut out).ok()?;
+        Some(fitted(out))
+    })
 }
 
 /// Gives an image the next number of a dictionary, and copies its pixels; `None` if it can have none.
@@ -183,15 +193,17 @@ pub fn encode_glz(
     ticket: &GlzTicket,
     scratch: &mut GlzScratch,
 ) -> Vec<u8> {
+    let work = codecs::begin(Codec::Glz, ticket.bytes());
     let mut out = room(ticket.bytes());
     crate::codec::glz::encode(dictionary, ticket, scratch, &mut out);
+    work.end(Some(out.len()));
     fitted(out)
 }
 
 /// The same bytes as a zlib stream, if that is shorter and looks as if it were worth its time.
 #[must_use]
 pub fn deflate(data: &[u8]) -> Option<Vec<u8>> {
-    crate::codec::deflate::shorter(data).map(fitted)
+    counted(Codec::Zlib, data.len(), Vec::len, || crate::codec::deflate::shorter(data).map(fitted))
 }
 
 /// Decodes a GLZ stream, as clients do.
@@ -204,6 +216,19 @@ pub fn decode_glz(
     stream: &[u8],
 ) -> Result<crate::codec::glz::DecodedImage, crate::codec::glz::GlzError> {
     window.decode(stream, &DecodeLimits::default())
+}
+
+/// Encodes so many bytes, and counts what it took; `size` tells the bytes of what `work` has made.
+fn counted<T>(
+    codec: Codec,
+    bytes: usize,
+    size: impl FnOnce(&T) -> usize,
+    work: impl FnOnce() -> Option<T>,
+) -> Option<T> {
+    let begun = codecs::begin(codec, bytes);
+    let made = work();
+    begun.end(made.as_ref().map(size));
+    made
 }
 
 /// Room for a stream of at most so many bytes.

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
 
@@ -15,7 +15,7 @@ use crossbeam_queue::ArrayQueue;
 
 use crate::observe::RateLimit;
 use crate::protocol::blocks;
-use crate::sys::thread::spawn;
+use crate::sys::thread::{OwnScheduling, Scheduling, spawn};
 
 use super::Scratch;
 
@@ -30,6 +30,10 @@ static FAILED: RateLimit = RateLimit::new();
 static POOL: Mutex<Weak<Pool>> = Mutex::new(Weak::new());
 /// Threads that were asked for; 0: nobody asked.
 static WANTED: AtomicUsize = AtomicUsize::new(0);
+/// How the threads are to run, and how often that was changed.
+static SCHEDULING: Mutex<(u32, Option<Scheduling>)> = Mutex::new((0, None));
+/// Its first part, for a glance.
+static CHANGES: AtomicU32 = AtomicU32::new(0);
 /// Threads if nobody asks.
 static DEFAULT: OnceLock<usize> = OnceLock::new();
 
@@ -62,6 +66,39 @@ pub fn set_threads(count: usize) {
     let pool = POOL.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
     if let Some(pool) = pool {
         pool.adjust();
+    }
+}
+
+/// How the threads run, from now on; each takes it over by itself.
+pub fn set_scheduling(scheduling: Scheduling) {
+    let mut current = SCHEDULING.lock().unwrap_or_else(PoisonError::into_inner);
+    *current = (current.0.wrapping_add(1), Some(scheduling));
+    CHANGES.store(current.0, Ordering::SeqCst);
+    drop(current);
+    let pool = POOL.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+    if let Some(pool) = pool {
+        pool.shared.stir(true);
+    }
+}
+
+/// Jobs that wait for a worker now, of all displays of the process.
+#[must_use]
+pub fn waiting() -> usize {
+    let pool = POOL.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+    let Some(pool) = pool else { return 0 };
+    let sources = pool.shared.sources.read().unwrap_or_else(PoisonError::into_inner);
+    sources.iter().map(|queue| queue.jobs.len()).sum()
+}
+
+/// Takes over how the calling worker is to run, if that has changed since `seen`.
+fn take_scheduling(seen: &mut u32, own: &mut OwnScheduling) {
+    if CHANGES.load(Ordering::SeqCst) == *seen {
+        return;
+    }
+    let (changes, wanted) = SCHEDULING.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    *seen = changes;
+    for (what, error) in own.apply(&wanted.unwrap_or_default()) {
+        tracing::warn!(%error, "the {what} that was set for this thread cannot be had");
     }
 }
 
@@ -159,6 +196,7 @@ impl Shared {
 
     fn work(&self, number: usize) {
         let mut scratch = Scratch::default();
+        let (mut scheduling, mut own) = (0, OwnScheduling::default());
         loop {
             let seen = self.events.load(Ordering::SeqCst);
             let ends = || {
@@ -167,6 +205,7 @@ impl Shared {
             if ends() {
                 return;
             }
+            take_scheduling(&mut scheduling, &mut own);
             if let Some((job, queue)) = self.take() {
                 job.run(&mut scratch);
                 drop(job);

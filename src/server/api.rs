@@ -15,16 +15,20 @@ use crate::channel::device::DeviceTask;
 use crate::channel::display::worker::{Display, DisplaySetup};
 use crate::channel::display::{Pending, QxlHandle, Request};
 use crate::channel::inputs::InputsOrder;
+use crate::channel::qos::Qos;
 use crate::channel::{Upward, engine};
 use crate::display::encode::choice::Compression;
 use crate::display::encode::shop::Shop;
 use crate::display::encode::wan::Wan;
 use crate::link::ticket::SetTicketError;
+use crate::observe::stats::Outside;
 use crate::pool::workers;
 use crate::protocol::caps::ChannelType;
 use crate::qxl::command::QxlDevice;
 use crate::qxl::memslot::MemSlots;
+use crate::sys::thread::Scheduling;
 use crate::sys::{policy, sasl};
+use crate::transport::backend;
 use crate::transport::connection::Connection;
 use crate::transport::listener::Listener;
 use crate::transport::stream::Stream;
@@ -274,7 +278,7 @@ impl Core {
         let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
         let mouse_mode = Arc::clone(&self.mouse_mode);
         let (cursor, t1) =
-            engine::start(&format!("spice-cursor-{id}"), Arc::clone(&upward), |_| {
+            engine::start(&format!("spice-cursor-{id}"), id, Arc::clone(&upward), |_| {
                 Cursor::new(mouse_mode)
             })?;
         let pending = Arc::new(Pending::default());
@@ -290,7 +294,7 @@ impl Core {
             images: Arc::clone(&self.images),
             shop: Shop::default(),
         };
-        let started = engine::start(&format!("spice-disp-{id}"), upward, |handle| {
+        let started = engine::start(&format!("spice-disp-{id}"), id, upward, |handle| {
             let handle = handle.clone();
             setup.shop = Shop::with_workers(move || handle.poke());
             Display::new(setup)
@@ -312,7 +316,7 @@ impl Core {
         drop(session);
         self.add_threads([t1, t2]);
         self.after_mouse_change(consequences);
-        Ok(QxlHandle::new(display, pending))
+        Ok(QxlHandle::new(id, display, pending))
     }
 
     /// Removes a QXL device: afterwards no callback reaches it.
@@ -376,6 +380,30 @@ impl Core {
     /// Threads that encode images, for all servers of the process; 0: the default.
     pub fn set_encoder_threads(&self, count: usize) {
         workers::set_threads(count);
+    }
+
+    /// How the threads of a channel type run and what its clients are sent, also those that are there.
+    pub fn set_channel_qos(&self, channel: ChannelType, qos: Qos) {
+        self.qos.of(channel).set(qos);
+        self.session().poke_channels(channel);
+    }
+
+    /// How the threads run that encode images, for all servers of the process.
+    pub fn set_encoder_scheduling(&self, scheduling: Scheduling) {
+        workers::set_scheduling(scheduling);
+    }
+
+    /// The statistics as JSON. On any thread; nobody is kept waiting but by a look at the session's tables.
+    #[must_use]
+    pub fn stats_json(&self) -> String {
+        let outside = Outside {
+            engine: backend::name(),
+            clients: self.session().client_count(),
+            mailbox: self.mailbox.len(),
+            workers: workers::threads(),
+            jobs: workers::waiting(),
+        };
+        self.stats.json(&outside)
     }
 
     /// Says when photographs go as JPEG, also to clients that are here.

@@ -19,7 +19,7 @@ use crate::link::key::{KEYS_AHEAD, KeyRing, TicketKey};
 use crate::link::message::{LinkCode, link_result};
 use crate::link::sasl::SaslAnswer;
 use crate::link::ticket::TicketRefused;
-use crate::observe::RateLimit;
+use crate::observe::{RateLimit, probes};
 use crate::protocol::caps::{Caps, ChannelType, display, inputs, main};
 use crate::sys::thread::spawn;
 use crate::transport::backend;
@@ -262,6 +262,8 @@ impl Hall {
         by_host: bool,
         tls: Option<TlsServer>,
     ) {
+        probes::link_accepted(connection.id);
+        self.core.stats.accepted.add(1);
         let origin = if by_host { Origin::Local } else { Origin::of(&connection) };
         self.make_room(origin, &connection);
         let handshake = Handshake::new(handshake::Stage { skip_auth, tls: connection.tls });
@@ -410,6 +412,9 @@ impl Hall {
                 core.closed(&connection, client);
             }
             Binding::Attach(route, client) => {
+                let (channel, id) = (linked.channel_type.0, linked.channel_id);
+                probes::link_done(connection.id, channel, id, client);
+                core.stats.linked.add(1);
                 self.forget(key);
                 core.event(ChannelEvent::Initialized, &connection);
                 let Some((stream, unread)) = self.reactor.remove(key) else { return };

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crate::channel::ClientId;
 use crate::channel::agent::AgentTask;
 use crate::channel::device::{DeviceId, DeviceTask};
 use crate::channel::inputs::{Input, InputsOrder};
+use crate::observe::probes;
 use crate::protocol::agent::{ClientMonitors, MouseState};
 use crate::protocol::inputs::{agent_buttons, agent_wheel, host_buttons, wheel_motion};
 use crate::protocol::main::{MOUSE_MODE_CLIENT, MOUSE_MODE_SERVER};
@@ -85,8 +87,8 @@ pub struct MonitorsTask {
 pub enum HostTask {
     /// Tell of a connection.
     Event(ChannelEvent, Arc<Connection>),
-    /// A client's user did something.
-    Input(Input),
+    /// A client's user did something; when the bytes came that say so.
+    Input(Input, Instant),
     /// The inputs channel wants the LEDs.
     AskLeds,
     /// Tell the tablet its size.
@@ -100,6 +102,19 @@ pub enum HostTask {
 }
 
 impl HostTask {
+    /// What probes call it.
+    pub(super) fn number(&self) -> u32 {
+        match self {
+            Self::Event(..) => 0,
+            Self::Input(..) => 1,
+            Self::AskLeds => 2,
+            Self::TabletSize(..) => 3,
+            Self::Monitors(_) => 4,
+            Self::Device(..) => 5,
+            Self::Exit => 6,
+        }
+    }
+
     /// True for callbacks in which hosts take their own lock unless they are on the main thread.
     fn needs_main_thread(&self) -> bool {
         matches!(self, Self::Event(..) | Self::Monitors(..) | Self::Exit)
@@ -130,7 +145,7 @@ impl Core {
                 self.run_host_task(&*host, task);
             }
             if !self.mailbox.is_empty() {
-                self.mailbox.signal();
+                self.wake_host();
             }
         } else {
             for _ in 0..self.mailbox.len() {
@@ -153,9 +168,16 @@ impl Core {
     }
 
     fn run_host_task(&self, host: &dyn Host, task: HostTask) {
+        probes::mailbox_run(task.number());
         match task {
             HostTask::Event(event, connection) => host.channel_event(event, &connection),
-            HostTask::Input(input) => self.run_input(host, input),
+            HostTask::Input(input, heard) => {
+                let kind = input.number();
+                self.run_input(host, input);
+                let took = heard.elapsed();
+                self.stats.key_to_callback.record(took);
+                probes::input_done(kind, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+            }
             HostTask::AskLeds => {
                 let leds = host.leds();
                 self.session().tell_inputs(InputsOrder::InitialLeds(leds));

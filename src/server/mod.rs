@@ -12,8 +12,11 @@ use crate::channel::agent::AgentRules;
 use crate::channel::device::{DeviceId, DeviceTask};
 use crate::channel::inputs::{Input, Inputs};
 use crate::channel::main::{Main, MainOrder, MainState};
+use crate::channel::qos::{QosCell, QosTable};
 use crate::channel::{ClientId, Primary, Upward, engine};
 use crate::display::encode::client::ImageShare;
+use crate::observe::probes;
+use crate::observe::stats::ServerStats;
 use crate::protocol::agent::ClientMonitors;
 use crate::protocol::caps::ChannelType;
 use crate::qxl::record::Recorder;
@@ -64,6 +67,10 @@ pub struct Core {
     /// True while the inputs channel holds back because the host is behind.
     inputs_wait: AtomicBool,
     devices: Devices,
+    /// Counters of all its channels.
+    pub(crate) stats: Arc<ServerStats>,
+    /// What the host wants of each channel type.
+    qos: QosTable,
 }
 
 impl Core {
@@ -89,6 +96,8 @@ impl Core {
             agent_rules: Arc::default(),
             inputs_wait: AtomicBool::new(false),
             devices: Devices::default(),
+            stats: Arc::default(),
+            qos: QosTable::default(),
         }))
     }
 
@@ -122,7 +131,41 @@ impl Core {
 
     fn defer(&self, task: HostTask) {
         self.deferred.lock().unwrap_or_else(PoisonError::into_inner).push_back(task);
-        self.mailbox.signal();
+        self.wake_host();
+    }
+
+    /// Queues something for the host's loop and wakes it.
+    pub(crate) fn post(&self, task: HostTask) {
+        self.note_post(&task);
+        if self.mailbox.push(task) {
+            self.note_wake();
+        }
+    }
+
+    /// As [`Core::post`], unless too much waits already.
+    fn try_post(&self, task: HostTask) -> Result<(), HostTask> {
+        if self.mailbox.is_busy() {
+            return Err(task);
+        }
+        self.post(task);
+        Ok(())
+    }
+
+    /// Has the host's loop look into the mailbox.
+    pub(crate) fn wake_host(&self) {
+        if self.mailbox.signal() {
+            self.note_wake();
+        }
+    }
+
+    fn note_post(&self, task: &HostTask) {
+        probes::mailbox_post(task.number(), self.mailbox.len());
+        self.stats.posted.add_shared(1);
+    }
+
+    fn note_wake(&self) {
+        probes::mailbox_wake();
+        self.stats.woken.add_shared(1);
     }
 
     /// Who the current thread is to the host.
@@ -160,10 +203,10 @@ impl Core {
             return Ok(());
         }
         let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
-        let (main, t1) = engine::start("spice-main", Arc::clone(&upward), |_| {
+        let (main, t1) = engine::start("spice-main", 0, Arc::clone(&upward), |_| {
             Main::new(Arc::clone(&upward), Arc::clone(&self.agent_rules))
         })?;
-        let (inputs, t2) = engine::start("spice-inputs", Arc::clone(&upward), |_| {
+        let (inputs, t2) = engine::start("spice-inputs", 0, Arc::clone(&upward), |_| {
             Inputs::new(Arc::clone(&upward))
         })?;
         self.session().set_base(main, inputs);
@@ -197,17 +240,25 @@ impl Core {
         }
         drop(session);
         if let Some((width, height)) = consequences.tablet_size {
-            self.mailbox.push(HostTask::TabletSize(width, height));
+            self.post(HostTask::TabletSize(width, height));
         }
     }
 
     /// Tells the host of a connection.
     pub(crate) fn event(&self, event: ChannelEvent, connection: &Arc<Connection>) {
-        self.mailbox.push(HostTask::Event(event, Arc::clone(connection)));
+        self.post(HostTask::Event(event, Arc::clone(connection)));
     }
 }
 
 impl Upward for Core {
+    fn stats(&self) -> Arc<ServerStats> {
+        Arc::clone(&self.stats)
+    }
+
+    fn qos(&self, channel: ChannelType) -> Arc<QosCell> {
+        self.qos.of(channel)
+    }
+
     fn closed(&self, connection: &Arc<Connection>, client: ClientId) {
         // The event first: a new session's INITIALIZED must come after it.
         self.event(ChannelEvent::Disconnected, connection);
@@ -216,7 +267,7 @@ impl Upward for Core {
         let exit = gone && session.settings.exit_on_disconnect;
         drop(session);
         if exit {
-            self.mailbox.push(HostTask::Exit);
+            self.post(HostTask::Exit);
         }
         if gone {
             self.with_door(Door::poke);
@@ -248,21 +299,22 @@ impl Upward for Core {
         }
     }
 
-    fn input(&self, input: Input) -> Result<(), Input> {
-        let refused = match self.mailbox.try_push(HostTask::Input(input)) {
+    fn input(&self, input: Input, heard: Instant) -> Result<(), Input> {
+        probes::input_received(input.number());
+        let refused = match self.try_post(HostTask::Input(input, heard)) {
             Ok(()) => return Ok(()),
             Err(task) => task,
         };
         // Say that we wait, then look again: the host may have caught up in between.
         self.inputs_wait.store(true, Ordering::SeqCst);
-        match self.mailbox.try_push(refused) {
-            Err(HostTask::Input(input)) => Err(input),
+        match self.try_post(refused) {
+            Err(HostTask::Input(input, _)) => Err(input),
             _ => Ok(()),
         }
     }
 
     fn ask_leds(&self) {
-        self.mailbox.push(HostTask::AskLeds);
+        self.post(HostTask::AskLeds);
     }
 
     fn primary_changed(&self, display: u8, primary: Option<Primary>) {
@@ -278,16 +330,11 @@ impl Upward for Core {
         chunks: Vec<u8>,
     ) {
         // Bounded by the pieces that a client may send before it is given some back.
-        self.mailbox.push(HostTask::Monitors(Box::new(MonitorsTask {
-            client,
-            monitors,
-            agent,
-            chunks,
-        })));
+        self.post(HostTask::Monitors(Box::new(MonitorsTask { client, monitors, agent, chunks })));
     }
 
     fn device(&self, id: DeviceId, task: DeviceTask) {
-        self.mailbox.push(HostTask::Device(id, task));
+        self.post(HostTask::Device(id, task));
     }
 
     fn sound_clock_stopped(&self) {
@@ -295,11 +342,13 @@ impl Upward for Core {
     }
 
     fn device_quietly(&self, id: DeviceId, task: DeviceTask) {
-        self.mailbox.push_quietly(HostTask::Device(id, task));
+        let task = HostTask::Device(id, task);
+        self.note_post(&task);
+        self.mailbox.push_quietly(task);
     }
 
     fn device_tasks_wait(&self) {
-        self.mailbox.signal();
+        self.wake_host();
     }
 
     fn insecure_keyboard(&self, client: ClientId) {

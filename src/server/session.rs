@@ -30,6 +30,8 @@ pub trait Route: Send + Sync {
     fn attach(&self, attach: Attach);
     /// Ends a client's connections.
     fn drop_client(&self, client: ClientId);
+    /// Has the thread take a turn.
+    fn poke(&self);
     /// Ends the thread.
     fn stop(&self);
 }
@@ -41,6 +43,10 @@ impl<T: Send> Route for Handle<T> {
 
     fn drop_client(&self, client: ClientId) {
         self.send(Order::Drop(client));
+    }
+
+    fn poke(&self) {
+        Self::poke(self);
     }
 
     fn stop(&self) {
@@ -213,6 +219,12 @@ impl Session {
         if let Some(inputs) = &self.inputs {
             inputs.send(Order::Do(order));
         }
+    }
+
+    /// Has the channels of a type take a turn.
+    pub(super) fn poke_channels(&self, channel_type: ChannelType) {
+        let of_type = self.channels.iter().filter(|c| c.channel_type == channel_type);
+        of_type.for_each(|c| c.route.poke());
     }
 
     pub(super) fn poke_inputs(&self) {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::channel::playback::Playback;
 use crate::channel::record::Record;
 use crate::channel::{Handle, Upward, engine};
+use crate::observe::probes;
 use crate::protocol::caps::{ChannelType, playback, record};
 use crate::sound::Volume;
 use crate::sound::capture::Capture;
@@ -71,7 +72,9 @@ impl PlaybackLine {
 
     /// Plays a buffer, now.
     pub fn put(&self, lent: Lent) {
-        self.poke_if(self.feed.put(lent, Instant::now(), mm_time()));
+        let time = mm_time();
+        probes::sound_put(time);
+        self.poke_if(self.feed.put(lent, Instant::now(), time));
     }
 }
 
@@ -136,7 +139,7 @@ impl Core {
         let feed = Arc::new(Feed::default());
         feed.set_compression(self.session().settings.playback_compression);
         let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
-        let (thread, join) = engine::start(PLAYBACK_THREAD, Arc::clone(&upward), |_| {
+        let (thread, join) = engine::start(PLAYBACK_THREAD, 0, Arc::clone(&upward), |_| {
             Playback::new(Arc::clone(&feed), upward)
         })?;
         let line = Arc::new(PlaybackLine { feed, thread: thread.clone() });
@@ -156,7 +159,7 @@ impl Core {
         let capture = Arc::new(Capture::default());
         let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
         let (thread, join) =
-            engine::start(RECORD_THREAD, upward, |_| Record::new(Arc::clone(&capture)))?;
+            engine::start(RECORD_THREAD, 0, upward, |_| Record::new(Arc::clone(&capture)))?;
         let line = Arc::new(RecordLine { capture, thread: thread.clone() });
         self.add_threads([join]);
         let mut session = self.session();

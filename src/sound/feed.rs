@@ -231,6 +231,13 @@ impl Feed {
         }
     }
 
+    /// Buffers that wait, and those that were dropped for the client that is here.
+    #[must_use]
+    pub fn counts(&self) -> (usize, u64) {
+        let inner = self.lock();
+        (inner.frames, inner.dropped)
+    }
+
     /// For the thread: a buffer that was sent.
     pub fn recycle(&self, frame: Box<Frame>) {
         self.lock().keep(frame);

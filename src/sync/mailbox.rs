@@ -53,11 +53,11 @@ impl<T> Mailbox<T> {
         self.event.as_fd()
     }
 
-    /// Queues an item that must not be lost.
-    pub fn push(&self, item: T) {
+    /// Queues an item that must not be lost. True if the host's loop was woken for it.
+    pub fn push(&self, item: T) -> bool {
         self.depth.fetch_add(1, Ordering::Relaxed);
         self.queue.push(item);
-        self.signal();
+        self.signal()
     }
 
     /// Queues an item that must not be lost, of which nobody is told before the next push or [`Mailbox::signal`]: for
@@ -75,7 +75,7 @@ impl<T> Mailbox<T> {
         if self.is_busy() {
             return Err(item);
         }
-        self.push(item);
+        let _ = self.push(item);
         Ok(())
     }
 
@@ -112,13 +112,15 @@ impl<T> Mailbox<T> {
         self.signalled.swap(false, Ordering::SeqCst);
     }
 
-    /// Raises the eventfd again for items that the current thread may not run.
-    pub fn signal(&self) {
-        if !self.signalled.swap(true, Ordering::SeqCst) {
+    /// Raises the eventfd again for items that the current thread may not run. False if it was up.
+    pub fn signal(&self) -> bool {
+        let first = !self.signalled.swap(true, Ordering::SeqCst);
+        if first {
             // The counter cannot overflow: it is written once per acknowledged signal.
             let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
         }
         self.stir();
+        first
     }
 
     /// Wakes threads in [`Mailbox::wait`] without an item.
@@ -197,7 +199,11 @@ mod tests {
         let mailbox = Arc::new(Mailbox::new().unwrap());
         let producers = [0, 1].map(|_| {
             let mailbox = Arc::clone(&mailbox);
-            std::thread::spawn(move || (0..EACH).for_each(|i| mailbox.push(i)))
+            std::thread::spawn(move || {
+                (0..EACH).for_each(|i| {
+                    mailbox.push(i);
+                })
+            })
         });
         let patience = rustix::time::Timespec { tv_sec: 20, tv_nsec: 0 };
         let mut got = 0;
@@ -221,7 +227,11 @@ mod tests {
         let producers: Vec<_> = (0..4)
             .map(|p| {
                 let mailbox = Arc::clone(&mailbox);
-                std::thread::spawn(move || (0..1000).for_each(|i| mailbox.push(p * 1000 + i)))
+                std::thread::spawn(move || {
+                    (0..1000).for_each(|i| {
+                        mailbox.push(p * 1000 + i);
+                    })
+                })
             })
             .collect();
         let deadline = Instant::now() + Duration::from_secs(20);

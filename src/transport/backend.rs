@@ -32,13 +32,21 @@ struct Choice {
     why: &'static str,
 }
 
+static CHOICE: OnceLock<Choice> = OnceLock::new();
+
+/// What serves the sockets of this process, "epoll" or "io_uring"; before there is any socket, what is asked for.
+#[must_use]
+pub fn name() -> &'static str {
+    let asked = std::env::var("CAYENNE_IO").ok();
+    CHOICE.get().map_or_else(|| choose(asked.as_deref()).0.engine.name(), |c| c.engine.name())
+}
+
 /// A reactor for one thread. Which one, the variable `CAYENNE_IO` says (`uring` or `epoll`), read once in each process;
 /// where io_uring is not to be had it is epoll. One log line tells of it.
 ///
 /// # Errors
 /// If the process has no descriptor left.
 pub fn reactor() -> io::Result<Box<dyn Reactor>> {
-    static CHOICE: OnceLock<Choice> = OnceLock::new();
     let choice = CHOICE.get_or_init(|| {
         let asked = std::env::var("CAYENNE_IO").ok();
         let (mut choice, known) = choose(asked.as_deref());

@@ -1,11 +1,13 @@
 //! A connection as every reactor has it: its stream, what came and was not consumed, what waits to go out.
 
 use std::io;
-use std::time::Duration;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
 
 use super::layer::{Flow, Layer};
 use super::outbox::{Lent, Outbox};
 use super::stream::Stream;
+use super::throttle::Throttle;
 
 /// Unread bytes at which a socket is not read any further until some are consumed.
 ///
@@ -40,6 +42,8 @@ pub(super) struct Conn {
     pub(super) stuck: bool,
     /// The sending side is closed when everything is out.
     pub(super) finishing: bool,
+    /// How many bytes a second it may be sent, if that is bounded.
+    throttle: Option<Box<Throttle>>,
 }
 
 impl Conn {
@@ -57,6 +61,7 @@ impl Conn {
             closed: false,
             stuck: false,
             finishing: false,
+            throttle: None,
         }
     }
 
@@ -137,7 +142,40 @@ impl Conn {
     /// True if the socket could be given something.
     pub(super) fn has_to_send(&self) -> bool {
         let waits = (!self.outbox.is_empty() && !self.stuck) || !self.stream.layers().is_drained();
-        !self.closed && waits
+        !self.closed && waits && self.held().is_none()
+    }
+
+    /// Bounds the bytes a second that it is sent, or (`None`) not any more.
+    pub(super) fn set_rate(&mut self, rate: Option<NonZeroU64>) {
+        match (rate, &mut self.throttle) {
+            (Some(rate), Some(throttle)) => throttle.set_rate(rate),
+            (Some(rate), none) => *none = Some(Box::new(Throttle::new(rate, Instant::now()))),
+            (None, there) => *there = None,
+        }
+    }
+
+    /// How many bytes the socket may be given now; with 0 none before [`Conn::held`].
+    pub(super) fn allowance(&mut self) -> usize {
+        let Some(throttle) = &mut self.throttle else { return usize::MAX };
+        let wrapped = self.stream.layers_mut().wire().map_or(0, |wire| wire.len());
+        throttle.allow(self.outbox.len() + wrapped, Instant::now())
+    }
+
+    /// The socket was given so many.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if let Some(throttle) = &mut self.throttle {
+            throttle.sent(bytes, Instant::now());
+        }
+    }
+
+    /// Until when nothing may be sent, if it is so.
+    pub(super) fn held(&self) -> Option<Instant> {
+        self.throttle.as_ref()?.held()
+    }
+
+    /// Looks again: true if something may be sent.
+    pub(super) fn release(&mut self, now: Instant) -> bool {
+        self.throttle.as_mut().is_none_or(|throttle| throttle.release(now))
     }
 
     /// True if everything is with the kernel.
@@ -169,15 +207,15 @@ impl Conn {
         }
     }
 
-    /// What one send may take of all that waits; to be settled with [`Conn::sending`].
+    /// What one send may take of all that waits, `most` bytes; to be settled with [`Conn::sending`].
     ///
     /// # Errors
     /// Of layers: the connection ends.
-    pub(super) fn lend(&mut self) -> io::Result<Option<Lent>> {
+    pub(super) fn lend(&mut self, most: usize) -> io::Result<Option<Lent>> {
         if !self.stream.layers().is_empty() {
-            self.stream.layers_mut().wrap(&mut self.outbox)?;
+            self.stream.layers_mut().wrap_at_most(&mut self.outbox, most)?;
         }
-        let lent = self.sending().lend();
+        let lent = self.sending().lend_at_most(most);
         self.stuck = lent.is_none() && !self.outbox.is_empty();
         Ok(lent)
     }

@@ -117,6 +117,15 @@ impl Layers {
         self.wrap_up_to(outbox, WIRE_MARK)
     }
 
+    /// As [`Layers::wrap`], for a socket that is given so many bytes at most now: what is not wrapped can still be
+    /// replaced.
+    ///
+    /// # Errors
+    /// As [`Layer::wrap`].
+    pub fn wrap_at_most(&mut self, outbox: &mut Outbox, most: usize) -> io::Result<()> {
+        self.wrap_up_to(outbox, WIRE_MARK.min(most))
+    }
+
     fn wrap_up_to(&mut self, outbox: &mut Outbox, mark: usize) -> io::Result<()> {
         let mut above = outbox;
         for (layer, out) in self.list.iter_mut().rev() {

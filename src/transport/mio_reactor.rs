@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,6 +66,8 @@ pub struct MioReactor {
     watched: BTreeMap<usize, OwnedFd>,
     /// Connections that can make progress without another event from the kernel.
     ready: VecDeque<usize>,
+    /// Connections with a bounded rate whose time has not come, and some that need no time any more.
+    held: Vec<usize>,
     /// Found outside `wait`, delivered by the next one.
     pending: Vec<Event>,
     scratch: Vec<u8>,
@@ -102,6 +105,7 @@ impl MioReactor {
             listeners: BTreeMap::new(),
             watched: BTreeMap::new(),
             ready: VecDeque::new(),
+            held: Vec::new(),
             pending: Vec::new(),
             scratch: vec![0; READ_STEP],
             next: 1,
@@ -151,17 +155,23 @@ impl MioReactor {
                 events.push(Event::Closed(Key(key)));
             }
         }
-        Self::send(c, key, events);
+        Self::send(c, key, events, &mut self.held);
         self.enqueue(key);
     }
 
-    fn send(c: &mut Connection, key: usize, events: &mut Vec<Event>) {
+    fn send(c: &mut Connection, key: usize, events: &mut Vec<Event>, held: &mut Vec<usize>) {
         let mut budget = SEND_STEP;
         let had = c.wants_write();
         while c.wants_write() && budget > 0 {
-            match c.conn.stream.send(&mut c.conn.outbox) {
+            let most = c.conn.allowance();
+            if most == 0 {
+                held.push(key);
+                break;
+            }
+            match c.conn.stream.send_at_most(&mut c.conn.outbox, most) {
                 Ok((0, _)) => c.conn.stuck = true,
                 Ok((n, all)) => {
+                    c.conn.sent(n);
                     budget = budget.saturating_sub(n);
                     // A socket that takes a part is full; room makes an event.
                     c.writable = all;
@@ -297,7 +307,14 @@ impl Reactor for MioReactor {
 
     fn flush(&mut self, key: Key) {
         if let Some(c) = self.connections.get_mut(&key.0) {
-            Self::send(c, key.0, &mut self.pending);
+            Self::send(c, key.0, &mut self.pending, &mut self.held);
+        }
+        self.enqueue(key.0);
+    }
+
+    fn set_rate(&mut self, key: Key, bytes_per_second: Option<NonZeroU64>) {
+        if let Some(c) = self.connections.get_mut(&key.0) {
+            c.conn.set_rate(bytes_per_second);
         }
         self.enqueue(key.0);
     }
@@ -315,13 +332,14 @@ impl Reactor for MioReactor {
     fn finish_sending(&mut self, key: Key) {
         if let Some(c) = self.connections.get_mut(&key.0) {
             c.conn.finish();
-            Self::send(c, key.0, &mut self.pending);
+            Self::send(c, key.0, &mut self.pending, &mut self.held);
         }
         self.enqueue(key.0);
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         events.append(&mut self.pending);
+        self.release();
         // One round over those that were ready at the start: who stays ready waits its turn.
         for _ in 0..self.ready.len() {
             if let Some(key) = self.ready.pop_front() {
@@ -335,6 +353,8 @@ impl Reactor for MioReactor {
         }
         now |= timeout == Some(Duration::ZERO);
         now = now || !self.waker.1.lie_down();
+        // Some may have been held in this very call.
+        let timeout = timeout.into_iter().chain(self.next_release()).min();
         let polled =
             self.poll.poll(&mut self.polled, if now { Some(Duration::ZERO) } else { timeout });
         self.looked = Instant::now();
@@ -376,6 +396,28 @@ impl Reactor for MioReactor {
 }
 
 impl MioReactor {
+    /// Lets connections go on whose time has come.
+    fn release(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for key in std::mem::take(&mut self.held) {
+            let Some(c) = self.connections.get_mut(&key) else { continue };
+            if c.conn.release(now) {
+                self.enqueue(key);
+            } else if !self.held.contains(&key) {
+                self.held.push(key);
+            }
+        }
+    }
+
+    /// How long the next one of those that are held has to wait.
+    fn next_release(&self) -> Option<Duration> {
+        let held = self.held.iter().filter_map(|key| self.connections.get(key)?.conn.held());
+        held.min().map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
     /// Tells of a call by another thread, if there was one.
     fn hear(&mut self, events: &mut Vec<Event>) {
         if self.waker.1.get_up() {

@@ -15,6 +15,7 @@ mod reactor_model;
 mod reactor_tests;
 pub mod sasl;
 pub mod stream;
+mod throttle;
 pub mod tls;
 mod uring;
 pub mod uring_reactor;

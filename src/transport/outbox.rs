@@ -36,6 +36,14 @@ impl Piece {
     }
 }
 
+/// The bytes of a piece behind `skip`, at most `left`; both are counted down.
+fn first_of<'a>(piece: &'a Piece, skip: &mut usize, left: &mut usize) -> &'a [u8] {
+    let bytes = piece.bytes().get(std::mem::take(skip)..).unwrap_or_default();
+    let bytes = bytes.get(..bytes.len().min(*left)).unwrap_or_default();
+    *left -= bytes.len();
+    bytes
+}
+
 /// Pieces that a send in flight reads. Whatever happens to their outbox, the bytes stay where they are as long as this
 /// lives: vectors and shared blocks keep their place in memory when their owner moves.
 #[derive(Debug)]
@@ -43,6 +51,7 @@ pub struct Lent {
     pieces: Vec<Piece>,
     /// Bytes of the first piece that had gone before.
     skip: usize,
+    /// Bytes that are lent; the last piece may have more.
     len: usize,
 }
 
@@ -55,10 +64,8 @@ impl Lent {
 
     /// The bytes, a slice for each piece.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let mut skip = self.skip;
-        self.pieces
-            .iter()
-            .map(move |p| p.bytes().get(std::mem::take(&mut skip)..).unwrap_or_default())
+        let (mut skip, mut left) = (self.skip, self.len);
+        self.pieces.iter().map(move |p| first_of(p, &mut skip, &mut left))
     }
 }
 
@@ -131,12 +138,25 @@ impl Outbox {
         &mut self,
         send: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>,
     ) -> Result<usize, E> {
-        let mut skip = self.sent;
+        self.drain_at_most(usize::MAX, send)
+    }
+
+    /// As [`Outbox::drain`]; of the waiting bytes only so many are offered.
+    ///
+    /// # Errors
+    /// What `send` returns.
+    pub fn drain_at_most<E>(
+        &mut self,
+        most: usize,
+        send: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let (mut skip, mut left) = (self.sent, most);
         let slices: Vec<IoSlice<'_>> = self
             .pieces
             .iter()
             .take(MAX_SLICES)
-            .map(|p| IoSlice::new(p.bytes().get(std::mem::take(&mut skip)..).unwrap_or_default()))
+            .map(|p| IoSlice::new(first_of(p, &mut skip, &mut left)))
+            .filter(|slice| !slice.is_empty())
             .collect();
         let taken = send(&slices)?;
         drop(slices);
@@ -147,13 +167,26 @@ impl Outbox {
     /// Takes out what one send may gather, for a send that goes on by itself. The bytes count as waiting until
     /// [`Outbox::settle`]; nothing else can be sent meanwhile. `None` if nothing waits or something is lent already.
     pub fn lend(&mut self) -> Option<Lent> {
-        if self.lent > 0 || self.is_empty() {
+        self.lend_at_most(usize::MAX)
+    }
+
+    /// As [`Outbox::lend`], of so many bytes at most; `None` also for 0 bytes.
+    pub fn lend_at_most(&mut self, most: usize) -> Option<Lent> {
+        if self.lent > 0 || self.is_empty() || most == 0 {
             return None;
         }
-        let pieces: Vec<Piece> = self.pieces.drain(..self.pieces.len().min(MAX_SLICES)).collect();
-        let skip = std::mem::take(&mut self.sent);
-        let all: usize = pieces.iter().map(|p| p.bytes().len()).sum();
-        self.lent = all.saturating_sub(skip);
+        let skip = self.sent;
+        let (mut count, mut all) = (0, 0usize);
+        for piece in self.pieces.iter().take(MAX_SLICES) {
+            count += 1;
+            all += piece.bytes().len();
+            if all.saturating_sub(skip) >= most {
+                break;
+            }
+        }
+        let pieces: Vec<Piece> = self.pieces.drain(..count).collect();
+        self.sent = 0;
+        self.lent = all.saturating_sub(skip).min(most);
         Some(Lent { pieces, skip, len: self.lent })
     }
 
@@ -296,6 +329,34 @@ mod tests {
             assert_eq!(lent.slices().collect::<Vec<_>>().concat(), rest);
             drop(lent);
             assert_eq!(Arc::strong_count(&block), 1);
+        }
+    }
+
+    #[test]
+    fn no_more_is_offered_or_lent_than_is_asked_for() {
+        let block = Arc::new((0..9000u32).map(|i| (i % 251) as u8).collect::<Vec<u8>>());
+        let want = bytes(&mut mixed(&block));
+        for most in [1, 5, 6, 7, 1000, 9006, 9007, 20_000] {
+            let (mut drained, mut lent) = (mixed(&block), mixed(&block));
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            while !drained.is_empty() {
+                let taken = drained.drain_at_most(most, |slices| {
+                    slices.iter().for_each(|s| one.extend_from_slice(s));
+                    Ok::<_, Infallible>(slices.iter().map(|s| s.len()).sum())
+                });
+                assert!((1..=most).contains(&taken.unwrap()));
+            }
+            assert!(lent.lend_at_most(0).is_none());
+            while let Some(some) = lent.lend_at_most(most) {
+                assert!((1..=most).contains(&some.total()));
+                let there = some.slices().collect::<Vec<_>>().concat();
+                assert_eq!(there.len(), some.total());
+                // The kernel takes all but the last byte, where there is more than one.
+                let taken = there.len().max(2) - 1;
+                other.extend_from_slice(&there[..taken]);
+                lent.settle(some, taken);
+            }
+            assert!(one == want && other == want, "{most}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! readiness, so that a completion engine (io_uring) fits behind it as well as a readiness one.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,6 +99,10 @@ pub trait Reactor: Send {
 
     /// Bounds what the kernel keeps of what was sent and the peer has no room for (see `Stream::limit_backlog`).
     fn limit_backlog(&mut self, key: Key, bytes: usize);
+
+    /// Bounds the bytes a second that a socket is given, what layers add included: in any time t no more than
+    /// rate x (t + 50 ms). `None` ends that. What is held back stays in the outbox.
+    fn set_rate(&mut self, key: Key, bytes_per_second: Option<NonZeroU64>);
 
     /// Tells the peer that nothing more comes, once everything is out; reading goes on.
     fn finish_sending(&mut self, key: Key);

@@ -59,6 +59,8 @@ on_every_reactor!(
     connections_are_accepted_however_many_come,
     a_thousand_connections_are_served,
     nobody_starves_beside_a_peer_that_never_stops,
+    a_bounded_rate_is_kept_and_nothing_is_lost,
+    what_is_held_back_costs_nobody_else_anything,
     a_reactor_that_goes_leaves_nothing_behind,
     a_reactor_is_made_here_and_used_there,
 );
@@ -189,6 +191,113 @@ fn layers_stand_between_the_socket_and_the_bytes(make: Make<'_>) {
     let mut rest = Vec::new();
     peer.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"left\x01", "the layer's last word is followed by the end");
+}
+
+/// Reads from now on, for this long; how many bytes came, and the last of them.
+fn count_for(mut peer: UnixStream, time: Duration) -> std::thread::JoinHandle<(usize, UnixStream)> {
+    std::thread::spawn(move || {
+        let (end, mut total) = (Instant::now() + time, 0);
+        let mut bytes = vec![0; 1 << 16];
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|l| !l.is_zero()) {
+            peer.set_read_timeout(Some(left)).unwrap();
+            match peer.read(&mut bytes) {
+                Ok(n) => total += n,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => panic!("{e}"),
+            }
+        }
+        (total, peer)
+    })
+}
+
+fn a_bounded_rate_is_kept_and_nothing_is_lost(make: Make<'_>) {
+    let rate = 400_000;
+    for layered in [false, true] {
+        let reactor = &mut *make();
+        let (key, mut peer) = pair(reactor);
+        if layered {
+            reactor.add_layer(key, Box::new(Masked::new(1)));
+            peer.write_all(&[1]).unwrap();
+            let reader = std::thread::spawn(move || {
+                let mut own = [0];
+                peer.read_exact(&mut own).map(|()| peer)
+            });
+            wait_until(reactor, &mut Vec::new(), |_, _| reader.is_finished());
+            peer = reader.join().unwrap().unwrap();
+        }
+        let begin = Instant::now();
+        reactor.set_rate(key, std::num::NonZeroU64::new(rate));
+        let all = pattern(600_000);
+        let (first, rest) = all.split_at(1000);
+        let outbox = reactor.outbox(key).unwrap();
+        outbox.push(first);
+        outbox.push_bulk(Bulk::whole(Arc::new(rest.to_vec())));
+        let reader = count_for(peer, Duration::from_secs(1));
+        reactor.flush(key);
+        let mut turns = 0;
+        while !reader.is_finished() {
+            // A list that is not empty would keep `wait` from sleeping.
+            let mut events = Vec::new();
+            reactor.wait(Some(Duration::from_millis(100)), &mut events).unwrap();
+            assert!(!events.contains(&Event::Drained(key)), "there is more than may go");
+            turns += 1;
+        }
+        let took = begin.elapsed().as_secs_f64();
+        let (came, mut peer) = reader.join().unwrap();
+        // 50 ms may have been saved up. Less comes only if this machine gave us no time for longer than that.
+        let most = rate as f64 * (took + 0.05);
+        assert!(
+            came as f64 <= most && came > 200_000,
+            "{came} bytes in {took} s, layered: {layered}"
+        );
+        assert!(turns < 400, "{turns} turns: nobody waits by asking again and again");
+        // The end of the bound is the end of the wait.
+        reactor.set_rate(key, None);
+        let reader = std::thread::spawn(move || {
+            peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let mut left = vec![0; 600_000 - came];
+            peer.read_exact(&mut left).map(|()| left)
+        });
+        wait_for(reactor, Event::Drained(key));
+        let left = reader.join().unwrap().unwrap();
+        let key = u8::from(layered);
+        assert!(left.iter().zip(&all[came..]).all(|(got, want)| *got == want ^ key));
+    }
+}
+
+fn what_is_held_back_costs_nobody_else_anything(make: Make<'_>) {
+    let reactor = &mut *make();
+    let (bounded, mut slow) = pair(reactor);
+    let (free, mut fast) = pair(reactor);
+    reactor.set_rate(bounded, std::num::NonZeroU64::new(65_536));
+    queue(reactor, bounded, &pattern(40_000));
+    queue(reactor, free, b"hello");
+    wait_for(reactor, Event::Drained(free));
+    let mut word = [0; 5];
+    fast.read_exact(&mut word).unwrap();
+    // What comes from the peer is not bounded.
+    slow.write_all(b"question").unwrap();
+    wait_for(reactor, Event::Received(bounded));
+    assert_eq!(reactor.unread(bounded), b"question");
+    // An endless wait ends when the time has come, again and again.
+    let reader = std::thread::spawn(move || {
+        let mut all = vec![0; 40_000];
+        slow.read_exact(&mut all).map(|()| all)
+    });
+    let mut drained = false;
+    while !drained {
+        let mut events = Vec::new();
+        reactor.wait(None, &mut events).unwrap();
+        drained = events.contains(&Event::Drained(bounded));
+    }
+    assert_eq!(reader.join().unwrap().unwrap(), pattern(40_000));
+    // Gone while it is held: nothing is left to wait for.
+    queue(reactor, bounded, &pattern(100_000));
+    assert!(reactor.remove(bounded).is_some());
+    let start = Instant::now();
+    reactor.wait(Some(Duration::from_millis(30)), &mut Vec::new()).unwrap();
+    reactor.wait(Some(Duration::from_millis(30)), &mut Vec::new()).unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(30));
 }
 
 fn a_layer_that_fails_ends_the_connection_with_its_last_word(make: Make<'_>) {

@@ -11,6 +11,7 @@ use rustix::net::{
 
 use super::layer::Layers;
 use super::outbox::Outbox;
+use crate::observe::probes;
 use crate::sys::tcp::{held_up_by_receiver, limit_unsent};
 
 /// Seconds of silence before TCP keepalive probes start (spec 02 §1).
@@ -125,6 +126,14 @@ impl Stream {
     /// # Errors
     /// `WouldBlock` if the socket takes nothing now; errors of layers.
     pub fn send(&mut self, outbox: &mut Outbox) -> io::Result<(usize, bool)> {
+        self.send_at_most(outbox, usize::MAX)
+    }
+
+    /// As [`Stream::send`], of so many bytes at most.
+    ///
+    /// # Errors
+    /// As [`Stream::send`].
+    pub fn send_at_most(&mut self, outbox: &mut Outbox, most: usize) -> io::Result<(usize, bool)> {
         let fd = &self.fd;
         let mut offered = 0;
         let send = |slices: &[IoSlice<'_>]| {
@@ -132,14 +141,15 @@ impl Stream {
             send(fd, slices)
         };
         let taken = if self.layers.is_empty() {
-            outbox.drain(send)?
+            outbox.drain_at_most(most, send)?
         } else {
-            self.layers.wrap(outbox)?;
+            self.layers.wrap_at_most(outbox, most)?;
             match self.layers.wire().filter(|wire| !wire.is_empty()) {
-                Some(wire) => wire.drain(send)?,
+                Some(wire) => wire.drain_at_most(most, send)?,
                 None => 0,
             }
         };
+        probes::socket_written(self.fd.as_raw_fd(), taken);
         Ok((taken, taken == offered))
     }
 }

@@ -205,7 +205,7 @@ impl Layer for TlsLayer {
         while !above.is_empty() && below.len() < mark && !self.connection.is_handshaking() {
             let waiting = above.len();
             // rustls cuts the pieces into records as they lie there, across their borders.
-            let taken = above.drain(|pieces| {
+            let taken = above.drain_at_most(mark - below.len(), |pieces| {
                 let mut writer = self.connection.writer();
                 let here: usize = pieces.iter().map(|piece| piece.len()).sum();
                 if here == waiting && waiting > 1 {

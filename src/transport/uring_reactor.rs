@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::num::NonZeroU64;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use super::reactor::{Event, Key, Reactor, Wake};
 use super::stream::Stream;
 use super::uring::ring::{Done, Filled, Kind, Ring};
 use super::wake::Bell;
+use crate::observe::probes;
 
 /// For the operations of a connection that leaves to be cancelled: far more than the kernel takes.
 const LEAVE_TIME: Duration = Duration::from_secs(2);
@@ -119,6 +121,8 @@ pub struct UringReactor {
     watched: BTreeMap<usize, OwnedFd>,
     /// Connections to be read again, those first that went without.
     again: VecDeque<usize>,
+    /// Connections with a bounded rate whose time has not come, and some that need no time any more.
+    held: Vec<usize>,
     /// Found outside `wait`, delivered by the next one.
     pending: Vec<Event>,
     next: usize,
@@ -140,6 +144,7 @@ impl UringReactor {
             listeners: BTreeMap::new(),
             watched: BTreeMap::new(),
             again: VecDeque::new(),
+            held: Vec::new(),
             pending: Vec::new(),
             next: 1,
         })
@@ -208,10 +213,14 @@ impl UringReactor {
     /// Gives the kernel what waits, unless it is at it already.
     fn send(&mut self, key: usize) {
         let Some(c) = self.connections.get_mut(&key) else { return };
-        if c.sending || c.leaving || c.conn.closed {
+        if c.sending || c.leaving || c.conn.closed || c.conn.held().is_some() {
             return;
         }
-        match c.conn.lend() {
+        let most = if c.conn.is_drained() { usize::MAX } else { c.conn.allowance() };
+        if most == 0 {
+            return self.held.push(key);
+        }
+        match c.conn.lend(most) {
             Ok(Some(lent)) => {
                 c.sending = true;
                 self.ring.send(key, c.conn.stream.as_fd(), lent);
@@ -222,6 +231,25 @@ impl UringReactor {
                 self.close(key);
             }
         }
+    }
+
+    /// Lets connections go on whose time has come. How long the next one has to wait.
+    fn release(&mut self) -> Option<Duration> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        for key in std::mem::take(&mut self.held) {
+            let Some(c) = self.connections.get_mut(&key) else { continue };
+            if c.conn.release(now) {
+                // Held again at once if the time is not over.
+                self.send(key);
+            } else if !self.held.contains(&key) {
+                self.held.push(key);
+            }
+        }
+        let held = self.held.iter().filter_map(|key| self.connections.get(key)?.conn.held());
+        held.min().map(|at| at.saturating_duration_since(now))
     }
 
     /// The end of a connection, told once.
@@ -345,7 +373,10 @@ impl UringReactor {
         let Some(c) = self.connections.get_mut(&key) else { return };
         c.sending = false;
         if let Some(lent) = lent {
-            c.conn.sending().settle(lent, *result.as_ref().unwrap_or(&0));
+            let taken = *result.as_ref().unwrap_or(&0);
+            probes::socket_written(c.conn.stream.as_raw_fd(), taken);
+            c.conn.sending().settle(lent, taken);
+            c.conn.sent(taken);
         }
         match result {
             Ok(_) if c.conn.is_drained() => {
@@ -534,6 +565,13 @@ impl Reactor for UringReactor {
         }
     }
 
+    fn set_rate(&mut self, key: Key, bytes_per_second: Option<NonZeroU64>) {
+        if let Some(c) = self.connections.get_mut(&key.0) {
+            c.conn.set_rate(bytes_per_second);
+        }
+        self.send(key.0);
+    }
+
     fn finish_sending(&mut self, key: Key) {
         if let Some(c) = self.connections.get_mut(&key.0) {
             c.conn.finish();
@@ -546,6 +584,7 @@ impl Reactor for UringReactor {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        let timeout = timeout.into_iter().chain(self.release()).min();
         self.receive_again();
         let now = !self.pending.is_empty()
             || timeout == Some(Duration::ZERO)

@@ -9,6 +9,7 @@ mod header;
 mod install;
 mod library;
 mod matrix;
+mod probes;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -3,6 +3,7 @@
 
 mod client;
 mod door;
+mod observe;
 
 use std::collections::BTreeMap;
 use std::io::Write;

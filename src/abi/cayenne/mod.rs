@@ -7,7 +7,9 @@ use super::handles::with;
 use super::types::server::SpiceServer;
 use crate::pool::workers::MAX_THREADS;
 
+pub mod qos;
 pub mod ring;
+pub mod stats;
 
 symver!(cayenne_version, node "CAYENNE_1");
 /// Version of the library, for example "0.1.0".

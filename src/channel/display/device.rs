@@ -3,6 +3,7 @@
 //! With rings commands come from there alone and their memory goes back there; what belongs to the host's own memory
 //! (surfaces of before) and everything that is no command still goes through the callbacks.
 
+use crate::observe::probes;
 use crate::protocol::geometry::Rect;
 use crate::qxl::command::{CommandExt, HostAddress, QxlDevice, ReleaseInfo};
 use crate::qxl::memslot::MemSlots;
@@ -10,14 +11,15 @@ use crate::qxl::ring::{AttachError, RingDevice, RingSetup};
 
 /// Both ways to the guest. Belongs to display-N.
 pub struct Device {
+    id: u8,
     host: Box<dyn QxlDevice>,
     ring: Option<Box<RingDevice>>,
 }
 
 impl Device {
-    /// With callbacks only.
-    pub fn new(host: Box<dyn QxlDevice>) -> Self {
-        Self { host, ring: None }
+    /// With callbacks only; `id` is for probes.
+    pub fn new(id: u8, host: Box<dyn QxlDevice>) -> Self {
+        Self { id, host, ring: None }
     }
 
     /// The attached rings.
@@ -81,6 +83,7 @@ impl Device {
 
     /// As [`QxlDevice::release_resource`], to where the command came from.
     pub fn release_resource(&mut self, release: ReleaseInfo) {
+        probes::resource_released(self.id);
         let hosts = match &mut self.ring {
             Some(ring) => ring.release(release).err(),
             None => Some(release),

@@ -4,6 +4,7 @@
 //! client's pipe.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use crate::display::encode::draft::Draft;
 use crate::pool::Scratch;
@@ -35,10 +36,12 @@ impl Lane {
         self.drafts.len()
     }
 
-    /// True if nothing more may be settled for now.
-    pub fn is_full(&self) -> bool {
-        self.drafts.len() >= MESSAGES
-            || (!self.is_empty() && self.weight >= BYTES.saturating_mul(1 + workers::threads()))
+    /// True if nothing more may be settled for now. A client that is sent at most so many bytes a second has no more
+    /// pixels in work than its bytes of a second, uncompressed: what is in work is sent, and keeps what is newer waiting.
+    pub fn is_full(&self, rate: Option<NonZeroU64>) -> bool {
+        let all = BYTES.saturating_mul(1 + workers::threads());
+        let most = rate.map_or(all, |rate| usize::try_from(rate.get()).unwrap_or(all).min(all));
+        self.drafts.len() >= MESSAGES || (!self.is_empty() && self.weight >= most)
     }
 
     /// The next one in order.
@@ -59,5 +62,27 @@ impl Lane {
     /// Makes the first image that no worker has begun; false if there is none, or none that takes a moment only.
     pub fn help(&self, scratch: &mut Scratch) -> bool {
         self.drafts.iter().any(|draft| draft.help(scratch, HELP))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::Message;
+
+    #[test]
+    fn a_lane_is_full_of_messages_or_of_pixels_for_a_second() {
+        let mut lane = Lane::default();
+        let slow = NonZeroU64::new(100_000);
+        assert!(!lane.is_full(None) && !lane.is_full(slow), "one message is always taken");
+        lane.push(Message::new(1, Vec::new()));
+        lane.weight = 99_999;
+        assert!(!lane.is_full(slow));
+        lane.weight = 100_000;
+        assert!(lane.is_full(slow) && !lane.is_full(None));
+        assert!(!lane.is_full(NonZeroU64::new(u64::MAX)));
+        lane.weight = 0;
+        (1..MESSAGES).for_each(|_| lane.push(Message::new(1, Vec::new())));
+        assert!(lane.is_full(None) && lane.is_full(slow));
     }
 }

@@ -2,13 +2,15 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::observe::probes;
 use crate::protocol::geometry::Rect;
 use crate::qxl::command::CommandExt;
 use crate::qxl::memslot::MemSlot;
 use crate::qxl::ring::{AttachError, RingSetup, RingState};
 use crate::sync::completion::{Reply, pair};
+use crate::sys::clock::monotonic_ns;
 
 use super::{Handle, Order};
 
@@ -166,14 +168,18 @@ pub enum DetachError {
 #[derive(Debug, Default)]
 pub struct Pending {
     wakeup: AtomicBool,
+    /// When the host called for the first of the wakeups that were not taken yet, monotonic nanoseconds.
+    woken_at: AtomicU64,
     oom: AtomicBool,
 }
 
 impl Pending {
-    /// Takes the wakeup, if there is one. Before polling the rings.
+    /// Takes the wakeup, if there is one, with the time of the call ([`monotonic_ns`]). Before polling the rings.
     #[must_use]
-    pub fn take_wakeup(&self) -> bool {
-        self.wakeup.swap(false, Ordering::SeqCst)
+    pub fn take_wakeup(&self) -> Option<u64> {
+        // The time first: one of a call in between is only too late.
+        let at = self.woken_at.load(Ordering::Relaxed);
+        self.wakeup.swap(false, Ordering::SeqCst).then_some(at)
     }
 
     /// Takes the out-of-memory notice.
@@ -186,19 +192,25 @@ impl Pending {
 /// The host's way to one QXL worker. Used by any host thread, under the host's lock.
 #[derive(Debug, Clone)]
 pub struct QxlHandle {
+    id: u8,
     orders: Handle<DisplayOrder>,
     pending: Arc<Pending>,
 }
 
 impl QxlHandle {
-    /// Joins the two ways.
+    /// Joins the two ways to the worker of this QXL id.
     #[must_use]
-    pub fn new(orders: Handle<DisplayOrder>, pending: Arc<Pending>) -> Self {
-        Self { orders, pending }
+    pub fn new(id: u8, orders: Handle<DisplayOrder>, pending: Arc<Pending>) -> Self {
+        Self { id, orders, pending }
     }
 
     /// The rings may have commands.
     pub fn wakeup(&self) {
+        probes::wakeup(self.id);
+        if !self.pending.wakeup.load(Ordering::SeqCst) {
+            // Relaxed: calls do not overlap, and the store below orders it.
+            self.pending.woken_at.store(monotonic_ns(), Ordering::Relaxed);
+        }
         self.pending.wakeup.store(true, Ordering::SeqCst);
         self.orders.poke();
     }

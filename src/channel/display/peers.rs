@@ -42,6 +42,8 @@ struct Peer {
     abilities: Abilities,
     /// On this machine: it gets the images of commands as they are.
     local: bool,
+    /// The first wakeup of the host since something was sent.
+    woken: Option<Instant>,
 }
 
 /// All clients of one display.
@@ -87,6 +89,7 @@ impl Peers {
             pace: Pace::new(Instant::now()),
             monitors: client.caps.has(cap::MONITORS_CONFIG),
             local: skills.local,
+            woken: None,
             abilities: Abilities {
                 composite: client.caps.has(cap::COMPOSITE),
                 alpha_surfaces: client.caps.has(cap::A8_SURFACE),
@@ -187,6 +190,13 @@ impl Peers {
         }
     }
 
+    /// Commands were executed for which the host had called at this time: the next message to each client answers it.
+    pub fn owe(&mut self, woken: Instant) {
+        for peer in self.list.values_mut().filter(|peer| peer.pipe.is_some()) {
+            peer.woken.get_or_insert(woken);
+        }
+    }
+
     /// What a client wishes; it counts from the next image on.
     pub fn prefer(&mut self, key: Key, compression: u8) {
         if let Some(peer) = self.list.get_mut(&key) {
@@ -265,7 +275,12 @@ impl Peers {
 
 impl Peer {
     fn pump(&mut self, clients: &mut Clients, key: Key, surfaces: &mut Shared<'_>) {
-        let Self { pipe: Some(pipe), images, lane, pace, .. } = self else { return };
+        let Self { pipe: Some(pipe), images, lane, pace, woken, .. } = self else { return };
+        if let Some(woken) = woken.take() {
+            clients.answers(key, woken);
+        }
+        let rate = clients.bytes_per_second();
+        images.is_sent_at_most(rate);
         let sent = clients.get(key).map_or(0, Client::sent);
         let sight = Sight { sent, unanswered: clients.is_unanswered(key) };
         pace.look(Instant::now(), sight, || clients.held_up(key));
@@ -275,7 +290,7 @@ impl Peer {
                 send(feed, draft);
                 return true;
             }
-            if lane.is_full() {
+            if lane.is_full(rate) {
                 return false;
             }
             images.progress(feed.handled());
@@ -313,6 +328,12 @@ impl Peer {
             }
             true
         });
+        if lane.is_empty() && pipe.is_empty() {
+            clients.answers_nothing(key);
+        }
+        if let Some(client) = clients.get(key) {
+            client.waits(pipe.queued_draws() + lane.len(), pipe.dropped());
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use crate::channel::clients::Clients;
 use crate::qxl::ring::{AttachError, RingSetup, RingState};
+use crate::sys::clock::monotonic_ns;
 use crate::transport::reactor::Key;
 
 use super::worker::Display;
@@ -98,6 +99,7 @@ impl Display {
     /// The guest kicked.
     pub(super) fn kicked(&mut self, key: Key) {
         if self.kick == Some(key) {
+            self.woken_at(monotonic_ns());
             self.look_again();
         }
     }

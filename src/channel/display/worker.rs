@@ -15,7 +15,7 @@ use crate::display::encode::client::ImageShare;
 use crate::display::encode::shop::Shop;
 use crate::display::guest_image::decode_quic;
 use crate::display::scene::Scene;
-use crate::observe::RateLimit;
+use crate::observe::{RateLimit, probes};
 use crate::protocol::blocks;
 use crate::protocol::caps::{ChannelType, display as cap};
 use crate::protocol::display::DisplayRequest;
@@ -28,6 +28,7 @@ use crate::qxl::parse::{
 };
 use crate::qxl::record::Recorder;
 use crate::qxl::replay::request;
+use crate::sys::clock::monotonic_ns;
 use crate::transport::reactor::Key;
 
 use super::device::Device;
@@ -108,6 +109,10 @@ pub struct Display {
     pub(super) kick: Option<Key>,
     /// Commands of the guest that were refused.
     bad_commands: u64,
+    /// Commands of the guest that were taken.
+    taken: u64,
+    /// When the wakeup came whose commands are being taken.
+    woken: Option<Instant>,
 }
 
 /// When an empty ring is looked at again.
@@ -139,7 +144,7 @@ impl Display {
         let surfaces = setup.surfaces.clamp(1, MAX_SURFACES);
         Self {
             id: setup.id,
-            device: Device::new(setup.device),
+            device: Device::new(setup.id, setup.device),
             slots: setup.slots,
             limits: Limits { surfaces, quic: Some(decode_quic), ..Limits::default() },
             scene: Scene::new(),
@@ -159,6 +164,8 @@ impl Display {
             max_monitors: u32::MAX,
             kick: None,
             bad_commands: 0,
+            taken: 0,
+            woken: None,
         }
     }
 
@@ -171,7 +178,7 @@ impl Display {
     pub(super) fn take_command(&mut self) -> bool {
         match self.device.get_command() {
             Some(command) => {
-                self.record_command(&command);
+                self.note_taken(&command);
                 self.execute(&command);
                 true
             }
@@ -186,12 +193,18 @@ impl Display {
         }
         match self.device.get_cursor_command() {
             Some(command) => {
-                self.record_command(&command);
+                self.note_taken(&command);
                 self.execute_cursor(&command);
                 true
             }
             None => false,
         }
+    }
+
+    fn note_taken(&mut self, command: &CommandExt) {
+        self.taken += 1;
+        probes::command_taken(self.id, command.kind);
+        self.record_command(command);
     }
 
     fn record_command(&self, command: &CommandExt) {
@@ -226,6 +239,7 @@ impl Display {
                 self.drawing = Some(release);
                 match self.scene.execute(drawable) {
                     Ok(draw) => {
+                        probes::command_drawn(self.id, draw.drawable.surface_id, draw.bytes);
                         let surface = self.scene.bounds(draw.drawable.surface_id);
                         self.peers.draw(&draw, surface);
                     }
@@ -373,6 +387,13 @@ impl Display {
                 "guest command skipped: {reason}"
             );
         }
+    }
+
+    /// A wakeup came at this time of the monotonic clock.
+    pub(super) fn woken_at(&mut self, ns: u64) {
+        let ago = Duration::from_nanos(monotonic_ns().saturating_sub(ns));
+        let now = Instant::now();
+        self.woken = Some(self.woken.unwrap_or_else(|| now.checked_sub(ago).unwrap_or(now)));
     }
 
     /// Executes some of what the rings hold. True if there may be more.
@@ -532,16 +553,25 @@ impl Channel for Display {
             blocks::release();
             return Turn::Idle;
         }
-        if self.pending.take_wakeup() {
+        if let Some(at) = self.pending.take_wakeup() {
             self.record_number(request::WAKEUP);
             self.look_again();
+            self.woken_at(at);
         }
         if self.pending.take_oom() {
             self.record_number(request::OOM);
             self.out_of_memory();
         }
+        let before = self.taken;
         let more = self.slice(clients);
+        // A wakeup for nothing is owed nothing.
+        if let Some(woken) = self.woken.take().filter(|_| self.taken > before) {
+            self.peers.owe(woken);
+        }
         self.peers.pump_all(clients, &mut self.scene);
+        let stats = clients.stats();
+        stats.commands.set(self.taken);
+        stats.bad_commands.set(self.bad_commands);
         if more || self.peers.help() {
             return Turn::Again;
         }

@@ -4,6 +4,7 @@
 //! are those of the client when it handles the message. Commands without images never come here.
 #![forbid(unsafe_code)]
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::display::cache::fingerprint;
@@ -18,7 +19,7 @@ use super::dictionary::{Dictionaries, Member as DictionaryMember};
 use super::image::{HIGH_BITS_SET, ImageEncoder, ImagePayload, Payload, Purpose};
 use super::shop::Shop;
 use super::traits::{Fourth, without_alpha};
-use super::wan::{LinkSpeed, WanSettings};
+use super::wan::{LinkSpeed, SLOW_BELOW, WanSettings};
 use super::{EncodeError, GROUP_RED};
 
 /// `SPICE_IMAGE_TYPE_FROM_CACHE`.
@@ -66,6 +67,8 @@ pub struct ClientImages {
     preferred: Option<Compression>,
     /// How fast its link is.
     link: Arc<LinkSpeed>,
+    /// Bytes a second that the client is sent at most.
+    rate: Option<NonZeroU64>,
     /// An image was chosen to go with losses, or the client has it so, since somebody asked.
     lossy: bool,
     /// Its part in its client's images; `None`: it keeps none.
@@ -97,6 +100,7 @@ impl ClientImages {
             share,
             preferred: None,
             link: Arc::default(),
+            rate: None,
             lossy: false,
             pixmaps: None,
             dictionary: None,
@@ -117,10 +121,21 @@ impl ClientImages {
         self.link = link;
     }
 
+    /// It is sent so many bytes a second at most, as from a slow link.
+    pub fn is_sent_at_most(&mut self, bytes_per_second: Option<NonZeroU64>) {
+        self.rate = bytes_per_second;
+    }
+
+    /// True if its link is slow, by nature or by what the host allows it.
+    fn comes_slowly(&self) -> bool {
+        let bounded = self.rate.is_some_and(|rate| rate.get().saturating_mul(8) < SLOW_BELOW);
+        bounded || self.link.is_slow()
+    }
+
     /// True if it gets JPEG where losses are allowed. Not for simple clients: spice-html5 0.3 draws a JPEG
     /// whenever the browser has decoded it, after commands that came later.
     fn takes_jpeg(&self) -> bool {
-        !self.abilities.only_xrgb && self.share.wan.jpeg(self.link.is_slow())
+        !self.abilities.only_xrgb && self.share.wan.jpeg(self.comes_slowly())
     }
 
     /// It understands 32-bit bitmaps without alpha and nothing else.
@@ -323,7 +338,7 @@ impl ClientImages {
 
     /// Whether GLZ images are deflated if that makes them shorter.
     fn zlib_wrap(&self) -> bool {
-        self.share.wan.zlib(self.link.is_slow())
+        self.share.wan.zlib(self.comes_slowly())
     }
 
     /// Sends the palette in the form that the client's record asks for.

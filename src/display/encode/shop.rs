@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::observe::probes;
 use crate::pool::Scratch;
 use crate::pool::workers::{self, Progress, Promise, Source};
 use crate::protocol::message::Bulk;
@@ -162,7 +163,10 @@ impl Bench {
     ) -> Result<Payload, EncodeError> {
         let refused = match &self.source {
             Some(source) if bytes >= LARGE => match source.submit(work) {
-                Ok(promise) => return Ok(coming(promise, bytes, at_most)),
+                Ok(promise) => {
+                    probes::job_queued(bytes);
+                    return Ok(coming(promise, bytes, at_most));
+                }
                 Err(work) => work,
             },
             _ => work,

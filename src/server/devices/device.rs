@@ -8,6 +8,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::channel::device::{DeviceId, DeviceTask};
+use crate::observe::probes;
 use crate::server::host::Host;
 
 use super::kind::{Action, Kind, Todo};
@@ -255,7 +256,11 @@ impl Device {
             drop(inner);
             let n = match waiting.rest() {
                 [] => 0,
-                rest => host.device_write(self.id, rest).min(rest.len()),
+                rest => {
+                    let taken = host.device_write(self.id, rest).min(rest.len());
+                    probes::device_written(taken, rest.len());
+                    taken
+                }
             };
             waiting.advance(n);
             bytes += n;
@@ -301,6 +306,7 @@ impl Device {
                 Some(place) => host.device_read(self.id, place).min(wanted),
                 None => 0,
             };
+            probes::device_read(n);
             bytes += n;
             let mut inner = self.lock();
             let Inner { kind, todo, removed, .. } = &mut *inner;

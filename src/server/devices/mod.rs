@@ -121,7 +121,7 @@ impl Core {
         let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
         let flow = Flow::new();
         let (channel, thread) =
-            engine::start(&thread_name(channel_type, number), Arc::clone(&upward), |_| {
+            engine::start(&thread_name(channel_type, number), number, Arc::clone(&upward), |_| {
                 Vmc::<T>::new(upward, id, Arc::clone(&flow), port)
             })?;
         self.add_threads([thread]);
@@ -141,7 +141,7 @@ impl Core {
         let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
         let flow = Flow::new();
         let (channel, thread) =
-            engine::start(&thread_name(channel_type, NUMBER), Arc::clone(&upward), |_| {
+            engine::start(&thread_name(channel_type, NUMBER), NUMBER, Arc::clone(&upward), |_| {
                 Smartcard::new(upward, id, Arc::clone(&flow))
             })?;
         self.add_threads([thread]);
@@ -230,7 +230,7 @@ impl Core {
     ) {
         let (Some(device), Some(host)) = (self.devices.get(id), self.host()) else { return };
         if act(&device, &*host) == After::Continue {
-            self.mailbox.push(HostTask::Device(id, DeviceTask::Continue));
+            self.post(HostTask::Device(id, DeviceTask::Continue));
         }
     }
 }

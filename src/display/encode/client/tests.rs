@@ -451,6 +451,18 @@ fn a_slow_link_gets_jpeg_while_the_host_wants_it() {
 }
 
 #[test]
+fn a_link_with_a_small_bound_on_its_bytes_is_slow() {
+    let share: Arc<ImageShare> = Arc::default();
+    let mut images = client(&share, 0, 0);
+    share.compression.set(Compression::Quic);
+    let picture = image(1, 0, photo(2));
+    for (rate, kind) in [(0, 1), (1_000_000, 105), (2_000_000, 1), (65_536, 105), (0, 1)] {
+        images.is_sent_at_most(NonZeroU64::new(rate));
+        assert_eq!(ask(&mut images, 1, &picture, Purpose::SEEN).0, kind, "{rate} bytes a second");
+    }
+}
+
+#[test]
 fn an_image_that_is_kept_with_losses_comes_again_when_it_has_to_be_exact() {
     use crate::display::encode::wan::Wan;
     let share: Arc<ImageShare> = Arc::default();
