@@ -165,6 +165,12 @@ impl Clients {
         self.reactor.unwatch(key);
     }
 
+    /// True if another thread has something for this one, which therefore is not to wait any longer.
+    #[must_use]
+    pub fn is_called(&self) -> bool {
+        self.reactor.is_called()
+    }
+
     pub(super) fn new(reactor: Box<dyn Reactor>, acks: Option<AckWindow>) -> Self {
         let (list, touched, closing) = (BTreeMap::new(), Vec::new(), Vec::new());
         Self { reactor, list, touched, closing, acks }
