@@ -27,10 +27,17 @@ static void base_of(QXLDrawable *drawable, uint8_t type, uint8_t effect, QXLRect
 
 static struct record *free_record(struct device *device)
 {
-    struct record *record = &device->records[device->next++ % RECORDS];
+    struct record *record;
+    unsigned tries = 0;
 
-    while (atomic_load_explicit(&record->busy, memory_order_acquire))
-        usleep(100);
+    /* spice-server keeps what is still on the screen: those are passed over. */
+    do {
+        if (++tries > RECORDS) {
+            usleep(100);
+            tries = 0;
+        }
+        record = &device->records[device->next++ % RECORDS];
+    } while (atomic_load_explicit(&record->busy, memory_order_acquire));
     atomic_store_explicit(&record->busy, true, memory_order_relaxed);
     return record;
 }

@@ -35,7 +35,7 @@ CASES = {
     "draw-scroll": ("small draw behind 31 scrolls in the same ring",
                     ["--what", "draw", "--ahead", "31", "--gap-us", "10000", "20000"], 150, (None, None)),
     "draw-scrolling": ("small draw behind scrolls without end",
-                       ["--what", "draw", "--scrolling", "--gap-us", "10000", "20000"], 150, (0.2, None)),
+                       ["--what", "draw", "--scrolling", "--wake", "notify", "--gap-us", "10000", "20000"], 150, (0.2, None)),
     "key": ("key, idle", ["--what", "key", "--gap-us", "8000", "8000"], 400, (4, 5)),
     "key-photos": ("key beside a display that is full of photos", ["--what", "key", "--gap-us", "8000", "8000", "--photos"], 400, (4, 5)),
     "key-tls": ("key inside TLS, idle", ["--what", "key", "--gap-us", "8000", "8000", "--tls"], 400, (4, 5)),
