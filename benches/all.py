@@ -35,16 +35,16 @@ def benches(words, quick):
 SIDES = ["--ours", str(LIB)]
 # name, title, seconds that it takes when there is nothing else to do (all, quick), and the commands: program, words for both, for all, for quick.
 PARTS = [
-    ("latency", "latencies, idle costs", 250, 38, [
+    ("latency", "latencies, idle costs", 225, 38, [
         ("latency/run.py", ["--program", f"{HOSTS}/latency", "--lib", str(LIB), "--out", f"{OUT}/latency.json"],
          ["--rounds", "1", "--idle-seconds", "60"],
          ["--rounds", "1", "--part", "0.15", "--idle-seconds", "6", "--only", "draw,draw-photos,draw-scrolling,key,key-photos,idle"])]),
     ("commands", "small commands a second", 75, 10, [
         ("commands/run.py", ["--program", f"{HOSTS}/commands", "--lib", str(LIB), "--out", f"{OUT}/commands.json"],
-         ["--rounds", "3", "--seconds", "0.5"], ["--rounds", "1", "--seconds", "0.3", "text", "terminal"])]),
-    ("codecs", "pictures, all compressions", 130, 10, [
+         ["--rounds", "2", "--seconds", "0.5"], ["--rounds", "1", "--seconds", "0.3", "text", "terminal"])]),
+    ("codecs", "pictures, all compressions", 95, 10, [
         ("side_by_side/run.py", [*SIDES, "--out", f"{OUT}/codecs.json"],
-         ["--frames", "6", "--rounds", "2", "--modes", "off,quic,lz,glz,lz4", *PICTURES],
+         ["--frames", "6", "--rounds", "1", "--modes", "off,quic,lz,glz,lz4", *PICTURES[:2], PICTURES[3]],
          ["--frames", "4", "--rounds", "1", "--modes", "quic,lz", PICTURES[0]])]),
     ("sequences", "sequences of pictures, GLZ", 30, 0, [
         ("side_by_side/run.py", [*SIDES, "--modes", "glz", "--out", f"{OUT}/sequences.json"],
@@ -53,13 +53,13 @@ PARTS = [
         ("side_by_side/clients.py", [*SIDES, "--out", f"{OUT}/clients.json"],
          ["--frames", "6", "--rounds", "1", "--modes", "quic,glz", *PICTURES[:2]],
          ["--frames", "3", "--rounds", "1", "--modes", "quic", PICTURES[0]])]),
-    ("traces", "recordings of guests", 120, 12, [
+    ("traces", "recordings of guests", 95, 14, [
         ("traces/run.py", ["--host", f"{HOSTS}/traces", "--lib", str(LIB), "--out", f"{OUT}/traces.json"],
-         ["--rounds", "1", "--modes", "none,off,auto_glz,quic,lz"],
+         ["--rounds", "1", "--modes", "off,auto_glz,quic,lz"],
          ["--rounds", "1", "--modes", "quic", "--commands", "1500", "terminal", "office"])]),
-    ("syscalls", "system calls, both backends", 75, 0, [
+    ("syscalls", "system calls, both backends", 70, 0, [
         ("syscalls/run.py", [*SIDES, "--hosts", str(HOSTS), "--out", f"{OUT}/syscalls.json"],
-         ["--rounds", "1", "--frames", "60"], [])]),
+         ["--rounds", "1", "--frames", "30"], [])]),
     ("links", "links, sessions, memory of a client", 90, 26, [
         ("links/run.py", ["--client", f"{HOSTS}/links_client", "--lib", str(LIB), "--out", f"{OUT}/links.json"],
          ["--rounds", "1", "--seconds", "10"], ["--rounds", "1", "--seconds", "2", "--sessions", "5", "--clients", "2"])]),
