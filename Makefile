@@ -8,6 +8,9 @@
 #   make install      library, headers and spice-server.pc under PREFIX (/usr/local); DESTDIR, LIBDIR
 #   make lint         formatting, clippy, licences
 #   make headers      regenerates include/
+#   make bench            every benchmark beside spice-server, 15 minutes once built; writes docs/benchmarks.md (DOCS=: no)
+#   make bench-quick      the same in two minutes, with figures that say little; writes nothing
+#   make bench-latency    wakeup to the client's socket, key to callback, idle wake-ups (QUICK=1; RUN="chrt -f 1")
 #   make bench-codecs     pictures, sequences and three clients through spice-server and ours (QUICK=1: < 2 minutes)
 #   make bench-traces     recordings of real guests end to end, spice-server and ours (QUICK=1; RUN="chrt -f 1")
 #   make bench-pool       two encode workers beside one; wants an idle machine
@@ -20,9 +23,10 @@
 
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
+DOCS ?= 1
 export QUICK PORT DISK VGA QEMU_ARGS DEMO_SECONDS DESTDIR LIBDIR
 
-.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-codecs bench-commands bench-links bench-pool bench-rings bench-syscalls bench-tls bench-traces
+.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-quick bench-latency bench-codecs bench-commands bench-links bench-pool bench-rings bench-syscalls bench-tls bench-traces
 
 lib:
 	tools/lib.sh
@@ -44,8 +48,13 @@ lint:
 	tools/setup.sh build test
 	tools/lint.sh
 bench:
-	@echo "make bench: not there yet. There are bench-codecs, bench-traces, bench-links, bench-syscalls, bench-pool, bench-tls and bench-commands;" \
-		"cargo bench --bench codecs (criterion) and --bench pipe" >&2; exit 1
+	@tools/setup.sh build test bench
+	@benches/all.py $(if $(DOCS),--docs)
+bench-quick:
+	@tools/setup.sh build test bench
+	@benches/all.py --quick
+bench-latency: lib
+	@benches/latency.sh
 bench-codecs:
 	@benches/codecs.sh
 bench-traces: lib

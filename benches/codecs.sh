@@ -19,9 +19,7 @@ step "packages"
 tools/setup.sh build test bench
 step "our library and the host"
 tools/lib.sh
-make --silent -C benches OUT="$HOSTS" "$HOSTS/encode_host" \
-    SPICE_CFLAGS="-I$PWD/include/spice-server -I$PWD/include $(pkg-config --cflags spice-protocol)" \
-    SPICE_LIBS="-L$STAGE_LIB -lspice-server"
+bench_hosts encode_host
 step "pictures"
 /usr/bin/python3 benches/side_by_side/pictures.py "$pictures" "${size%x*}" "${size#*x}"
 

@@ -9,6 +9,6 @@ options=(--rounds 3 --seconds 30)
 [ -z "${QUICK:-}" ] || options=(--rounds 1 --seconds 5)
 tools/setup.sh qemu test
 [ -e "$STAGE_LIB/libspice-server.so.1" ] || tools/lib.sh
-make --silent -C benches OUT="$HOSTS" "$HOSTS/links_client"
+bench_hosts links_client
 /usr/bin/python3 benches/links/run.py --client "$HOSTS/links_client" --lib "$STAGE_LIB" --out target/bench/links.json "${options[@]}" "$@"
 /usr/bin/python3 benches/report.py

@@ -1,4 +1,4 @@
-//! What a second encode worker gains: `cargo bench --bench pool [-- IMAGES ROUNDS]`.
+//! What a second encode worker gains: `cargo bench --bench pool [-- [--json FILE] IMAGES ROUNDS]`.
 //!
 //! A stream of photos of 1920x1080 pixels is encoded as QUIC by the real pool, without sockets, as a display would hand
 //! them over: some wait, results are taken in order. One worker and two by turns; what counts is the time from the first
@@ -98,7 +98,9 @@ fn run(threads: usize, pictures: &[Arc<Picture>], images: usize) -> (Duration, u
 }
 
 fn main() {
-    let mut numbers = std::env::args().skip(1).filter_map(|word| word.parse().ok());
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let json = words.iter().position(|word| word == "--json").and_then(|at| words.get(at + 1));
+    let mut numbers = words.iter().filter_map(|word| word.parse().ok());
     let (images, rounds) = (numbers.next().unwrap_or(60), numbers.next().unwrap_or(7));
     let (_, photo) = CLASSES[0];
     let pictures: Vec<Arc<Picture>> =
@@ -125,4 +127,12 @@ fn main() {
     println!("1 worker:  {one:8.3} s {:8.0} MB/s", speed(one));
     println!("2 workers: {two:8.3} s {:8.0} MB/s", speed(two));
     println!("ratio {:.2}", one / two);
+    if let Some(file) = json {
+        let text = format!(
+            r#"{{"images": {images}, "rounds": {rounds}, "one": {}, "two": {}}}"#,
+            speed(one),
+            speed(two)
+        );
+        std::fs::write(file, text).expect("a file that can be written");
+    }
 }

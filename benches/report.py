@@ -3,9 +3,9 @@
 
   report.py [--in DIR] [--docs]
 
-Writes DIR/NAME.md and DIR/NAME.svg for each of codecs, sequences, clients, traces, syscalls and links whose NAME.json is there. With
---docs the tables take the place of those in docs/benchmarks.md, between <!-- begin NAME --> and <!-- end NAME -->, and
-the plots go to docs/plots/.
+Writes DIR/NAME.md and DIR/NAME.svg for each part whose NAME.json is there. With --docs the tables take the place of those in
+docs/benchmarks.md, between <!-- begin NAME --> and <!-- end NAME -->, the plots go to docs/plots/, and the first lines of the summary to
+README.md.
 """
 import argparse
 import datetime
@@ -184,14 +184,123 @@ def links(report, folder):
     return machine(report["rounds"]) + table(["", "spice-server", "ours", "times better"], rows)
 
 
-def into_docs(name, text, folder):
-    path = ROOT / "docs/benchmarks.md"
+def commands(results, folder):
+    rows, groups = [], []
+    for entry in results:
+        theirs, ours = sides(entry)
+        rate, cpu = ([middle(runs, key) for runs in (theirs, ours)] for key in ("rate", "cpu_ns"))
+        rows.append([entry["scene"], f"{rate[0]:,.0f}", f"{rate[1]:,.0f}", f"**{rate[1] / rate[0]:.1f}**",
+                     f"{cpu[0] / 1000:.2f}", f"{cpu[1] / 1000:.2f}", f"**{cpu[0] / cpu[1]:.1f}**",
+                     ", ".join(f"{middle(runs, 'sent'):.1%}" for runs in (theirs, ours))])
+        groups.append((entry["scene"], {THEIRS: rate[0], OURS: rate[1]}))
+    bars(folder / "commands.svg", "Small commands a second", "", groups)
+    head = ["scene", "spice-server, commands/s", "ours", "times", "spice-server, CPU µs each", "ours", "times", "sent, both"]
+    return machine(len(sides(results[0])[0])) + table(head, rows)
+
+
+def latency(report, folder):
+    """One row for each case; what misses its target is marked."""
+    rows, groups = [], []
+    for case in report["cases"].values():
+        theirs, ours = (case["sides"][side] for side in (THEIRS, OURS))
+        rows.append([case["name"], *(f"{theirs[key]:,.0f}" for key in ("p50", "p99")), *(f"{ours[key]:,.0f}" for key in ("p50", "p99", "max")),
+                     *(f"**{ours[key] / theirs[key]:.2f}**" for key in ("p50", "p99")),
+                     f"{theirs['count']}, {ours['count']}" + (f"; {theirs['lost']}, {ours['lost']} lost" if theirs["lost"] + ours["lost"] else "")])
+        groups.append((case["name"].replace("small draw", "draw").replace("by the ring's notify rule", "notify"),
+                       {THEIRS: theirs["p50"], OURS: ours["p50"]}))
+    bars(folder / "latency.svg", "Latency, median", "µs", groups)
+    head = ["what", "spice-server, p50 µs", "p99", "ours, p50 µs", "p99", "worst", "p50, ratio", "p99, ratio", "how many"]
+    text = machine(report["rounds"]) + table(head, rows)
+    if floor := report.get("floor"):
+        rows = [[report["cases"][case]["name"], f"{found['p50']:,.0f}", f"{found['p99']:,.0f}"] for case, found in floor.items()]
+        text += "\nThe floor:\n\n" + table(["for", "p50 µs", "p99"], rows)
+    if "idle" in report:
+        rows = []
+        for side in (THEIRS, OURS):
+            found = report["idle"][side]
+            seconds = found["seconds"]
+            who = ", ".join(f"{re.sub(r' [0-9]+$', '', name)} {count / seconds:.2f}" for name, count in found["threads"].items())
+            rows.append([side, f"{found['wakeups'] / seconds:.2f}", f"{found['cpu_us'] / seconds:.1f}", who or "none"])
+        text += "\nA session of one client that sees a still screen, all threads of the host's process:\n\n"
+        text += table(["library", "wake-ups a second", "processor time, µs a second", "which threads"], rows)
+    return text
+
+
+def rings(runs, folder):
+    rows, groups = [], []
+    base = middle(runs[THEIRS], "rate")
+    for side, found in runs.items():
+        rate = middle(found, "rate")
+        rows.append([side, f"{rate:,.0f}", f"**{rate / base:.1f}**", *(f"{middle(found, key) * 1000 / middle(found, 'count'):.0f}" for key in ("kicks", "interrupts"))])
+        groups.append((side, {THEIRS if side == THEIRS else OURS: rate}))
+    bars(folder / "rings.svg", "Small commands a second of a guest in another process", "", groups)
+    return machine(len(runs[THEIRS])) + table(["way", "commands a second", "times", "kicks for 1,000", "interrupts for 1,000"], rows)
+
+
+def tls(results, folder):
+    rows, groups = [], []
+    for entry in results:
+        theirs, ours = sides(entry)
+        cpu, speed = ([middle(runs, key) for runs in (theirs, ours)] for key in ("cpu", "speed"))
+        name = theirs[0]["cipher"] or "plain"
+        rows.append([name, f"{cpu[0]:.2f}", f"{cpu[1]:.2f}", f"**{cpu[0] / cpu[1]:.2f}**", f"{speed[0]:.0f}", f"{speed[1]:.0f}"])
+        groups.append((name, {THEIRS: cpu[0], OURS: cpu[1]}))
+    bars(folder / "tls.svg", "Raw pictures, processor time", "s/GB", groups)
+    head = ["stream", "spice-server, CPU s/GB", "ours", "times", "spice-server, MB/s", "ours"]
+    return machine(len(sides(results[0])[0])) + table(head, rows)
+
+
+def workers(found, folder):
+    bars(folder / "workers.svg", "Photos as QUIC, pixels encoded", "MB/s", [(name, {OURS: found[key]}) for name, key in (("1 worker", "one"), ("2 workers", "two"))])
+    row = [f"{found['one']:,.0f}", f"{found['two']:,.0f}", f"**{found['two'] / found['one']:.2f}**"]
+    return machine(found["rounds"]) + table(["1 worker, MB of pixels a second", "2 workers", "times"], [row])
+
+
+def claims(got):
+    """What the README says, from the figures that are there: (what, spice-server, ours, how many times better)."""
+    def by(name, **wanted):
+        return next((entry for entry in got.get(name) or [] if all(entry[key] == value for key, value in wanted.items())), None)
+
+    rows = []
+
+    def add(what, theirs, ours, unit, times, digits=0):
+        rows.append([what, f"{theirs:,.{digits}f} {unit}", f"{ours:,.{digits}f} {unit}", f"**{times:.1f} times**"])
+
+    for scene in ("text", "terminal"):
+        if entry := by("commands", scene=scene):
+            theirs, ours = (middle(runs, "rate") for runs in sides(entry))
+            add(f"small commands, {scene}", theirs, ours, "a second", ours / theirs)
+    if found := got.get("rings"):
+        theirs, ours = (middle(found[side], "rate") for side in (THEIRS, "ours, rings"))
+        add("small commands of a guest in another process, by rings in shared memory", theirs, ours, "a second", ours / theirs)
+    for picture, mode in (("photo", "quic"), ("photo", "lz")):
+        if entry := by("codecs", picture=picture, mode=mode):
+            theirs, ours = (middle(runs, "ms") for runs in sides(entry))
+            add(f"processor time for a photo of 1920x1080, {mode.upper()}", theirs, ours, "ms", theirs / ours, 1)
+    for case in ("draw", "draw-photos", "draw-scrolling"):
+        if found := (got.get("latency") or {}).get("cases", {}).get(case):
+            theirs, ours = (found["sides"][side]["p50"] for side in (THEIRS, OURS))
+            add(f"{found['name']}: until it is in the client's socket", theirs, ours, "µs", theirs / ours)
+    if found := got.get("links"):
+        theirs, ours = (middle(found["runs"][side], "rate") for side in (THEIRS, OURS))
+        add("full links with a ticket", theirs, ours, "a second", ours / theirs)
+        theirs, ours = (middle(found["runs"][side], "client_kib") / 1024 for side in (THEIRS, OURS))
+        add("memory of each further client", theirs, ours, "MiB", theirs / ours, 1)
+    return rows
+
+
+def between(path, name, text):
+    """Puts a text between the marks of a file."""
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->\n"
     head, _, rest = path.read_text().partition(begin)
     _, found, tail = rest.partition(end)
     if not found:
         raise SystemExit(f"report: {path} has no place for {name}")
-    path.write_text(head + begin + text + f"\n![{name}](plots/{name}.svg)\n" + end + tail)
+    path.write_text(head + begin + text + end + tail)
+
+
+def into_docs(name, text, folder):
+    between(ROOT / "docs/benchmarks.md", name, f"{text}\n![{name}](plots/{name}.svg)\n")
     plots = ROOT / "docs/plots"
     plots.mkdir(exist_ok=True)
     (plots / f"{name}.svg").write_text((folder / f"{name}.svg").read_text())
@@ -210,22 +319,33 @@ def main():
 
     kernels = load("kernels")
     makers = {
-        "codecs": lambda got: pictures(got, kernels, folder, "codecs", "Processor time per picture of 1920x1080"),
-        "sequences": lambda got: pictures(got, kernels, folder, "sequences", "GLZ, processor time per picture of a sequence"),
-        "clients": lambda got: clients(got, folder),
-        "traces": lambda got: traces(got, folder),
-        "syscalls": lambda got: syscalls(got, folder),
-        "links": lambda got: links(got, folder),
+        "latency": latency,
+        "commands": commands,
+        "codecs": lambda got, folder: pictures(got, kernels, folder, "codecs", "Processor time per picture of 1920x1080"),
+        "sequences": lambda got, folder: pictures(got, kernels, folder, "sequences", "GLZ, processor time per picture of a sequence"),
+        "clients": clients,
+        "traces": traces,
+        "syscalls": syscalls,
+        "links": links,
+        "rings": rings,
+        "tls": tls,
+        "workers": workers,
     }
+    figures = {name: load(name) for name in makers}
     for name, maker in makers.items():
-        got = load(name)
-        if not got:
+        if not figures[name]:
             continue
-        text = maker(got)
+        text = maker(figures[name], folder)
         (folder / f"{name}.md").write_text(text)
         print(f"{folder / name}.md, .svg")
         if options.docs:
             into_docs(name, text, folder)
+    if rows := claims(figures):
+        text = table(["what", "spice-server", "Cayenne", ""], rows)
+        (folder / "summary.md").write_text(machine(1).partition("; one round")[0] + ".\n\n" + text)
+        if options.docs:
+            between(ROOT / "docs/benchmarks.md", "summary", (folder / "summary.md").read_text())
+            between(ROOT / "README.md", "summary", text)
 
 
 main()

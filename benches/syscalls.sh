@@ -8,8 +8,6 @@ cd "$(dirname "$0")/.."
 options=(--rounds 5)
 [ -z "${QUICK:-}" ] || options=(--rounds 1)
 tools/setup.sh test bench
-make --silent -C benches OUT="$HOSTS" "$HOSTS/commands" "$HOSTS/encode_host" \
-    SPICE_CFLAGS="-I$PWD/include/spice-server -I$PWD/include $(pkg-config --cflags spice-protocol)" \
-    SPICE_LIBS="-L$STAGE_LIB -lspice-server"
+bench_hosts commands encode_host
 benches/syscalls/run.py "${options[@]}" "$@"
 benches/report.py

@@ -9,7 +9,5 @@ frames=24 rounds=5
 [ -z "${QUICK:-}" ] || frames=8 rounds=1
 tools/setup.sh build test bench
 tools/lib.sh
-make --silent -C benches OUT="$HOSTS" "$HOSTS/encode_host" \
-    SPICE_CFLAGS="-I$PWD/include/spice-server -I$PWD/include $(pkg-config --cflags spice-protocol)" \
-    SPICE_LIBS="-L$STAGE_LIB -lspice-server"
+bench_hosts encode_host
 /usr/bin/python3 benches/side_by_side/tls.py --frames "$frames" --rounds "$rounds" --ours "$STAGE_LIB"

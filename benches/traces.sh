@@ -9,8 +9,6 @@ options=(--rounds 3)
 [ -z "${QUICK:-}" ] || options=(--rounds 1 --modes "quic,lz" --commands 1500)
 [ -z "${READ_BACK:-}" ] || options+=(--read-back)
 tools/setup.sh test bench
-make --silent -C benches OUT="$HOSTS" "$HOSTS/traces" \
-    SPICE_CFLAGS="-I$PWD/include/spice-server -I$PWD/include $(pkg-config --cflags spice-protocol)" \
-    SPICE_LIBS="-L$STAGE_LIB -lspice-server"
+bench_hosts traces
 benches/traces/run.py "${options[@]}" "$@"
 benches/report.py

@@ -27,3 +27,10 @@ build_hosts() { # NAME...
         SPICE_CFLAGS="-I$PWD/include/spice-server -I$PWD/include $(pkg-config --cflags spice-protocol)" \
         SPICE_LIBS="-L$STAGE_LIB -lspice-server"
 }
+
+# The same for programs of benches/.
+bench_hosts() { # NAME...
+    make --silent -C benches OUT="$HOSTS" "${@/#/$HOSTS/}" \
+        SPICE_CFLAGS="-I$PWD/include/spice-server -I$PWD/include $(pkg-config --cflags spice-protocol)" \
+        SPICE_LIBS="-L$STAGE_LIB -lspice-server"
+}

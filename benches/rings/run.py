@@ -30,7 +30,7 @@ def measure(options, scratch, side):
         said = host.ask(f"round {options.count} 1", "sent", 600)
         picture = re.search(r"picture (\w+)", host.answer("round")).group(1)
     found = {name: float(value) for name, value in re.findall(r"(\w+) ([\d.]+)", said)}
-    return {"rate": options.count / found["seconds"], "kicks": found["kicks"], "interrupts": found["interrupts"], "picture": picture}
+    return {"count": options.count, "rate": options.count / found["seconds"], "kicks": found["kicks"], "interrupts": found["interrupts"], "picture": picture}
 
 
 def main():

@@ -218,6 +218,12 @@ impl Clients {
         self.reactor.unwatch(key);
     }
 
+    /// True if another thread has something for this one, which therefore is not to wait any longer.
+    #[must_use]
+    pub fn is_called(&self) -> bool {
+        self.reactor.is_called()
+    }
+
     pub(super) fn new(
         reactor: Box<dyn Reactor>,
         acks: Option<AckWindow>,

@@ -126,7 +126,7 @@ impl Deferred {
 pub fn can_wait(draw: &PipedDraw, format: SurfaceFormat) -> bool {
     let large = draw.region.bounds().area() >= SMALLEST && draw.region.rects().len() <= RECTS;
     let colors = matches!(format, SurfaceFormat::Xrgb | SurfaceFormat::Argb);
-    large && colors && own_picture(draw).is_some_and(is_of_words)
+    large && colors && own_pixels(draw)
 }
 
 /// True if the command gives a value that depends on nothing to every pixel of its region.
@@ -141,6 +141,12 @@ pub fn covers_all(draw: &PipedDraw) -> bool {
         }
         _ => own_picture(draw).is_some(),
     }
+}
+
+/// True if the command puts pixels that it has for certain and that are fit for any surface of colours, and nothing else.
+#[must_use]
+pub fn own_pixels(draw: &PipedDraw) -> bool {
+    own_picture(draw).is_some_and(is_of_words)
 }
 
 fn is_of_words(image: &Image) -> bool {

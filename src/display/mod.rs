@@ -1,5 +1,6 @@
 //! The scene: surfaces, what is drawn on them, and what each client has to be told of it.
 
+pub mod backlog;
 pub mod cache;
 pub mod canvas;
 pub mod deferred;

@@ -1,7 +1,8 @@
 //! The surfaces of one display, and the execution of drawables on them.
 //!
 //! Owned by display-N. Every command is executed when it is taken, in ring order, but for large pictures, which wait
-//! until somebody needs their pixels ([`deferred`](super::deferred)). Whoever reads guest memory settles before:
+//! until somebody needs their pixels ([`deferred`](super::deferred)), and large moves with what follows on top of them, which wait until the
+//! clients were told ([`backlog`](super::backlog)). Whoever reads guest memory settles before:
 //! then the surfaces are what the guest may expect to read, and what a client that comes late has to be shown.
 #![forbid(unsafe_code)]
 
@@ -12,11 +13,12 @@ use std::sync::Arc;
 use crate::protocol::geometry::Rect;
 use crate::qxl::command::ReleaseInfo;
 use crate::qxl::guest::{GuestRange, HostAddress};
-use crate::qxl::model::{Bitmap, Drawable, Image, ImageKind};
+use crate::qxl::model::{Bitmap, Drawable, Image, ImageKind, SurfaceFormat};
 use crate::qxl::surface::SurfaceGeometry;
 
+use super::backlog::{Backlog, Waiting, source};
 use super::canvas::target::{Geometry, Target};
-use super::canvas::{DrawError, draw, draw_late};
+use super::canvas::{DrawError, draw, draw_late, move_late};
 use super::deferred::{Deferred, Picture, can_wait, covers_all};
 use super::encode::ServerImageIds;
 use super::pipe::{PipedDraw, SurfaceInfo, SurfaceReader, surfaces_read};
@@ -80,6 +82,7 @@ pub struct Scene {
     /// Create commands, released when their surface dies: its pixels are in the guest's memory.
     creates: HashMap<u32, ReleaseInfo>,
     deferred: Deferred,
+    backlog: Backlog,
     ids: ServerImageIds,
 }
 
@@ -129,6 +132,7 @@ impl Scene {
     /// What waits to be painted on it never is; a host that may look at the memory later settles before.
     pub fn destroy(&mut self, id: u32) -> (bool, Option<ReleaseInfo>) {
         self.deferred.forget(id);
+        self.backlog.forget(id);
         (self.surfaces.remove(&id).is_some(), self.creates.remove(&id))
     }
 
@@ -203,6 +207,9 @@ impl Scene {
             exact.rects()
         };
         if can_wait(&piped, format) {
+            if self.backlog.touches(id, &piped.region.bounds()) {
+                self.catch_up(usize::MAX);
+            }
             if let Some(surface) = self.surfaces.get_mut(&id) {
                 surface.mark_dirty(clip);
             }
@@ -211,16 +218,63 @@ impl Scene {
             return Ok(piped);
         }
         let covers = !self.deferred.is_empty() && covers_all(&piped);
-        if !self.deferred.is_empty() {
-            self.settle_sources(&piped, covers);
+        let late = match clip {
+            [one] if has_colors(format) && self.backlog.takes(&piped, clip) => Some(*one),
+            _ => None,
+        };
+        if late.is_none() && !self.backlog.is_empty() && self.meets_backlog(&piped, clip) {
+            self.catch_up(usize::MAX);
         }
-        draw(&mut self.surfaces, &piped.drawable, clip)?;
+        if !self.deferred.is_empty() {
+            match source(&piped.drawable) {
+                // What it moves; of its box, what is not moved away stays as it is.
+                Some(source) if late.is_some() => {
+                    self.settle_part(id, &Region::from_rect(source.union(&bbox)));
+                }
+                _ => self.settle_sources(&piped, covers),
+            }
+        }
+        match late {
+            Some(clip) => {
+                if let Some(surface) = self.surfaces.get_mut(&id) {
+                    surface.mark_dirty(&[clip]);
+                }
+                self.backlog.push(Arc::clone(&piped), clip);
+                while self.backlog.is_full() {
+                    self.catch_up(1);
+                }
+            }
+            None => draw(&mut self.surfaces, &piped.drawable, clip)?,
+        }
         if covers {
             self.deferred.covered(id, &piped.region);
             // Many small commands cut what waits into pieces: it is painted before there are many.
             self.settle_excess();
         }
         Ok(piped)
+    }
+
+    /// True if a command that is drawn at once could see, or be seen by, one that waits.
+    fn meets_backlog(&self, draw: &PipedDraw, clip: &[Rect]) -> bool {
+        let id = draw.drawable.surface_id;
+        let mut meets = clip.iter().any(|rect| self.backlog.touches(id, rect));
+        surfaces_read(&draw.drawable, |read| meets |= self.backlog.is_on(read));
+        meets
+    }
+
+    /// True if something is still to be drawn that clients know of.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Draws at most so many commands that were put off.
+    pub fn catch_up(&mut self, commands: usize) {
+        for _ in 0..commands {
+            let Some(Waiting { draw, clip, times }) = self.backlog.pop() else { return };
+            let done = move_late(&mut self.surfaces, &draw.drawable, &clip, times);
+            report_late(done);
+        }
     }
 
     /// A command whose source is its own destination gets a copy of it (spec 11 §6.6).
@@ -245,9 +299,14 @@ impl Scene {
         let id = draw.drawable.surface_id;
         surfaces_read(&draw.drawable, |read| self.settle(read));
         if !covers {
-            while let Some(picture) = self.deferred.touching(id, &draw.region) {
-                self.paint(&picture);
-            }
+            self.settle_part(id, &draw.region);
+        }
+    }
+
+    /// Paints the pictures that wait for a part of a surface.
+    fn settle_part(&mut self, id: u32, part: &Region) {
+        while let Some(picture) = self.deferred.touching(id, part) {
+            self.paint(&picture);
         }
     }
 
@@ -260,6 +319,9 @@ impl Scene {
 
     /// Brings the pixels of a surface up to date.
     pub fn settle(&mut self, id: u32) {
+        if self.backlog.is_on(id) {
+            self.catch_up(usize::MAX);
+        }
         while let Some(picture) = self.deferred.of_surface(id) {
             self.paint(&picture);
         }
@@ -267,17 +329,15 @@ impl Scene {
 
     /// Brings all surfaces up to date.
     pub fn settle_all(&mut self) {
+        self.catch_up(usize::MAX);
         while let Some(picture) = self.deferred.any() {
             self.paint(&picture);
         }
     }
 
     fn paint(&mut self, picture: &Picture) {
-        let done = draw_late(&mut self.surfaces, &picture.draw.drawable, picture.region.rects());
-        if let Err(error) = done {
-            // It was looked at before it was put off.
-            tracing::error!(%error, "a picture could not be painted later");
-        }
+        let rects = picture.region.rects();
+        report_late(draw_late(&mut self.surfaces, &picture.draw.drawable, rects));
     }
 
     /// What was drawn on a surface since it was last cleared, in at most `max` rectangles.
@@ -298,13 +358,24 @@ impl Scene {
     }
 }
 
+fn report_late(done: Result<(), DrawError>) {
+    if let Err(error) = done {
+        // It was looked at before it was put off.
+        tracing::error!(%error, "a command could not be drawn later");
+    }
+}
+
+fn has_colors(format: SurfaceFormat) -> bool {
+    matches!(format, SurfaceFormat::Xrgb | SurfaceFormat::Argb)
+}
+
 impl SurfaceReader for Scene {
     fn read_image(&mut self, surface_id: u32, rect: &Rect) -> Option<(Bitmap, u8)> {
+        if self.backlog.touches(surface_id, rect) {
+            self.catch_up(usize::MAX);
+        }
         if !self.deferred.is_empty() {
-            let area = Region::from_rect(*rect);
-            while let Some(picture) = self.deferred.touching(surface_id, &area) {
-                self.paint(&picture);
-            }
+            self.settle_part(surface_id, &Region::from_rect(*rect));
         }
         let read = self.surfaces.get(&surface_id)?.read_image(*rect)?;
         Some((read.bitmap, read.flags))

@@ -5,13 +5,12 @@
 //! A host thread that has to wait inside an API call waits here too, so that it can work on items
 //! meanwhile and no thread of ours ever depends on a host that is waiting for us.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use crossbeam_queue::SegQueue;
-use rustix::event::{EventfdFlags, eventfd};
+use super::primitives::{
+    AtomicBool, AtomicUsize, Condvar, Event, Mutex, Ordering, PoisonError, Queue,
+};
 
 /// Items that wait for the host at which producers that can hold back must do so.
 ///
@@ -22,11 +21,11 @@ pub const HIGH_WATER: usize = 1024;
 /// A queue into the host's main loop.
 #[derive(Debug)]
 pub struct Mailbox<T> {
-    queue: SegQueue<T>,
+    queue: Queue<T>,
     depth: AtomicUsize,
     /// True while the eventfd has been written and not yet read.
     signalled: AtomicBool,
-    event: OwnedFd,
+    event: Event,
     /// Bumped by each push and each `stir`, so that a waiter cannot miss one.
     turn: Mutex<u64>,
     changed: Condvar,
@@ -39,10 +38,10 @@ impl<T> Mailbox<T> {
     /// If the process has no descriptor left.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
-            queue: SegQueue::new(),
+            queue: Queue::new(),
             depth: AtomicUsize::new(0),
             signalled: AtomicBool::new(false),
-            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            event: Event::new()?,
             turn: Mutex::new(0),
             changed: Condvar::new(),
         })
@@ -50,7 +49,12 @@ impl<T> Mailbox<T> {
 
     /// The descriptor that is readable while items wait.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
+        self.event.descriptor()
+    }
+
+    /// The same, as a whole.
+    pub fn event(&self) -> &Event {
+        &self.event
     }
 
     /// Queues an item that must not be lost. True if the host's loop was woken for it.
@@ -103,9 +107,7 @@ impl<T> Mailbox<T> {
 
     /// Makes the eventfd quiet. To be called before draining: a push after it signals again.
     pub fn acknowledge(&self) {
-        let mut count = [0u8; 8];
-        // Reading an eventfd that nobody wrote gives EAGAIN, which is as good.
-        let _ = rustix::io::read(&self.event, &mut count);
+        self.event.lower();
         // Only now: a signal between the two would be read away, and with the flag set nobody would write another.
         // Acquire, from the swap in `signal`: who saw `true` there had pushed, and the drain that follows sees it;
         // who sees `false` writes anew.
@@ -117,7 +119,7 @@ impl<T> Mailbox<T> {
         let first = !self.signalled.swap(true, Ordering::SeqCst);
         if first {
             // The counter cannot overflow: it is written once per acknowledged signal.
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+            self.event.raise();
         }
         self.stir();
         first
@@ -148,104 +150,5 @@ impl<T> Mailbox<T> {
             turn = self.changed.wait_timeout(turn, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    fn readable(mailbox: &Mailbox<u32>) -> bool {
-        use rustix::event::{PollFd, PollFlags, poll};
-        let mut fds = [PollFd::new(&mailbox.event, PollFlags::IN)];
-        poll(&mut fds, Some(&rustix::time::Timespec::default())).unwrap() == 1
-    }
-
-    #[test]
-    fn a_push_after_the_acknowledge_signals_again() {
-        let mailbox = Mailbox::new().unwrap();
-        assert!(!readable(&mailbox));
-        mailbox.push(1);
-        mailbox.push(2);
-        assert!(readable(&mailbox));
-        mailbox.acknowledge();
-        assert!(!readable(&mailbox));
-        mailbox.push(3);
-        assert!(readable(&mailbox));
-        assert_eq!([mailbox.pop(), mailbox.pop(), mailbox.pop()], [Some(1), Some(2), Some(3)]);
-        assert_eq!(mailbox.pop(), None);
-    }
-
-    #[test]
-    fn producers_that_can_hold_back_are_refused_at_high_water() {
-        let mailbox = Mailbox::new().unwrap();
-        for i in 0..u32::try_from(HIGH_WATER).unwrap() {
-            assert_eq!(mailbox.try_push(i), Ok(()));
-        }
-        assert_eq!(mailbox.try_push(7), Err(7));
-        mailbox.push(8);
-        mailbox.pop();
-        mailbox.pop();
-        assert_eq!(mailbox.try_push(9), Ok(()));
-    }
-
-    /// As a host's loop: sleeps until the eventfd is readable, takes what waits then, and signals what came since.
-    #[test]
-    fn a_loop_that_only_watches_the_descriptor_misses_no_push() {
-        use rustix::event::{PollFd, PollFlags, poll};
-        const EACH: u32 = 1_000_000;
-        let mailbox = Arc::new(Mailbox::new().unwrap());
-        let producers = [0, 1].map(|_| {
-            let mailbox = Arc::clone(&mailbox);
-            std::thread::spawn(move || {
-                (0..EACH).for_each(|i| {
-                    mailbox.push(i);
-                })
-            })
-        });
-        let patience = rustix::time::Timespec { tv_sec: 20, tv_nsec: 0 };
-        let mut got = 0;
-        while got < 2 * EACH {
-            let mut fds = [PollFd::new(&mailbox.event, PollFlags::IN)];
-            assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1, "{got} came, then silence");
-            mailbox.acknowledge();
-            for _ in 0..mailbox.len() {
-                got += u32::from(mailbox.pop().is_some());
-            }
-            if !mailbox.is_empty() {
-                mailbox.signal();
-            }
-        }
-        producers.into_iter().for_each(|p| p.join().unwrap());
-    }
-
-    #[test]
-    fn no_item_of_many_producers_is_lost_and_the_last_one_is_signalled() {
-        let mailbox = Arc::new(Mailbox::new().unwrap());
-        let producers: Vec<_> = (0..4)
-            .map(|p| {
-                let mailbox = Arc::clone(&mailbox);
-                std::thread::spawn(move || {
-                    (0..1000).for_each(|i| {
-                        mailbox.push(p * 1000 + i);
-                    })
-                })
-            })
-            .collect();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let mut got = 0;
-        while got < 4000 {
-            let seen = mailbox.turn();
-            mailbox.acknowledge();
-            let mut any = false;
-            while mailbox.pop().is_some() {
-                got += 1;
-                any = true;
-            }
-            assert!(any || mailbox.wait(seen, deadline), "a push was not announced ({got} so far)");
-        }
-        producers.into_iter().for_each(|p| p.join().unwrap());
     }
 }

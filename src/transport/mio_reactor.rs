@@ -390,6 +390,10 @@ impl Reactor for MioReactor {
         Ok(())
     }
 
+    fn is_called(&self) -> bool {
+        self.waker.1.is_rung()
+    }
+
     fn waker(&self) -> Arc<dyn Wake> {
         Arc::clone(&self.waker) as Arc<dyn Wake>
     }

@@ -20,4 +20,6 @@ pub mod tls;
 mod uring;
 pub mod uring_reactor;
 mod wake;
+#[cfg(test)]
+mod wake_tests;
 pub mod websocket;

@@ -116,6 +116,9 @@ pub trait Reactor: Send {
     /// If the system's wait call fails, which means a broken process.
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
 
+    /// True if the next [`Reactor::wait`] would return at once with [`Event::Woken`]. Costs a load.
+    fn is_called(&self) -> bool;
+
     /// The means to wake this reactor.
     fn waker(&self) -> Arc<dyn Wake>;
 }

@@ -599,6 +599,10 @@ impl Reactor for UringReactor {
         entered
     }
 
+    fn is_called(&self) -> bool {
+        self.waker.bell.is_rung()
+    }
+
     fn waker(&self) -> Arc<dyn Wake> {
         Arc::clone(&self.waker) as Arc<dyn Wake>
     }

@@ -1,6 +1,6 @@
 //! Whether the thread of a reactor has to be woken by the kernel, or looks by itself before it sleeps.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::primitives::{AtomicU8, Ordering};
 
 /// The thread is at work: it looks here before it sleeps.
 const AWAKE: u8 = 0;
@@ -22,6 +22,11 @@ impl Bell {
         self.0.swap(CALLED, Ordering::AcqRel) == ASLEEP
     }
 
+    /// For the owner: true if somebody called since it last got up.
+    pub(super) fn is_rung(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == CALLED
+    }
+
     /// The owner goes to sleep; false if somebody called and it must not.
     pub(super) fn lie_down(&self) -> bool {
         self.0.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -30,23 +35,5 @@ impl Bell {
     /// The owner is awake again, or still. True if somebody called.
     pub(super) fn get_up(&self) -> bool {
         self.0.swap(AWAKE, Ordering::AcqRel) == CALLED
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_is_noticed_once_and_costs_the_kernel_only_in_sleep() {
-        let bell = Bell::default();
-        assert!(!bell.ring(), "awake: it looks by itself");
-        assert!(!bell.lie_down());
-        assert!(bell.get_up());
-        assert!(!bell.get_up());
-        assert!(bell.lie_down());
-        assert!(bell.ring());
-        assert!(!bell.ring(), "the first call is enough");
-        assert!(bell.get_up());
     }
 }

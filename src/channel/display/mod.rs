@@ -22,6 +22,7 @@ mod recording;
 mod requests;
 mod rings;
 mod snapshots;
+mod spin;
 pub mod worker;
 
 /// What a host gives to create the primary surface (`QXLDevSurfaceCreate`); nothing is checked.

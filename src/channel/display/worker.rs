@@ -33,6 +33,7 @@ use crate::transport::reactor::Key;
 
 use super::device::Device;
 use super::peers::Peers;
+use super::spin::Spin;
 use super::{DisplayOrder, Pending};
 
 /// Commands executed before sockets and requests get their turn.
@@ -41,10 +42,12 @@ const SLICE: usize = 256;
 const FEED_EVERY: usize = 32;
 /// Time for a slice.
 const SLICE_TIME: Duration = Duration::from_millis(10);
-/// After the rings ran empty they are looked at once more before notification is asked for: a guest
-/// that goes on at once is not made to notify, and one that stopped is not kept waiting for long
-/// (what it sends in this time is seen only then, or when a client's message wakes us).
+/// Hints to the processor from one look at empty rings to the next: a microsecond, so that a host's lock is not asked for all the time.
+const BETWEEN_LOOKS: usize = 24;
+/// When a cursor command that the cursor channel had no room for is offered again.
 const SECOND_LOOK: Duration = Duration::from_millis(1);
+/// Commands that were put off and are drawn before the rings are looked at again: a tenth of a millisecond's worth.
+const CATCH_UP: usize = 4;
 /// Bytes of messages that may be on the way to a client however many they are: some thousand fills. As much may wait
 /// in the outbox.
 const FREE_BYTES: u64 = 256 * 1024;
@@ -95,6 +98,9 @@ pub struct Display {
     pub(super) running: bool,
     commands: RingWatch,
     cursors: RingWatch,
+    /// The last slice found commands.
+    took: bool,
+    spin: Spin,
     /// The drawable that is being executed.
     drawing: Option<ReleaseInfo>,
     /// A cursor command that the cursor channel was too far behind to take.
@@ -115,12 +121,14 @@ pub struct Display {
     woken: Option<Instant>,
 }
 
-/// When an empty ring is looked at again.
+/// What a ring is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RingWatch {
-    /// It had something when it was looked at last.
+    /// It may have something.
     Busy,
-    /// It was empty; look once more at this time.
+    /// It had nothing when it was looked at last.
+    Empty,
+    /// It was empty, or what it has cannot be taken; look once more at this time.
     Resting(Instant),
     /// The host wakes us.
     Armed,
@@ -131,7 +139,7 @@ impl RingWatch {
     fn after(self, taken: usize) -> Self {
         match self {
             Self::Resting(_) if taken == 0 => self,
-            _ if taken < SLICE => Self::Resting(Instant::now() + SECOND_LOOK),
+            _ if taken < SLICE => Self::Empty,
             _ => Self::Busy,
         }
     }
@@ -156,6 +164,8 @@ impl Display {
             running: false,
             commands: RingWatch::Busy,
             cursors: RingWatch::Busy,
+            took: false,
+            spin: Spin::new(Instant::now()),
             drawing: None,
             held_cursor: None,
             shape_command: None,
@@ -398,36 +408,100 @@ impl Display {
 
     /// Executes some of what the rings hold. True if there may be more.
     fn slice(&mut self, clients: &mut Clients) -> bool {
-        let end = Instant::now() + SLICE_TIME;
+        self.took = false;
+        let now = Instant::now();
+        let end = now + SLICE_TIME;
         // Resting rings are looked at as well: we are awake already.
         if self.cursors != RingWatch::Armed {
             let taken = (0..SLICE).take_while(|_| self.take_cursor()).count();
+            self.took |= taken > 0;
             self.cursors = self.cursors.after(taken);
         }
         if self.commands != RingWatch::Armed {
             let mut taken = 0;
             while taken < SLICE && self.take_command() {
                 taken += 1;
+                self.took = true;
                 if taken.is_multiple_of(FEED_EVERY) {
                     self.peers.pump_all(clients, &mut self.scene);
                     if Instant::now() >= end {
+                        self.spin.found(now);
                         return true;
                     }
                 }
             }
             self.commands = self.commands.after(taken);
         }
+        if self.took {
+            self.spin.found(now);
+        }
         self.cursors == RingWatch::Busy || self.commands == RingWatch::Busy
     }
 
-    /// Looks a second time at rings that rested long enough; then lets the host wake us.
-    fn rest(&mut self) -> Turn {
+    /// Looks for a while at rings that ran empty, if that pays; then lets the host wake us.
+    fn rest(&mut self, clients: &Clients) -> Turn {
+        let rings = [self.commands, self.cursors];
+        if rings == [RingWatch::Armed; 2] {
+            return Turn::Idle;
+        }
         let now = Instant::now();
-        if matches!(self.commands, RingWatch::Resting(at) if at <= now) {
+        let later = rings.into_iter().filter_map(|ring| match ring {
+            RingWatch::Resting(at) if at > now => Some(at),
+            _ => None,
+        });
+        if let Some(at) = later.min() {
+            return Turn::At(at);
+        }
+        if rings.contains(&RingWatch::Empty) {
+            // A guest that draws little gets its memory back as well, and one that waits for it goes on.
+            self.device.quiet();
+            if self.look(clients, now) {
+                return Turn::Again;
+            }
+            let collect = self.spin.collect();
+            if !collect.is_zero() {
+                let at = now + collect;
+                (self.commands, self.cursors) = (RingWatch::Resting(at), RingWatch::Resting(at));
+                return Turn::At(at);
+            }
+        }
+        self.arm(now)
+    }
+
+    /// Looks at the rings until something is there or it does not pay any more. True if there is something to do.
+    fn look(&mut self, clients: &Clients, now: Instant) -> bool {
+        let longest = self.spin.begin(now);
+        if longest.is_zero() {
+            return false;
+        }
+        loop {
+            for _ in 0..BETWEEN_LOOKS {
+                std::hint::spin_loop();
+            }
+            if clients.is_called() {
+                return true;
+            }
+            let (command, cursor) = (self.take_command(), self.take_cursor());
+            let spent = now.elapsed();
+            if command || cursor {
+                self.spin.found(now + spent);
+                (self.commands, self.cursors) = (RingWatch::Busy, RingWatch::Busy);
+                return true;
+            }
+            if spent >= longest {
+                self.spin.missed(spent);
+                return false;
+            }
+        }
+    }
+
+    /// Lets the host wake us for what comes into either ring.
+    fn arm(&mut self, now: Instant) -> Turn {
+        if self.commands != RingWatch::Armed {
             let armed = !self.take_command() && self.device.req_cmd_notification();
             self.commands = if armed { RingWatch::Armed } else { RingWatch::Busy };
         }
-        if matches!(self.cursors, RingWatch::Resting(at) if at <= now) {
+        if self.cursors != RingWatch::Armed {
             self.cursors = if self.take_cursor() {
                 RingWatch::Busy
             } else if self.held_cursor.is_some() {
@@ -438,18 +512,14 @@ impl Display {
                 RingWatch::Busy
             };
         }
-        if self.commands == RingWatch::Armed && self.cursors == RingWatch::Armed {
-            self.device.quiet();
-        }
-        let mut next = None;
-        for ring in [self.commands, self.cursors] {
-            match ring {
-                RingWatch::Busy => return Turn::Again,
-                RingWatch::Resting(at) => next = Some(next.map_or(at, |n: Instant| n.min(at))),
-                RingWatch::Armed => {}
+        match (self.commands, self.cursors) {
+            (RingWatch::Armed, RingWatch::Armed) => {
+                self.device.quiet();
+                Turn::Idle
             }
+            (RingWatch::Armed, RingWatch::Resting(at)) => Turn::At(at),
+            _ => Turn::Again,
         }
-        next.map_or(Turn::Idle, Turn::At)
     }
 
     /// Tells the guest what all its clients can do.
@@ -575,7 +645,14 @@ impl Channel for Display {
         if more || self.peers.help() {
             return Turn::Again;
         }
-        let turn = self.rest();
+        if self.scene.is_behind() {
+            // What was taken in this turn leaves before our own surface is brought up to date.
+            if !self.took {
+                self.scene.catch_up(CATCH_UP);
+            }
+            return Turn::Again;
+        }
+        let turn = self.rest(clients);
         if turn == Turn::Idle {
             blocks::release();
         }

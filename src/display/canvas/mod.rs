@@ -16,6 +16,7 @@ mod mask;
 mod naive;
 mod paint;
 mod raster;
+mod repeat;
 pub mod rop;
 mod scale;
 mod stroke;
@@ -125,6 +126,42 @@ pub fn draw_late(
     clip: &[Rect],
 ) -> Result<(), DrawError> {
     execute(surfaces, drawable, clip, false)
+}
+
+/// As [`draw_late`], so many times in a row, for a command of which [`is_straight_move`] is true.
+///
+/// # Errors
+///
+/// See [`DrawError`]; nothing was drawn then.
+pub fn move_late(
+    surfaces: &mut dyn SurfaceStore,
+    drawable: &Drawable,
+    clip: &Rect,
+    times: u32,
+) -> Result<(), DrawError> {
+    let id = drawable.surface_id;
+    let (Some((dx, dy)), true) = (way(drawable), times > 1) else {
+        return draw_late(surfaces, drawable, std::slice::from_ref(clip));
+    };
+    let dest = surfaces.surface_mut(id).ok_or(DrawError::NoSurface(id))?.target_mut();
+    let all = bounds(dest);
+    let there = shifted(&all, -i64::from(dx), -i64::from(dy));
+    let rect = clip.intersect(&drawable.bbox).intersect(&all).intersect(&there);
+    repeat::move_times(dest, &rect, (dx, dy), times);
+    Ok(())
+}
+
+/// True if the command moves pixels up, down or to a side, so that doing it many times is cheap.
+#[must_use]
+pub fn is_straight_move(drawable: &Drawable) -> bool {
+    way(drawable).is_some_and(|(dx, dy)| (dx == 0) != (dy == 0))
+}
+
+/// From where, seen from where it goes, a command moves pixels.
+fn way(drawable: &Drawable) -> Option<(i32, i32)> {
+    let DrawOp::CopyBits { src } = &drawable.op else { return None };
+    let bbox = &drawable.bbox;
+    Some((src.x.checked_sub(bbox.left)?, src.y.checked_sub(bbox.top)?))
 }
 
 fn execute(

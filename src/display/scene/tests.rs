@@ -181,3 +181,54 @@ fn few_pictures_wait_and_none_outlives_its_surface() {
     assert_eq!(Arc::strong_count(&last), 1);
     assert!(scene.deferred.is_empty());
 }
+
+/// Moves, large and small ones, the same ones again and again, with what drivers draw on top of them.
+#[test]
+fn whoever_looks_sees_everything_moved() {
+    let (mut behind, mut drawn) = (0, 0);
+    for seed in 1..300 {
+        let mut random = Random(seed * 0x517c_c1b7);
+        let mut scene = Scene { surfaces: surfaces(), ..Scene::default() };
+        let mut twin = surfaces();
+        let mut last = random.drawable();
+        for step in 0..60 {
+            let mut drawable = if random.below(3) == 0 { last.clone() } else { random.drawable() };
+            if random.below(2) == 0 {
+                let (left, top) = (drawable.bbox.left, drawable.bbox.top);
+                let by = i32::try_from(random.below(5)).unwrap() - 2;
+                let src = [Point { x: left, y: top + by }, Point { x: left + by, y: top }];
+                drawable.op = DrawOp::CopyBits { src: src[random.below(2) as usize] };
+            }
+            last = drawable.clone();
+            let bounds = Rect::from_size(0, 0, SIZE.0, SIZE.1);
+            let region = PipedDraw::new(drawable.clone(), bounds).region;
+            let at_once = draw(&mut twin, &drawable, region.rects());
+            let done = scene.execute(drawable);
+            assert_eq!(done.is_ok(), at_once.is_ok(), "seed {seed} step {step}");
+            behind += usize::from(scene.is_behind());
+            drawn += 1;
+            match random.below(10) {
+                0 => {
+                    let (id, part) = (random.below(3), random.rect(SIZE.0, SIZE.1));
+                    let ours = scene.read_image(id, &part).unwrap();
+                    let theirs = twin[&id].read_image(part).unwrap();
+                    assert_eq!(
+                        ours.0.data.to_vec(),
+                        theirs.bitmap.data.to_vec(),
+                        "seed {seed} step {step}"
+                    );
+                }
+                1 => scene.catch_up(1),
+                _ => {}
+            }
+        }
+        scene.settle_all();
+        assert!(!scene.is_behind());
+        for id in 0..3 {
+            assert_eq!(pixels(&scene.surfaces[&id]), pixels(&twin[&id]), "seed {seed}");
+            let dirty = |s: Option<&mut Surface>| Region::from_rects(&s.unwrap().take_dirty());
+            assert_eq!(dirty(scene.surfaces.get_mut(&id)), dirty(twin.get_mut(&id)));
+        }
+    }
+    assert!(behind > drawn / 5, "{behind} of {drawn}");
+}

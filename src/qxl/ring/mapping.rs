@@ -6,7 +6,6 @@
 
 use std::os::fd::OwnedFd;
 use std::ptr;
-use std::sync::atomic::AtomicU32;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{SealFlags, fcntl_get_seals, fstat, fstatfs};
@@ -14,6 +13,7 @@ use rustix::fs::{SealFlags, fcntl_get_seals, fstat, fstatfs};
 use super::AttachError;
 use crate::qxl::guest::HostAddress;
 use crate::qxl::memslot::MemSlot;
+use crate::sync::primitives::AtomicU32;
 
 /// File system type of huge pages, `HUGETLBFS_MAGIC` of the kernel.
 const HUGETLBFS: u64 = 0x9584_58f6;

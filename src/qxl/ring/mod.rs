@@ -7,10 +7,9 @@
 //! The other side is not trusted: of its indices only `prod` counts, and one that is impossible ends the reading of that
 //! ring; our own indices are kept here and only written there.
 
-use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl};
@@ -19,16 +18,17 @@ use super::command::{CommandExt, ReleaseInfo};
 use super::guest::HostAddress;
 use super::memslot::MemSlots;
 use layout::{
-    COMMAND_BYTES, COMMAND_RING, COMMANDS, CONS, CURSOR_RING, INT_CURSOR, INT_DISPLAY, INT_ERROR,
-    INT_MASK, INT_PENDING, ITEMS, NOTIFY_ON_CONS, NOTIFY_ON_PROD, PROD, RAM_BYTES, RAM_MAGIC,
-    RELEASE_RING,
+    COMMAND_RING, COMMANDS, CURSOR_RING, INT_CURSOR, INT_DISPLAY, INT_ERROR, INT_MASK, INT_PENDING,
+    RAM_BYTES, RAM_MAGIC, RELEASE_RING,
 };
 use mapping::Mapping;
-use releases::{Published, Releases, load, store};
+use reader::{Reader, Taken};
+use releases::{Published, Releases, load};
 
 pub mod layout;
 pub mod mapping;
 mod pages;
+mod reader;
 mod releases;
 
 #[cfg(test)]
@@ -184,18 +184,6 @@ fn is_eventfd(fd: &OwnedFd) -> bool {
     name.is_ok_and(|name| name.as_os_str() == "anon_inode:[eventfd]")
 }
 
-/// One of the two rings that we read.
-#[derive(Debug)]
-struct Reader {
-    ring: usize,
-    /// Everything before this was taken, also what is in `batch`.
-    cons: u32,
-    /// Taken and not handed on yet.
-    batch: VecDeque<CommandExt>,
-    /// The guest broke its rules: it is not read again.
-    broken: bool,
-}
-
 /// What was left when a ring was detached, for whoever goes on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct RingState {
@@ -238,8 +226,7 @@ impl RingDevice {
                 return Err(AttachError::NoSuchSlot { group, slot: part.id });
             }
         }
-        let reader =
-            |ring, cons| Reader { ring: ram + ring, cons, batch: VecDeque::new(), broken: false };
+        let reader = |ring, cons| Reader::new(ram + ring, cons);
         let open = usize::try_from(position.open_release).ok().filter(|open| *open != 0);
         let dirty = Pages::new(mapping.len());
         let releases = Releases::new(&mapping, ram + RELEASE_RING, open, position.open_releases);
@@ -264,26 +251,26 @@ impl RingDevice {
 
     /// The next display command.
     pub fn command(&mut self) -> Option<CommandExt> {
-        if self.commands.batch.is_empty() {
+        if self.commands.held() == 0 {
             let taken = self.commands.take(&self.mapping, self.group);
             self.tell(taken, INT_DISPLAY);
         }
-        self.commands.batch.pop_front()
+        self.commands.pop()
     }
 
     /// The next cursor command.
     pub fn cursor_command(&mut self) -> Option<CommandExt> {
-        if self.cursors.batch.is_empty() {
+        if self.cursors.held() == 0 {
             let taken = self.cursors.take(&self.mapping, self.group);
             self.tell(taken, INT_CURSOR);
         }
-        self.cursors.batch.pop_front()
+        self.cursors.pop()
     }
 
     /// Commands that were taken from the rings and not handed on: (display, cursor). They are nowhere else any more.
     #[must_use]
     pub fn taken(&self) -> (usize, usize) {
-        (self.commands.batch.len(), self.cursors.batch.len())
+        (self.commands.held(), self.cursors.held())
     }
 
     fn tell(&mut self, taken: Taken, interrupt: u32) {
@@ -371,8 +358,8 @@ impl RingDevice {
         self.publish();
         let (last, count) = self.releases.open().unwrap_or((0, 0));
         let position = RingPosition {
-            commands: self.commands.cons,
-            cursors: self.cursors.cons,
+            commands: self.commands.position(),
+            cursors: self.cursors.position(),
             open_release: last as u64,
             open_releases: count,
         };
@@ -398,63 +385,6 @@ impl RingDevice {
         if poll(&mut ready, Some(&now)).is_ok_and(|n| n > 0) {
             let _ = rustix::io::write(&self.interrupt, &1u64.to_ne_bytes());
         }
-    }
-}
-
-/// What a look into a ring brought.
-enum Taken {
-    Nothing,
-    /// The guest says that so many wait.
-    Impossible(u32),
-    /// Commands.
-    Some,
-    /// Commands, and the guest wants to know that one of them was taken.
-    Wanted,
-}
-
-impl Reader {
-    fn waiting(&self, mapping: &Mapping) -> u32 {
-        load(mapping, self.ring + PROD).wrapping_sub(self.cons)
-    }
-
-    /// Takes everything that waits: the ring is free at once, and a guest that sleeps until there is room is woken
-    /// once and not for every command.
-    fn take(&mut self, mapping: &Mapping, group_id: u32) -> Taken {
-        if self.broken {
-            return Taken::Nothing;
-        }
-        let waiting = match self.waiting(mapping) {
-            0 => return Taken::Nothing,
-            waiting @ 1..=COMMANDS => waiting,
-            waiting => {
-                self.broken = true;
-                return Taken::Impossible(waiting);
-            }
-        };
-        let before = self.cons;
-        for _ in 0..waiting {
-            let item = self.ring + ITEMS + (self.cons % COMMANDS) as usize * COMMAND_BYTES;
-            // Words, because items of the cursor ring lie at multiples of four only.
-            let (low, high) = (load(mapping, item), load(mapping, item + 4));
-            let data = u64::from(high) << 32 | u64::from(low);
-            let kind = load(mapping, item + 8);
-            self.batch.push_back(CommandExt { data, kind, group_id, flags: 0 });
-            self.cons = self.cons.wrapping_add(1);
-        }
-        store(mapping, self.ring + CONS, self.cons);
-        // Between our index and their wish: without it both may see the other's old one, and nobody tells.
-        fence(Ordering::SeqCst);
-        let asked = load(mapping, self.ring + NOTIFY_ON_CONS).wrapping_sub(before);
-        if (1..=waiting).contains(&asked) { Taken::Wanted } else { Taken::Some }
-    }
-
-    fn arm(&mut self, mapping: &Mapping) -> bool {
-        if self.broken {
-            return true;
-        }
-        store(mapping, self.ring + NOTIFY_ON_PROD, self.cons.wrapping_add(1));
-        fence(Ordering::SeqCst);
-        self.batch.is_empty() && self.waiting(mapping) == 0
     }
 }
 

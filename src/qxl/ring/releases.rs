@@ -3,10 +3,9 @@
 //! Released commands are chained through their own first 8 bytes, so that one item of the ring stands for many
 //! (spec 10 §4.2). The item that is being collected lies in the ring already, unpublished.
 
-use std::sync::atomic::{Ordering, fence};
-
 use super::layout::{CONS, ITEMS, NOTIFY_ON_PROD, PROD, RELEASE_BYTES, RELEASES};
 use super::mapping::Mapping;
+use crate::sync::primitives::{Ordering, fence};
 
 /// Commands in one item before it is published.
 const BUNCH: u32 = 32;

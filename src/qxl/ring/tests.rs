@@ -6,7 +6,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::SealFlags;
 use rustix::fs::{MemfdFlags, fcntl_add_seals, ftruncate, memfd_create};
 
-use super::layout::RELEASES;
+use super::layout::{COMMAND_BYTES, CONS, ITEMS, NOTIFY_ON_CONS, NOTIFY_ON_PROD, PROD, RELEASES};
+use super::releases::store;
 use super::*;
 
 const SIZE: u64 = 1 << 20;
