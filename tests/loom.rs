@@ -333,7 +333,7 @@ fn mailbox_model(producers: &'static [&'static [u32]], preemptions: Option<usize
         let producers = Vec::from_iter(producers.iter().map(|items| {
             let mailbox = Arc::clone(&mailbox);
             thread::spawn(move || {
-                for item in items {
+                for item in *items {
                     mailbox.push(*item);
                 }
             })

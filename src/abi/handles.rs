@@ -165,10 +165,3 @@ pub fn with<T>(
         }
     }
 }
-
-/// True if the server has an interface of this kind that may exist once.
-pub fn has_fixed(server: &Arc<Server>, kind: &str) -> bool {
-    lock(&INSTANCES).values().any(|a| {
-        Arc::ptr_eq(&a.server, server) && matches!(&a.kind, Kind::Fixed(other) if *other == kind)
-    })
-}

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::net::SocketAddrAny;
 
 use crate::channel::device::DeviceId;
+use crate::channel::main::MigrationEvent;
 use crate::protocol::agent::ClientMonitors;
 use crate::server::Core;
 use crate::server::host::{Caller, ChannelEvent, Host};
@@ -30,6 +31,7 @@ use super::types::input::{
     SpiceKbdInstance, SpiceKbdInterface, SpiceMouseInstance, SpiceMouseInterface,
     SpiceTabletInstance, SpiceTabletInterface,
 };
+use super::types::migration::{SpiceMigrateInstance, SpiceMigrateInterface};
 use super::types::qxl::{QXLInstance, QXLInterface};
 
 /// `AF_UNIX` as it stands in a socket address.
@@ -39,12 +41,13 @@ const CHANNEL_EVENT_SINCE: u32 = 3;
 /// Minor version of the QXL interface from which `client_monitors_config` exists.
 const CLIENT_MONITORS_SINCE: u32 = 3;
 
-/// The input devices that the host has added.
+/// The input devices, and the way to answer migration calls, that the host has added.
 #[derive(Debug, Default, Clone, Copy)]
 struct Devices {
     keyboard: Option<NonNull<SpiceKbdInstance>>,
     mouse: Option<NonNull<SpiceMouseInstance>>,
     tablet: Option<NonNull<SpiceTabletInstance>>,
+    migration: Option<NonNull<SpiceMigrateInstance>>,
 }
 
 /// A QXL device that the host has added.
@@ -181,6 +184,17 @@ impl CHost {
     pub fn add_tablet(&self, instance: NonNull<SpiceTabletInstance>) -> bool {
         let mut devices = lock(&self.devices);
         devices.tablet.is_none() && devices.tablet.replace(instance).is_none()
+    }
+
+    /// Takes the migration interface. False if there is one.
+    pub fn add_migration(&self, instance: NonNull<SpiceMigrateInstance>) -> bool {
+        let mut devices = lock(&self.devices);
+        devices.migration.is_none() && devices.migration.replace(instance).is_none()
+    }
+
+    /// True if the host can be answered.
+    pub fn has_migration(&self) -> bool {
+        self.devices().migration.is_some()
     }
 
     /// Gives the tablet up.
@@ -378,6 +392,22 @@ impl Host for CHost {
     fn device_timer(&self, device: DeviceId, after: Option<u32>) {
         // SAFETY: the table is valid until the server is destroyed (see `new`).
         unsafe { self.chars.set_timer(self.core, device, after) };
+    }
+
+    fn migration(&self, event: MigrationEvent) {
+        let instance = self.devices().migration;
+        let answer = match event {
+            MigrationEvent::Connected => {
+                callback!(instance, SpiceMigrateInterface, migrate_connect_complete)
+            }
+            MigrationEvent::Ended => {
+                callback!(instance, SpiceMigrateInterface, migrate_end_complete)
+            }
+        };
+        if let Some((instance, function)) = answer {
+            // SAFETY: instance and function belong together and are valid until the server is destroyed.
+            unsafe { function(instance) };
+        }
     }
 }
 

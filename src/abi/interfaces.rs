@@ -217,10 +217,7 @@ pub unsafe fn add(server: &Arc<Server>, instance: NonNull<SpiceBaseInstance>) ->
         "tablet" => host.add_tablet(instance.cast()).then_some(Kind::Tablet),
         // SAFETY: the caller vouches for the instance, which is a QXL one by its name.
         "qxl" => return unsafe { add_qxl(server, instance.cast(), base.minor_version) },
-        "migration" => {
-            let second = handles::has_fixed(server, kind);
-            fixed(!second)
-        }
+        "migration" => fixed(host.add_migration(instance.cast())),
         "char_device" => {
             // SAFETY: the caller vouches for the instance, which is a char device by its name.
             return unsafe { add_char_device(server, host, instance.cast(), base.minor_version) };

@@ -38,6 +38,8 @@ pub struct Client {
     pub speed: Arc<LinkSpeed>,
     /// Channel capabilities that it announced.
     pub caps: Caps,
+    /// It came from another server (see [`Attach::arriving`]). Stays true.
+    pub arriving: bool,
     pub(super) mini_header: bool,
     /// Serial of the last message sent; the first one has 1.
     serial: u64,
@@ -291,6 +293,7 @@ impl Clients {
             client: attach.client,
             speed: attach.speed,
             caps: attach.caps,
+            arriving: attach.arriving,
             mini_header: attach.mini_header,
             serial: 0,
             acks: None,

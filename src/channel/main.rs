@@ -1,5 +1,5 @@
 //! The main channel (thread `spice-main`): session data, mouse modes, liveness; `agent` has the clients' ways to
-//! the guest agent.
+//! the guest agent, `migration` those to another server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::protocol::caps::{ChannelType, main as cap};
 use crate::protocol::common::{self, Severity, Visibility};
 use crate::protocol::main::{self as wire, MainRequest};
-use crate::protocol::message::Bulk;
+use crate::protocol::message::{Bulk, Message};
+use crate::protocol::migrate;
 use crate::sys::clock::{mm_time, monotonic_ns};
 use crate::transport::reactor::Key;
 
@@ -19,9 +20,12 @@ use super::engine::{Channel, Turn};
 use super::{ClientId, Upward};
 
 mod agent;
+mod migration;
 
 pub use agent::AgentOrder;
 use agent::AgentPeer;
+use migration::{Action, Migration};
+pub use migration::{MigrationEvent, MigrationOrder};
 
 /// Between two pings of a main channel that says nothing by itself.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -79,6 +83,8 @@ pub enum MainOrder {
     Agent(AgentOrder),
     /// Sound is no longer the clients' clock for pictures.
     MediaTime,
+    /// About a migration of the machine.
+    Migration(MigrationOrder),
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +106,7 @@ pub struct Main {
     /// The device of the agent that is there.
     agent: Option<DeviceId>,
     rules: Arc<AgentRules>,
+    migration: Migration<Key>,
 }
 
 impl Main {
@@ -107,7 +114,8 @@ impl Main {
     #[must_use]
     pub fn new(upward: Arc<dyn Upward>, rules: Arc<AgentRules>) -> Self {
         let zeros = Arc::new(vec![0; NET_TEST_BYTES]);
-        Self { upward, peers: BTreeMap::new(), zeros, agent: None, rules }
+        let migration = Migration::new();
+        Self { upward, peers: BTreeMap::new(), zeros, agent: None, rules, migration }
     }
 
     fn greet(&self, clients: &mut Clients, key: Key) {
@@ -148,6 +156,42 @@ impl Main {
         }
     }
 
+    /// Tells everybody who has had INIT.
+    fn tell_all(&self, clients: &mut Clients, message: &Message) {
+        for key in clients.keys() {
+            if !self.migration.is_arriving(key) {
+                clients.send(key, message.clone());
+            }
+        }
+    }
+
+    /// A client that comes from another server has left that: it becomes like any other.
+    fn arrived(&mut self, clients: &mut Clients, key: Key) {
+        let Some(client) = clients.get(key).filter(|_| self.migration.is_arriving(key)) else {
+            return tracing::debug!("a client that does not migrate says that it has");
+        };
+        let (id, prepares) = (client.client, prepares(client));
+        let now = Instant::now();
+        let actions = self.migration.arrived(key, prepares, now);
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.next_ping = Some(now + PING_EVERY);
+        }
+        self.greet(clients, key);
+        // Its other channels after INIT.
+        self.upward.arrived(id);
+        self.act(clients, actions);
+    }
+
+    fn act(&self, clients: &mut Clients, actions: Vec<Action<Key>>) {
+        for action in actions {
+            match action {
+                Action::Send(key, message) => clients.send(key, message),
+                Action::Close(key, why) => clients.close(key, Close::Ours(why)),
+                Action::Tell(event) => self.upward.migration(event),
+            }
+        }
+    }
+
     fn send_list(&mut self, clients: &mut Clients, key: Key) {
         let list = self.upward.channel_list();
         clients.send(key, wire::channels_list(&list));
@@ -157,15 +201,25 @@ impl Main {
     }
 }
 
+/// True if a client can connect to another server before it leaves this one.
+fn prepares(client: &Client) -> bool {
+    client.caps.has(cap::SEMI_SEAMLESS_MIGRATE)
+}
+
 impl Channel for Main {
     type Order = MainOrder;
     const TYPE: ChannelType = ChannelType::MAIN;
 
     fn attached(&mut self, clients: &mut Clients, key: Key) {
+        let Some(client) = clients.get(key) else { return };
+        let arriving = client.arriving;
+        self.migration.attached(key, arriving, prepares(client));
         let ping_id = *NET_TEST_IDS.end();
         let next_ping = Some(Instant::now() + PING_EVERY);
         self.peers.insert(key, Peer { next_ping, ping_id, ..Peer::default() });
-        self.greet(clients, key);
+        if !arriving {
+            self.greet(clients, key);
+        }
     }
 
     fn request(
@@ -176,23 +230,25 @@ impl Channel for Main {
         body: &[u8],
     ) -> Result<(), String> {
         match MainRequest::parse(kind, body).map_err(|e| e.to_string())? {
+            // It has the list of the server that it comes from.
+            MainRequest::AttachChannels if self.migration.is_arriving(key) => {}
             MainRequest::AttachChannels => self.send_list(clients, key),
             MainRequest::MouseMode(mode) => self.upward.request_mouse_mode(mode),
-            // Nobody waits for these: no migration is under way.
             MainRequest::MigrateConnected | MainRequest::MigrateConnectedSeamless => {
-                clients.send(key, wire::migrate_cancel());
+                let actions = self.migration.answered(key, true);
+                self.act(clients, actions);
             }
-            MainRequest::MigrateDstDoSeamless(_) => {
-                clients.send(key, wire::migrate_dst_seamless_nack());
+            MainRequest::MigrateConnectError => {
+                let actions = self.migration.answered(key, false);
+                self.act(clients, actions);
             }
+            // The client goes on without.
+            MainRequest::MigrateDstDoSeamless(_) => clients.send(key, migrate::seamless_nack()),
+            MainRequest::MigrateEnd => self.arrived(clients, key),
             MainRequest::AgentStart(pieces) => self.agent_start(clients, key, pieces),
             MainRequest::AgentData(data) => self.agent_data(clients, key, data)?,
             MainRequest::AgentToken(pieces) => self.agent_allows(key, pieces),
-            MainRequest::ClientInfo
-            | MainRequest::Common(_)
-            | MainRequest::MigrateConnectError
-            | MainRequest::MigrateEnd
-            | MainRequest::QualityIndicator => {}
+            MainRequest::ClientInfo | MainRequest::Common(_) | MainRequest::QualityIndicator => {}
         }
         Ok(())
     }
@@ -221,7 +277,7 @@ impl Channel for Main {
     fn order(&mut self, clients: &mut Clients, order: MainOrder) {
         match order {
             MainOrder::MouseModes { supported, current } => {
-                clients.broadcast(&wire::mouse_mode(supported, current));
+                self.tell_all(clients, &wire::mouse_mode(supported, current));
             }
             MainOrder::NewChannel { channel_type, channel_id } => {
                 for (key, peer) in &mut self.peers {
@@ -239,7 +295,9 @@ impl Channel for Main {
                 }
             }
             MainOrder::Notice(client, text) => {
-                let key = clients.iter().find(|(_, c)| c.client == client).map(|(k, _)| k);
+                // Whoever comes from another server was told there.
+                let wanted = |(_, c): &(Key, &Client)| c.client == client && !c.arriving;
+                let key = clients.iter().find(wanted).map(|(key, _)| key);
                 if let Some(key) = key {
                     clients.send(
                         key,
@@ -248,7 +306,18 @@ impl Channel for Main {
                 }
             }
             MainOrder::Agent(order) => self.agent_order(clients, order),
-            MainOrder::MediaTime => clients.broadcast(&wire::multi_media_time(mm_time())),
+            MainOrder::MediaTime => {
+                self.tell_all(clients, &wire::multi_media_time(mm_time()));
+            }
+            MainOrder::Migration(order) => {
+                let now = Instant::now();
+                let actions = match order {
+                    MigrationOrder::Begin(to) => self.migration.begin(*to, now),
+                    MigrationOrder::End(completed) => self.migration.end(completed, now),
+                    MigrationOrder::Switch(to) => self.migration.switch(&to),
+                };
+                self.act(clients, actions);
+            }
         }
     }
 
@@ -256,17 +325,25 @@ impl Channel for Main {
         self.feed_agent(clients, key);
     }
 
-    fn left(&mut self, _clients: &mut Clients, key: Key, client: &Client) {
+    fn left(&mut self, clients: &mut Clients, key: Key, client: &Client) {
         if let Some(peer) = self.peers.remove(&key) {
             self.agent_left(client.client, &peer.agent);
         }
+        let actions = self.migration.left(key, Instant::now());
+        self.act(clients, actions);
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
         let now = Instant::now();
-        let mut next = None;
+        let actions = self.migration.expire(now);
+        self.act(clients, actions);
+        let mut next = self.migration.deadline();
         for (key, peer) in &mut self.peers {
             let Some(client) = clients.get(*key) else { continue };
+            // It has nothing to say until the machine has moved, which may take hours; its old server pings it.
+            if self.migration.is_arriving(*key) {
+                continue;
+            }
             if now.saturating_duration_since(client.heard) >= SILENCE {
                 clients.close(*key, Close::Violation("silent for 60 seconds".to_owned()));
                 continue;

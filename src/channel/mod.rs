@@ -60,6 +60,8 @@ pub struct Attach {
     pub mini_header: bool,
     /// True: the client may not look at what comes with the link result until it is pinged (see `nudge`).
     pub nudge: bool,
+    /// True: it comes from another server, which it has not left (main channel only).
+    pub arriving: bool,
 }
 
 /// What a channel thread is told.
@@ -241,6 +243,12 @@ pub trait Upward: Send + Sync {
 
     /// An inputs link over a plain stream attached: tells the main client of that session.
     fn insecure_keyboard(&self, client: ClientId);
+
+    /// A client that came from another server has left that: its other channels may be attached.
+    fn arrived(&self, client: ClientId);
+
+    /// What the host is to be told of a migration.
+    fn migration(&self, event: main::MigrationEvent);
 
     /// No client hears sound any more, which was its clock for pictures as well: main clients are told the time.
     fn sound_clock_stopped(&self);

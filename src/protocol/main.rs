@@ -194,18 +194,6 @@ pub fn uuid(uuid: &[u8; 16]) -> Message {
     Message::new(server::UUID, uuid.to_vec())
 }
 
-/// MIGRATE_CANCEL: also the answer to a client that reports a migration nobody asked for.
-#[must_use]
-pub fn migrate_cancel() -> Message {
-    Message::new(server::MIGRATE_CANCEL, Vec::new())
-}
-
-/// MIGRATE_DST_SEAMLESS_NACK: the answer to a seamless migration that this server does not take.
-#[must_use]
-pub fn migrate_dst_seamless_nack() -> Message {
-    Message::new(server::MIGRATE_DST_SEAMLESS_NACK, Vec::new())
-}
-
 /// A message of a client on the main channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MainRequest<'a> {
@@ -318,7 +306,6 @@ mod tests {
         assert_eq!((agent_token(5).kind, &agent_token(5).body[..]), (110, &[5, 0, 0, 0][..]));
         assert_eq!(agent_connected_tokens(10).kind, 115);
         assert_eq!(agent_data(vec![1]).kind, 109);
-        assert_eq!((migrate_cancel().kind, migrate_dst_seamless_nack().kind), (102, 118));
     }
 
     #[test]

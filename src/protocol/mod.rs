@@ -13,6 +13,7 @@ pub mod header;
 pub mod inputs;
 pub mod main;
 pub mod message;
+pub mod migrate;
 pub mod smartcard;
 pub mod sound;
 pub mod vmc;

@@ -39,6 +39,7 @@ mod backoff;
 mod crowd;
 mod events;
 mod origin;
+mod parking;
 mod stage;
 mod talk;
 mod tickets;
@@ -329,7 +330,9 @@ impl Hall {
     fn close(&mut self, key: Key) {
         if let Some(visitor) = self.forget(key) {
             self.reactor.remove(key);
-            if visitor.told {
+            if matches!(visitor.progress, Progress::Parked(_)) {
+                self.left_parking(&visitor.connection);
+            } else if visitor.told {
                 self.core.event(ChannelEvent::Disconnected, &visitor.connection);
             }
         }
@@ -367,6 +370,7 @@ impl Hall {
     }
 
     fn retry_waiting(&mut self) {
+        self.let_in_parked();
         let waiting = |v: &Visitor| matches!(v.progress, Progress::Waiting(_));
         let keys: Vec<Key> =
             self.visitors.iter().filter(|(_, v)| waiting(v)).map(|(k, _)| *k).collect();
@@ -411,6 +415,11 @@ impl Hall {
                 self.reactor.remove(key);
                 core.closed(&connection, client);
             }
+            Binding::Park(_) => {
+                drop(session);
+                core.event(ChannelEvent::Initialized, &connection);
+                self.park(key, linked);
+            }
             Binding::Attach(route, client) => {
                 let (channel, id) = (linked.channel_type.0, linked.channel_id);
                 probes::link_done(connection.id, channel, id, client);
@@ -418,16 +427,20 @@ impl Hall {
                 self.forget(key);
                 core.event(ChannelEvent::Initialized, &connection);
                 let Some((stream, unread)) = self.reactor.remove(key) else { return };
+                let first = link_result(LinkCode::Ok).to_vec();
+                let (speed, arriving) = (session.speed_of(client), session.is_arriving(client));
+                let Linked { channel_caps: caps, mini_header, .. } = linked;
                 route.attach(Attach {
                     stream,
                     unread,
-                    first: link_result(LinkCode::Ok).to_vec(),
+                    first,
                     connection,
                     client,
-                    speed: session.speed_of(client),
-                    caps: linked.channel_caps,
-                    mini_header: linked.mini_header,
+                    speed,
+                    caps,
+                    mini_header,
                     nudge,
+                    arriving,
                 });
             }
         }
@@ -457,7 +470,9 @@ impl LinkPolicy for Policy {
     fn channel_caps(&self, channel: ChannelType, _id: u8) -> Vec<u32> {
         // Only what is really served; more bits come with their issues.
         let bits: &[u32] = match channel {
-            ChannelType::MAIN => &[main::NAME_AND_UUID, main::AGENT_CONNECTED_TOKENS],
+            ChannelType::MAIN => {
+                &[main::SEMI_SEAMLESS_MIGRATE, main::NAME_AND_UUID, main::AGENT_CONNECTED_TOKENS]
+            }
             ChannelType::DISPLAY => &[display::MONITORS_CONFIG],
             ChannelType::INPUTS => &[inputs::KEY_SCANCODE],
             _ => {

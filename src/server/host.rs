@@ -8,6 +8,7 @@ use crate::channel::ClientId;
 use crate::channel::agent::AgentTask;
 use crate::channel::device::{DeviceId, DeviceTask};
 use crate::channel::inputs::{Input, InputsOrder};
+use crate::channel::main::MigrationEvent;
 use crate::observe::probes;
 use crate::protocol::agent::{ClientMonitors, MouseState};
 use crate::protocol::inputs::{agent_buttons, agent_wheel, host_buttons, wheel_motion};
@@ -67,6 +68,8 @@ pub trait Host: Send + Sync {
     fn device_notifies(&self, device: DeviceId) -> bool;
     /// Has [`Core::device_wakeup`] called once after so many milliseconds, or (`None`) not any more.
     fn device_timer(&self, device: DeviceId, after: Option<u32>);
+    /// Answers `migrate_connect` or `migrate_end`. Only on the thread that called `spice_server_init`.
+    fn migration(&self, event: MigrationEvent);
 }
 
 /// The monitors that a client wishes for.
@@ -97,6 +100,8 @@ pub enum HostTask {
     Monitors(Box<MonitorsTask>),
     /// Something for a char device.
     Device(DeviceId, DeviceTask),
+    /// Answer a migration call.
+    Migration(MigrationEvent),
     /// The last client left and the host wants to end then.
     Exit,
 }
@@ -112,12 +117,13 @@ impl HostTask {
             Self::Monitors(_) => 4,
             Self::Device(..) => 5,
             Self::Exit => 6,
+            Self::Migration(_) => 7,
         }
     }
 
     /// True for callbacks in which hosts take their own lock unless they are on the main thread.
     fn needs_main_thread(&self) -> bool {
-        matches!(self, Self::Event(..) | Self::Monitors(..) | Self::Exit)
+        matches!(self, Self::Event(..) | Self::Monitors(..) | Self::Migration(_) | Self::Exit)
     }
 }
 
@@ -188,6 +194,7 @@ impl Core {
             }
             HostTask::Monitors(task) => self.run_monitors(host, *task),
             HostTask::Device(id, task) => self.run_device_task(id, task),
+            HostTask::Migration(event) => host.migration(event),
             HostTask::Exit => std::process::exit(0),
         }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::channel::agent::AgentRules;
 use crate::channel::device::{DeviceId, DeviceTask};
 use crate::channel::inputs::{Input, Inputs};
-use crate::channel::main::{Main, MainOrder, MainState};
+use crate::channel::main::{Main, MainOrder, MainState, MigrationEvent};
 use crate::channel::qos::{QosCell, QosTable};
 use crate::channel::{ClientId, Primary, Upward, engine};
 use crate::display::encode::client::ImageShare;
@@ -29,6 +29,7 @@ pub mod auth;
 pub mod devices;
 pub mod door;
 pub mod host;
+pub mod migration;
 pub mod mouse;
 pub mod session;
 pub mod settings;
@@ -263,14 +264,18 @@ impl Upward for Core {
         // The event first: a new session's INITIALIZED must come after it.
         self.event(ChannelEvent::Disconnected, connection);
         let mut session = self.session();
+        let parked = session.is_arriving(client);
         let gone = session.closed(connection, client);
         let exit = gone && session.settings.exit_on_disconnect;
         drop(session);
         if exit {
             self.post(HostTask::Exit);
         }
-        if gone {
+        // Connections of a client that comes from elsewhere stand at the door and have to go with it.
+        if gone || parked {
             self.with_door(Door::poke);
+        }
+        if gone {
             self.mailbox.stir();
         }
     }
@@ -335,6 +340,15 @@ impl Upward for Core {
 
     fn device(&self, id: DeviceId, task: DeviceTask) {
         self.post(HostTask::Device(id, task));
+    }
+
+    fn arrived(&self, client: ClientId) {
+        self.session().arrived(client);
+        self.with_door(Door::poke);
+    }
+
+    fn migration(&self, event: MigrationEvent) {
+        self.tell_of_migration(event);
     }
 
     fn sound_clock_stopped(&self) {

@@ -20,6 +20,7 @@ use crate::protocol::agent::{DisplayAddress, MouseState};
 use crate::protocol::caps::ChannelType;
 use crate::transport::connection::{Connection, Identity};
 
+use super::migration::Destinations;
 use super::mouse::Mouse;
 use super::settings::Settings;
 use super::sound::{PlaybackLine, RecordLine};
@@ -83,12 +84,16 @@ struct ClientEntry {
     speed: Arc<LinkSpeed>,
     /// Told to go: no further channel attaches.
     leaving: bool,
+    /// It comes from another server and has not left that: its channels wait at the door.
+    arriving: bool,
 }
 
 /// Where an authenticated connection goes.
 pub enum Binding {
     /// To this channel, as this client.
     Attach(Arc<dyn Route>, ClientId),
+    /// Accept the link and wait until [`Session::may_enter`] lets it in.
+    Park(ClientId),
     /// The client has this channel already: accept the link, then close it.
     Duplicate(ClientId),
     /// Other clients have to leave first; ask again when one has.
@@ -124,6 +129,8 @@ pub struct Session {
     pub pointer: MouseState,
     /// Which hardware the monitors of each QXL device belong to, as far as the host said.
     pub device_info: BTreeMap<u8, DeviceInfo>,
+    /// Where clients are sent: set by `migrate_connect`, taken by `migrate_end`.
+    pub(super) destination: Destinations,
 }
 
 impl Session {
@@ -143,6 +150,7 @@ impl Session {
             agent: None,
             pointer: MouseState::default(),
             device_info: BTreeMap::new(),
+            destination: Destinations::default(),
         }
     }
 
@@ -269,16 +277,18 @@ impl Session {
             return Binding::Refuse(LinkCode::ChannelNotAvailable);
         };
         let client = if channel_type == ChannelType::MAIN {
-            if wanted != 0 {
-                // A migrating client; the migration issue takes it in.
-                tracing::warn!("a migrating client was refused: migration is not implemented yet");
-                return Binding::Refuse(LinkCode::Error);
+            if wanted != 0 && self.clients.get(&wanted).is_some_and(|entry| !entry.leaving) {
+                return Binding::Refuse(LinkCode::BadConnectionId);
             }
             if !self.settings.multi_client && !self.clients.is_empty() {
                 self.drop_all_clients();
                 return Binding::WaitForOthers;
             }
-            self.new_client_id()
+            if wanted != 0 && self.clients.contains_key(&wanted) {
+                return Binding::WaitForOthers;
+            }
+            // An id of its own choice has a client that comes from another server, which gave it that.
+            if wanted == 0 { self.new_client_id() } else { wanted }
         } else {
             match self.clients.get(&wanted) {
                 Some(entry) if !entry.leaving => wanted,
@@ -286,6 +296,7 @@ impl Session {
             }
         };
         let entry = self.clients.entry(client).or_default();
+        entry.arriving |= channel_type == ChannelType::MAIN && wanted != 0;
         // A new link for sound takes the place of the old one, which its channel closes.
         let replaces = matches!(channel_type, ChannelType::PLAYBACK | ChannelType::RECORD);
         let duplicate =
@@ -294,7 +305,39 @@ impl Session {
         // Set once per connection: a connection is bound once.
         let identity = Identity { client, channel_type: channel_type.0, channel_id };
         let _ = connection.identity.set(identity);
-        if duplicate { Binding::Duplicate(client) } else { Binding::Attach(route, client) }
+        if duplicate {
+            Binding::Duplicate(client)
+        } else if entry.arriving && channel_type != ChannelType::MAIN {
+            Binding::Park(client)
+        } else {
+            Binding::Attach(route, client)
+        }
+    }
+
+    /// True if a client comes from another server and has not left that.
+    #[must_use]
+    pub fn is_arriving(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_some_and(|entry| entry.arriving)
+    }
+
+    /// A client has left the server that it comes from.
+    pub fn arrived(&mut self, client: ClientId) {
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.arriving = false;
+        }
+    }
+
+    /// Whether a parked connection may go to its channel now, may not any more, or (`None`) has to wait on.
+    #[must_use]
+    pub fn may_enter(&self, connection: &Connection) -> Option<Result<Arc<dyn Route>, ClientId>> {
+        let identity = connection.identity.get()?;
+        let entry = self.clients.get(&identity.client);
+        let channel = self.find(ChannelType(identity.channel_type), identity.channel_id);
+        match (entry, channel) {
+            (Some(entry), Some(_)) if entry.arriving && !entry.leaving => None,
+            (Some(entry), Some(channel)) if !entry.leaving => Some(Ok(Arc::clone(&channel.route))),
+            _ => Some(Err(identity.client)),
+        }
     }
 
     /// What is known of a client's link; nothing of one that is not here.

@@ -18,11 +18,18 @@ const COMMON_CAPS: u32 = 1 | 2 | 8;
 
 /// A link message for a channel.
 pub fn link_message(connection: u32, channel: u8, id: u8) -> Vec<u8> {
+    link_message_with(connection, channel, id, &[])
+}
+
+/// As [`link_message`], with the client's capabilities for the channel.
+pub fn link_message_with(connection: u32, channel: u8, id: u8, caps: &[u32]) -> Vec<u8> {
     let mut body = connection.to_le_bytes().to_vec();
     body.extend([channel, id]);
-    for word in [1u32, 0, 18 /* offset of the capabilities */, COMMON_CAPS] {
+    let count = u32::try_from(caps.len()).expect("fits");
+    for word in [1u32, count, 18 /* offset of the capabilities */, COMMON_CAPS] {
         body.extend(word.to_le_bytes());
     }
+    caps.iter().for_each(|word| body.extend(word.to_le_bytes()));
     let mut bytes = b"REDQ".to_vec();
     for word in [2, 2, u32::try_from(body.len()).expect("fits")] {
         bytes.extend(u32::to_le_bytes(word));
@@ -60,7 +67,16 @@ pub fn link(
     (connection, channel, id): (u32, u8, u8),
     password: &[u8],
 ) -> io::Result<u32> {
-    socket.write_all(&link_message(connection, channel, id))?;
+    link_with(socket, &link_message(connection, channel, id), password)
+}
+
+/// Sends this link message and the ticket; the result of the link.
+pub fn link_with(
+    socket: &mut (impl Read + Write),
+    message: &[u8],
+    password: &[u8],
+) -> io::Result<u32> {
+    socket.write_all(message)?;
     let key = match read_reply(socket)? {
         Ok(key) => key,
         Err(error) => return Ok(error),

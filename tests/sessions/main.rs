@@ -3,6 +3,7 @@
 
 mod client;
 mod door;
+mod migration;
 mod observe;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use client::{INPUTS, MAIN, PATIENCE, ends, flood, link, link_message, message, receive};
 use spice_server::channel::device::DeviceId;
+use spice_server::channel::main::MigrationEvent;
 use spice_server::protocol::agent::ClientMonitors;
 use spice_server::server::Core;
 use spice_server::server::host::{Caller, ChannelEvent, Host};
@@ -29,6 +31,7 @@ struct Recorder {
     wishes: AtomicUsize,
     core: OnceLock<Weak<Core>>,
     destroy_at_initialized: AtomicBool,
+    migrations: Mutex<Vec<MigrationEvent>>,
 }
 
 impl Host for Recorder {
@@ -45,6 +48,9 @@ impl Host for Recorder {
     }
     fn leds(&self) -> u8 {
         0
+    }
+    fn migration(&self, event: MigrationEvent) {
+        self.migrations.lock().expect("no panic under it").push(event);
     }
     fn mouse_motion(&self, _: i32, _: i32, _: i32, _: u32) {}
     fn mouse_buttons(&self, _: u32) {}

@@ -215,7 +215,10 @@ impl Main {
                 (Some(_), false) => wire::agent_connected(),
                 (Some(_), true) => wire::agent_connected_tokens(wire::AGENT_TOKENS),
             };
-            clients.send(*key, message);
+            // A client that has not had INIT learns of the agent by that.
+            if !self.migration.is_arriving(*key) {
+                clients.send(*key, message);
+            }
         }
     }
 }

@@ -91,6 +91,7 @@ impl Host for Fake {
     fn device_notifies(&self, _: DeviceId) -> bool {
         false
     }
+    fn migration(&self, _: crate::channel::main::MigrationEvent) {}
     fn device_timer(&self, _: DeviceId, after: Option<u32>) {
         if let Some(ms) = after {
             self.say(format!("timer {ms}"));

@@ -17,6 +17,9 @@ pub(super) const STAGE_TIME: Duration = Duration::from_secs(5);
 /// A refused peer has this long to read why, before the socket is closed.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 
+/// A machine moves for so long at most; its clients' connections wait that long at the target.
+pub(super) const PARKING_TIME: Duration = Duration::from_hours(24);
+
 /// What a visitor is being waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -79,6 +82,8 @@ pub(super) enum Progress {
     Talking,
     /// Authenticated; other clients have to leave first.
     Waiting(Linked),
+    /// Accepted; its client has not left the server that it comes from.
+    Parked(Linked),
     /// Refused; the answer waits for the deadline.
     Held(Vec<u8>),
     /// Refused; what was queued is still going out.
@@ -131,6 +136,13 @@ impl Visitor {
         self.progress = Progress::Held(answer);
         self.stage_deadline = None;
         self.deadline = self.deadline.min(until);
+    }
+
+    /// It is in, and waits for its client to leave another server.
+    pub(super) fn parks(&mut self, linked: Linked, now: Instant) {
+        self.progress = Progress::Parked(linked);
+        self.stage_deadline = None;
+        self.deadline = now + PARKING_TIME;
     }
 
     /// Nothing is wanted of the peer but to read the last answer.

@@ -46,7 +46,7 @@ impl Hall {
                     let all = unread.len();
                     return self.reactor.consume(key, all);
                 }
-                Progress::Waiting(_) => return,
+                Progress::Waiting(_) | Progress::Parked(_) => return,
             }
             let wants = visitor.handshake.wants();
             if unread.len() < wants {

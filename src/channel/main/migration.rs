@@ -1,0 +1,288 @@
+//! The migration of a session, as the main channel knows it: which clients were sent to the target, which have
+//! arrived there, and which have come here from another server.
+//!
+//! A client that is sent stays until the machine has moved: it connects to the target first and says so, is told to go
+//! when the host says that the machine is there, and closes its connections then. Each wait for clients ends after ten
+//! seconds (spec 03 §6). The host is told once of each `migrate_connect` and of each `migrate_end`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::protocol::message::Message;
+use crate::protocol::migrate::{self, Destination};
+
+/// How long clients have to connect to the target, and to leave when the machine has moved.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the host is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrationEvent {
+    /// The clients have connected to the target, or will not.
+    Connected,
+    /// The clients have gone, or stay.
+    Ended,
+}
+
+/// What the main channel is told of a migration.
+#[derive(Debug)]
+pub enum MigrationOrder {
+    /// Send the clients to the target.
+    Begin(Box<Destination>),
+    /// The machine has moved there, or (false) stays here.
+    End(bool),
+    /// Send the clients there without any preparation.
+    Switch(Box<Destination>),
+}
+
+/// What is to be done. In this order.
+#[derive(Debug)]
+pub(super) enum Action<K> {
+    Send(K, Message),
+    Close(K, &'static str),
+    Tell(MigrationEvent),
+}
+
+/// How far one client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// It can be sent without losing its connections, or (false) it can only begin anew elsewhere.
+    Here { prepares: bool },
+    /// It comes from another server and has not said that it has left that.
+    Arriving,
+    /// It has been sent to the target and has not answered.
+    Asked,
+    /// It has connected to the target.
+    Connected,
+    /// It has not, or too late.
+    Failed,
+    /// It was told to go.
+    Leaving,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No migration.
+    Still,
+    /// `migrate_connect` came and the host waits for its answer.
+    Connecting { until: Instant },
+    /// It has its answer.
+    Connected,
+    /// `migrate_end` came and the host waits for its answer.
+    Leaving { until: Instant },
+}
+
+/// The state; all times are given from outside, clients are known by `K`.
+#[derive(Debug)]
+pub(super) struct Migration<K> {
+    stage: Stage,
+    parts: BTreeMap<K, Part>,
+    to: Option<Destination>,
+}
+
+impl<K: Copy + Ord> Migration<K> {
+    pub(super) fn new() -> Self {
+        Self { stage: Stage::Still, parts: BTreeMap::new(), to: None }
+    }
+
+    /// A client has come, from another server if `arriving`.
+    pub(super) fn attached(&mut self, key: K, arriving: bool, prepares: bool) {
+        let part = if arriving { Part::Arriving } else { Part::Here { prepares } };
+        self.parts.insert(key, part);
+    }
+
+    /// True until a client that comes from another server has arrived.
+    pub(super) fn is_arriving(&self, key: K) -> bool {
+        self.parts.get(&key) == Some(&Part::Arriving)
+    }
+
+    /// A client has left the other server for good. It is one of ours now.
+    pub(super) fn arrived(&mut self, key: K, prepares: bool, now: Instant) -> Vec<Action<K>> {
+        self.parts.insert(key, Part::Here { prepares });
+        let waits = matches!(self.stage, Stage::Connecting { .. }) && !self.any(Part::Asked);
+        if waits && !self.any(Part::Arriving) { self.send_all(now) } else { Vec::new() }
+    }
+
+    /// `migrate_connect`.
+    pub(super) fn begin(&mut self, to: Destination, now: Instant) -> Vec<Action<K>> {
+        let mut actions = self.forget();
+        self.to = Some(to);
+        if self.any(Part::Arriving) {
+            // It has to be here before it can be sent on.
+            self.stage = Stage::Connecting { until: now + PATIENCE };
+        } else {
+            actions.extend(self.send_all(now));
+        }
+        actions
+    }
+
+    /// Gives an unfinished migration up.
+    fn forget(&mut self) -> Vec<Action<K>> {
+        let mut actions = Vec::new();
+        match self.stage {
+            Stage::Still | Stage::Connected => {}
+            Stage::Connecting { .. } => actions.push(Action::Tell(MigrationEvent::Connected)),
+            Stage::Leaving { .. } => actions.extend(self.send_off("the machine has moved")),
+        }
+        actions.extend(self.stay());
+        self.stage = Stage::Still;
+        actions
+    }
+
+    /// Tells those who were sent that they stay.
+    fn stay(&mut self) -> Vec<Action<K>> {
+        let mut actions = Vec::new();
+        for (key, part) in &mut self.parts {
+            if matches!(part, Part::Asked | Part::Connected) {
+                actions.push(Action::Send(*key, migrate::cancel()));
+            }
+            if matches!(part, Part::Asked | Part::Connected | Part::Failed) {
+                *part = Part::Here { prepares: true };
+            }
+        }
+        actions
+    }
+
+    /// Closes those who were told to go and have not gone.
+    fn send_off(&mut self, why: &'static str) -> Vec<Action<K>> {
+        let late = self.parts.iter().filter(|(_, part)| **part == Part::Leaving);
+        let mut actions: Vec<Action<K>> = late.map(|(key, _)| Action::Close(*key, why)).collect();
+        self.parts.retain(|_, part| *part != Part::Leaving);
+        actions.push(Action::Tell(MigrationEvent::Ended));
+        actions
+    }
+
+    fn any(&self, wanted: Part) -> bool {
+        self.parts.values().any(|part| *part == wanted)
+    }
+
+    fn send_all(&mut self, now: Instant) -> Vec<Action<K>> {
+        let Some(to) = self.to.clone() else { return Vec::new() };
+        let mut actions = Vec::new();
+        for (key, part) in &mut self.parts {
+            if *part == (Part::Here { prepares: true }) {
+                *part = Part::Asked;
+                actions.push(Action::Send(*key, migrate::begin(&to)));
+            }
+        }
+        self.stage = Stage::Connecting { until: now + PATIENCE };
+        actions.extend(self.all_answered());
+        actions
+    }
+
+    /// Tells the host once nobody is waited for any more.
+    fn all_answered(&mut self) -> Option<Action<K>> {
+        let waits = self.any(Part::Asked) || self.any(Part::Arriving);
+        let done = matches!(self.stage, Stage::Connecting { .. }) && !waits;
+        done.then(|| {
+            self.stage = Stage::Connected;
+            Action::Tell(MigrationEvent::Connected)
+        })
+    }
+
+    /// A client says that it has connected to the target, or (false) that it could not.
+    pub(super) fn answered(&mut self, key: K, connected: bool) -> Vec<Action<K>> {
+        match self.parts.get_mut(&key) {
+            Some(part) if *part == Part::Asked => {
+                *part = if connected { Part::Connected } else { Part::Failed };
+                self.all_answered().into_iter().collect()
+            }
+            // Too late, or out of nowhere: it is to give the target up.
+            _ if connected => vec![Action::Send(key, migrate::cancel())],
+            _ => Vec::new(),
+        }
+    }
+
+    /// `migrate_end`.
+    pub(super) fn end(&mut self, completed: bool, now: Instant) -> Vec<Action<K>> {
+        let mut actions = Vec::new();
+        if matches!(self.stage, Stage::Leaving { .. }) {
+            actions.extend(self.send_off("the machine has moved"));
+        }
+        if matches!(self.stage, Stage::Connecting { .. }) {
+            actions.push(Action::Tell(MigrationEvent::Connected));
+        }
+        self.stage = Stage::Still;
+        let Some(to) = self.to.take().filter(|_| completed) else {
+            actions.extend(self.stay());
+            actions.push(Action::Tell(MigrationEvent::Ended));
+            return actions;
+        };
+        for (key, part) in &mut self.parts {
+            let message = match part {
+                Part::Connected => migrate::end(),
+                _ => migrate::switch_host(&to),
+            };
+            actions.push(Action::Send(*key, message));
+            *part = Part::Leaving;
+        }
+        self.stage = Stage::Leaving { until: now + PATIENCE };
+        actions.extend(self.all_left());
+        actions
+    }
+
+    /// `migrate_switch`: nobody waits for anything.
+    pub(super) fn switch(&self, to: &Destination) -> Vec<Action<K>> {
+        self.parts.keys().map(|key| Action::Send(*key, migrate::switch_host(to))).collect()
+    }
+
+    fn all_left(&mut self) -> Option<Action<K>> {
+        let done = matches!(self.stage, Stage::Leaving { .. }) && !self.any(Part::Leaving);
+        done.then(|| {
+            self.stage = Stage::Still;
+            Action::Tell(MigrationEvent::Ended)
+        })
+    }
+
+    /// A client has gone.
+    pub(super) fn left(&mut self, key: K, now: Instant) -> Vec<Action<K>> {
+        let was = self.parts.remove(&key);
+        let waits = matches!(self.stage, Stage::Connecting { .. }) && !self.any(Part::Asked);
+        match was {
+            // The others may have waited for it.
+            Some(Part::Arriving) if waits && !self.any(Part::Arriving) => self.send_all(now),
+            Some(_) => self.all_answered().into_iter().chain(self.all_left()).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// When the next wait is over.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Still | Stage::Connected => None,
+            Stage::Connecting { until } | Stage::Leaving { until } => Some(until),
+        }
+    }
+
+    /// Ends waits that are over.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Action<K>> {
+        if self.deadline().is_none_or(|until| until > now) {
+            return Vec::new();
+        }
+        let mut actions = Vec::new();
+        match self.stage {
+            Stage::Connecting { .. } => {
+                for (key, part) in &mut self.parts {
+                    match part {
+                        Part::Asked => *part = Part::Failed,
+                        Part::Arriving => {
+                            let why = "did not arrive in ten seconds, and the machine moves on";
+                            actions.push(Action::Close(*key, why));
+                        }
+                        _ => {}
+                    }
+                }
+                self.parts.retain(|_, part| *part != Part::Arriving);
+                actions.extend(self.all_answered());
+            }
+            Stage::Leaving { .. } => {
+                self.stage = Stage::Still;
+                actions.extend(self.send_off("did not leave in ten seconds"));
+            }
+            Stage::Still | Stage::Connected => {}
+        }
+        actions
+    }
+}
+
+#[cfg(test)]
+mod tests;

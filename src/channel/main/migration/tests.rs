@@ -1,0 +1,133 @@
+use super::MigrationEvent::{Connected, Ended};
+use super::*;
+use crate::protocol::main::server;
+
+/// What was done, short: message types by client, closed clients, what the host was told.
+fn said(actions: &[Action<u8>]) -> String {
+    let word = |action: &Action<u8>| match action {
+        Action::Send(key, message) => match message.kind {
+            server::MIGRATE_BEGIN => format!("begin {key}"),
+            server::MIGRATE_CANCEL => format!("cancel {key}"),
+            server::MIGRATE_END => format!("end {key}"),
+            server::MIGRATE_SWITCH_HOST => format!("switch {key}"),
+            kind => format!("{kind} {key}"),
+        },
+        Action::Close(key, _) => format!("close {key}"),
+        Action::Tell(Connected) => "CONNECTED".to_owned(),
+        Action::Tell(Ended) => "ENDED".to_owned(),
+    };
+    actions.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+fn target() -> Destination {
+    Destination::new(b"there", Some(1), None, None).unwrap()
+}
+
+/// Clients 1 and 2, of which the second cannot prepare.
+fn two() -> (Migration<u8>, Instant) {
+    let mut migration = Migration::new();
+    migration.attached(1, false, true);
+    migration.attached(2, false, false);
+    (migration, Instant::now())
+}
+
+#[test]
+fn clients_connect_first_and_go_when_the_machine_has_moved() {
+    let (mut m, now) = two();
+    assert_eq!(said(&m.begin(target(), now)), "begin 1");
+    assert_eq!(m.deadline(), Some(now + PATIENCE));
+    assert_eq!(said(&m.answered(1, true)), "CONNECTED");
+    assert_eq!(m.deadline(), None);
+    assert_eq!(said(&m.end(true, now)), "end 1, switch 2");
+    assert_eq!(said(&m.left(2, now)), "");
+    assert_eq!(said(&m.left(1, now)), "ENDED");
+    assert_eq!(m.deadline(), None);
+}
+
+#[test]
+fn without_clients_both_answers_come_at_once() {
+    let (mut m, now) = (Migration::<u8>::new(), Instant::now());
+    assert_eq!(said(&m.begin(target(), now)), "CONNECTED");
+    assert_eq!(said(&m.end(true, now)), "ENDED");
+    m.attached(2, false, false);
+    assert_eq!(said(&m.begin(target(), now)), "CONNECTED");
+    assert_eq!(said(&m.end(false, now)), "ENDED");
+}
+
+#[test]
+fn who_does_not_answer_in_time_begins_anew_at_the_target() {
+    let (mut m, now) = two();
+    m.begin(target(), now);
+    assert_eq!(said(&m.expire(now + PATIENCE - Duration::from_millis(1))), "");
+    assert_eq!(said(&m.expire(now + PATIENCE)), "CONNECTED");
+    assert_eq!(said(&m.answered(1, true)), "cancel 1");
+    assert_eq!(said(&m.end(true, now)), "switch 1, switch 2");
+    assert_eq!(said(&m.expire(now + PATIENCE)), "close 1, close 2, ENDED");
+    assert_eq!(said(&m.left(1, now)), "");
+}
+
+#[test]
+fn a_client_that_failed_or_left_is_waited_for_no_longer() {
+    let (mut m, now) = two();
+    m.attached(3, false, true);
+    assert_eq!(said(&m.begin(target(), now)), "begin 1, begin 3");
+    assert_eq!(said(&m.answered(1, false)), "");
+    assert_eq!(said(&m.answered(1, true)), "cancel 1");
+    assert_eq!(said(&m.left(3, now)), "CONNECTED");
+    assert_eq!(said(&m.end(true, now)), "switch 1, switch 2");
+}
+
+#[test]
+fn a_failed_migration_leaves_everybody_here() {
+    let (mut m, now) = two();
+    m.begin(target(), now);
+    m.answered(1, true);
+    assert_eq!(said(&m.end(false, now)), "cancel 1, ENDED");
+    // And again, from the beginning.
+    assert_eq!(said(&m.begin(target(), now)), "begin 1");
+    assert_eq!(said(&m.end(false, now)), "CONNECTED, cancel 1, ENDED");
+}
+
+#[test]
+fn a_second_connect_replaces_the_first_and_each_has_its_answer() {
+    let (mut m, now) = two();
+    m.begin(target(), now);
+    assert_eq!(said(&m.begin(target(), now)), "CONNECTED, cancel 1, begin 1");
+    assert_eq!(said(&m.answered(1, true)), "CONNECTED");
+    m.end(true, now);
+    m.attached(4, false, true);
+    assert_eq!(said(&m.begin(target(), now)), "close 1, close 2, ENDED, begin 4");
+}
+
+#[test]
+fn a_client_on_its_way_here_is_sent_on_when_it_has_arrived() {
+    let (mut m, now) = (Migration::new(), Instant::now());
+    m.attached(1, true, true);
+    assert!(m.is_arriving(1));
+    assert_eq!(said(&m.begin(target(), now)), "");
+    assert_eq!(said(&m.arrived(1, true, now)), "begin 1");
+    assert!(!m.is_arriving(1));
+    assert_eq!(said(&m.answered(1, true)), "CONNECTED");
+}
+
+#[test]
+fn a_client_that_never_arrives_is_closed_when_the_machine_moves_on() {
+    let (mut m, now) = (Migration::new(), Instant::now());
+    m.attached(1, true, true);
+    m.begin(target(), now);
+    assert_eq!(said(&m.expire(now + PATIENCE)), "close 1, CONNECTED");
+    m.attached(2, true, true);
+    m.begin(target(), now);
+    assert_eq!(said(&m.left(2, now)), "CONNECTED");
+}
+
+#[test]
+fn answers_out_of_nowhere_are_cancelled_and_ends_are_answered() {
+    let (mut m, now) = two();
+    assert_eq!(said(&m.answered(1, true)), "cancel 1");
+    assert_eq!(said(&m.answered(1, false)), "");
+    assert_eq!(said(&m.answered(9, true)), "cancel 9");
+    assert_eq!(said(&m.end(true, now)), "ENDED");
+    assert_eq!(said(&m.switch(&target())), "switch 1, switch 2");
+    assert_eq!(m.deadline(), None);
+}
