@@ -191,6 +191,44 @@ impl Inputs {
         self.sync_at = Some(Instant::now() + LOCK_SYNC);
     }
 
+    /// Does what a client asks for, all but the answer: true if it is a movement, of which clients count the answers.
+    pub fn handle(&mut self, request: InputsRequest<'_>) -> bool {
+        match request {
+            InputsRequest::KeyDown(code) | InputsRequest::KeyUp(code) => {
+                let bytes: Vec<u8> = wire::scan_bytes(code).collect();
+                if !bytes.is_empty() {
+                    self.scancodes(bytes);
+                }
+            }
+            InputsRequest::KeyScancode(bytes) => self.scancodes(bytes.to_vec()),
+            InputsRequest::KeyModifiers(wanted) => self.client_modifiers(wanted),
+            InputsRequest::MouseMotion { dx, dy, buttons } => {
+                self.push(Input::Motion { dx, dy, buttons });
+                return true;
+            }
+            InputsRequest::MousePosition { x, y, buttons, display_id: display } => {
+                self.push(Input::Position { x, y, buttons, display });
+                return true;
+            }
+            InputsRequest::MousePress { button, buttons } => {
+                self.push(Input::Press { button, buttons });
+            }
+            InputsRequest::MouseRelease { buttons, .. } => self.push(Input::Release { buttons }),
+            // The engine handles what is common to all channels.
+            InputsRequest::Common(_) => {}
+        }
+        false
+    }
+
+    /// A client has gone: what it held down comes up.
+    pub fn release_keys(&mut self) {
+        let bytes = self.keys.release_all();
+        self.locks_down = 0;
+        if !bytes.is_empty() {
+            self.push(Input::Scancodes(bytes));
+        }
+    }
+
     fn moved(&mut self, clients: &mut Clients, key: Key) {
         let count = self.motions.entry(key).or_default();
         *count += 1;
@@ -221,29 +259,9 @@ impl Channel for Inputs {
         kind: u16,
         body: &[u8],
     ) -> Result<(), String> {
-        match InputsRequest::parse(kind, body).map_err(|e| e.to_string())? {
-            InputsRequest::KeyDown(code) | InputsRequest::KeyUp(code) => {
-                let bytes: Vec<u8> = wire::scan_bytes(code).collect();
-                if !bytes.is_empty() {
-                    self.scancodes(bytes);
-                }
-            }
-            InputsRequest::KeyScancode(bytes) => self.scancodes(bytes.to_vec()),
-            InputsRequest::KeyModifiers(wanted) => self.client_modifiers(wanted),
-            InputsRequest::MouseMotion { dx, dy, buttons } => {
-                self.push(Input::Motion { dx, dy, buttons });
-                self.moved(clients, key);
-            }
-            InputsRequest::MousePosition { x, y, buttons, display_id: display } => {
-                self.push(Input::Position { x, y, buttons, display });
-                self.moved(clients, key);
-            }
-            InputsRequest::MousePress { button, buttons } => {
-                self.push(Input::Press { button, buttons })
-            }
-            InputsRequest::MouseRelease { buttons, .. } => self.push(Input::Release { buttons }),
-            // The engine handles what is common to all channels.
-            InputsRequest::Common(_) => {}
+        let request = InputsRequest::parse(kind, body).map_err(|e| e.to_string())?;
+        if self.handle(request) {
+            self.moved(clients, key);
         }
         Ok(())
     }
@@ -266,11 +284,7 @@ impl Channel for Inputs {
     fn left(&mut self, _clients: &mut Clients, key: Key, _client: &Client) {
         self.motions.remove(&key);
         self.greet.retain(|k| *k != key);
-        let bytes = self.keys.release_all();
-        self.locks_down = 0;
-        if !bytes.is_empty() {
-            self.push(Input::Scancodes(bytes));
-        }
+        self.release_keys();
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
