@@ -99,6 +99,8 @@ pub struct Main {
     zeros: Arc<Vec<u8>>,
     /// The device of the agent that is there.
     agent: Option<DeviceId>,
+    /// The host has not been told of pieces for the agent.
+    untold: bool,
     rules: Arc<AgentRules>,
 }
 
@@ -107,7 +109,7 @@ impl Main {
     #[must_use]
     pub fn new(upward: Arc<dyn Upward>, rules: Arc<AgentRules>) -> Self {
         let zeros = Arc::new(vec![0; NET_TEST_BYTES]);
-        Self { upward, peers: BTreeMap::new(), zeros, agent: None, rules }
+        Self { upward, peers: BTreeMap::new(), zeros, agent: None, untold: false, rules }
     }
 
     fn greet(&self, clients: &mut Clients, key: Key) {
@@ -263,6 +265,9 @@ impl Channel for Main {
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
+        if std::mem::take(&mut self.untold) {
+            self.upward.device_tasks_wait();
+        }
         let now = Instant::now();
         let mut next = None;
         for (key, peer) in &mut self.peers {

@@ -271,7 +271,7 @@ def destroyed_while_busy(arguments):
 
 
 CHECKS = (device_takes_nothing, client_reads_nothing, events_that_nobody_reads, random_messages, comings_and_goings,
-          many_devices, destroyed_while_busy)
+          many_devices, destroyed_while_busy, reader_takes_nothing, second_reader_of_the_original)
 
 
 def main():

@@ -191,6 +191,18 @@ impl Core {
         self.with_device(id, |device, host| device.task(host, task));
     }
 
+    /// Adds to what a device is to do, without doing it: [`Core::device_wakeup`] does. How many bytes were added.
+    pub(super) fn queue_device_task(&self, id: DeviceId, task: DeviceTask) -> usize {
+        let bytes = match &task {
+            DeviceTask::Data(_, bytes) | DeviceTask::Message(_, bytes, _) => bytes.len(),
+            _ => 0,
+        };
+        if let Some(device) = self.devices.get(id) {
+            device.queue(task);
+        }
+        bytes
+    }
+
     /// `spice_server_char_device_wakeup`: reads and writes before it returns.
     pub fn device_wakeup(&self, id: DeviceId) {
         self.with_device(id, Device::wakeup);

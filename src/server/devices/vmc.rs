@@ -106,6 +106,9 @@ impl<O: Outlet> Kind for Bytes<O> {
                 todo.state(false);
             }
             DeviceTask::Data(client, bytes) => todo.write(Owner::Client(client), bytes),
+            DeviceTask::Message(client, bytes, from) => {
+                todo.write_from(Owner::Client(client), bytes, from);
+            }
             DeviceTask::Event(event) => {
                 self.took(0);
                 todo.event(event);
