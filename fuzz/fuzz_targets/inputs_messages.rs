@@ -103,7 +103,7 @@ fn check(request: InputsRequest<'_>) {
     }
 }
 
-/// Keys that are down after these bytes; the one behind e1 and e2 does not count.
+/// Keys that are down after these bytes; the one behind e1 and e2 does not count, nor do codes whose release would be a prefix.
 fn held(got: &[Input]) -> usize {
     let (mut down, mut prefix) = ([[false; 128]; 2], 0u8);
     let bytes = got.iter().filter_map(|input| match input {
@@ -115,7 +115,8 @@ fn held(got: &[Input]) -> usize {
             (0xe1 | 0xe2, _) => prefix = 0,
             (_, 0xe0..=0xe2) => prefix = *byte,
             (before, byte) => {
-                down[usize::from(before == 0xe0)][usize::from(byte & 0x7f)] = byte < 0x80;
+                let key = byte < 0x80 && !(0x60..=0x62).contains(&byte);
+                down[usize::from(before == 0xe0)][usize::from(byte & 0x7f)] = key;
                 prefix = 0;
             }
         }

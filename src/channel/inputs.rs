@@ -66,6 +66,9 @@ pub enum InputsOrder {
     Leds(u8),
 }
 
+/// Codes that no key has: what would release them are the prefixes, which would change the meaning of the byte behind.
+const NO_RELEASE: std::ops::RangeInclusive<u8> = 0x60..=0x62;
+
 /// Keys that the clients hold down, so that they can be released when a client goes.
 #[derive(Debug)]
 struct KeyTracker {
@@ -87,7 +90,7 @@ impl KeyTracker {
                 let (code, pressed) = (byte & 0x7f, byte & 0x80 == 0);
                 let extended = prefix.is_some();
                 let index = usize::from(code) + if extended { 128 } else { 0 };
-                self.down[index] = pressed;
+                self.down[index] = pressed && !NO_RELEASE.contains(&code);
                 (!extended).then_some((code, pressed))
             }
         }
@@ -318,6 +321,15 @@ mod tests {
         }
         assert_eq!(keys.release_all(), [0x9e, 0xe0, 0xc8]);
         assert!(keys.release_all().is_empty());
+    }
+
+    #[test]
+    fn no_release_is_a_prefix_of_the_one_behind_it() {
+        let mut keys = KeyTracker { down: [false; 256], prefix: None };
+        for byte in [0x60, 0x61, 0x62, 0xe0, 0x60, 0x63, 0x6f] {
+            keys.follow(byte);
+        }
+        assert_eq!(keys.release_all(), [0xe3, 0xef]);
     }
 
     #[test]
