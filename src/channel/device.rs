@@ -36,6 +36,8 @@ pub enum DeviceTask {
     Left(ClientId),
     /// Bytes of a client for the device.
     Data(ClientId, Vec<u8>),
+    /// The same from this byte on: a message in the memory into which it was received.
+    Message(ClientId, Vec<u8>, usize),
     /// A port event of a client.
     Event(u8),
     /// The way to the client has room again.
@@ -44,6 +46,14 @@ pub enum DeviceTask {
     Agent(AgentTask),
     /// The last call into the device moved enough for one turn of the host's loop: go on.
     Continue,
+}
+
+impl DeviceTask {
+    /// True for bytes of a client.
+    #[must_use]
+    pub fn is_bytes(&self) -> bool {
+        matches!(self, Self::Data(..) | Self::Message(..))
+    }
 }
 
 /// What the host's side of a device tells its channel.
@@ -90,12 +100,12 @@ pub struct Flow {
 const SPARES: usize = 16;
 /// The same for messages of the client: as many as may be on the way.
 const BODIES: usize = BYTES_TO_DEVICE / BYTES_OF_SPARE;
-/// Smaller ones are not kept, nor larger ones than twice this.
+/// Smaller ones are not kept, nor larger ones than three times this.
 const BYTES_OF_SPARE: usize = 64 * 1024;
 
 /// A buffer goes where the next one is taken from, or is freed.
 fn keep(buffers: &ArrayQueue<Vec<u8>>, buffer: Vec<u8>) {
-    if (BYTES_OF_SPARE..=2 * BYTES_OF_SPARE).contains(&buffer.capacity()) {
+    if (BYTES_OF_SPARE..=3 * BYTES_OF_SPARE).contains(&buffer.capacity()) {
         let _ = buffers.push(buffer);
     }
 }

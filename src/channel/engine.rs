@@ -15,7 +15,7 @@ use crate::observe::RateLimit;
 use crate::observe::stats::ServerStats;
 use crate::protocol::caps::ChannelType;
 use crate::protocol::common::{self, ClientCommon, client};
-use crate::protocol::header::Incoming;
+use crate::protocol::header::{Frame, Incoming};
 use crate::sys::thread::{number_of_this_thread, spawn};
 use crate::transport::backend;
 use crate::transport::reactor::{Event, Key};
@@ -76,6 +76,25 @@ pub trait Channel: Send + 'static {
         body: Vec<u8>,
     ) -> Result<(), String> {
         self.request(clients, key, kind, &body)
+    }
+
+    /// True if long messages come to [`Channel::request_memory`].
+    const TAKES_MEMORY: bool = false;
+
+    /// As [`Channel::request_owned`], in the memory into which the message was received: its content begins at `from`.
+    /// Only if [`Channel::TAKES_MEMORY`].
+    ///
+    /// # Errors
+    /// As [`Channel::request`].
+    fn request_memory(
+        &mut self,
+        clients: &mut Clients,
+        key: Key,
+        kind: u16,
+        memory: Vec<u8>,
+        from: usize,
+    ) -> Result<(), String> {
+        self.request(clients, key, kind, memory.get(from..).unwrap_or_default())
     }
 
     /// An old buffer, if there is one, for the content of a message of so many bytes.
@@ -152,6 +171,11 @@ fn note(list: &mut Vec<Key>, key: Key) {
     if !list.contains(&key) {
         list.push(key);
     }
+}
+
+/// True for messages that all channels have.
+fn is_common(kind: u16) -> bool {
+    (client::ACK_SYNC..=client::DISCONNECTING).contains(&kind)
 }
 
 struct Engine<C: Channel> {
@@ -338,19 +362,13 @@ impl<C: Channel> Engine<C> {
             let Some(client) = self.clients.get(key) else { return };
             let incoming = Incoming::new(client.mini_header, C::TYPE);
             let unread = self.clients.reactor.unread(key);
-            let (kind, body, used) = match incoming.next(unread) {
+            let frame = match incoming.next(unread) {
                 Ok(None) => {
                     let whole = incoming.announced(unread).unwrap_or(0);
                     self.clients.reactor.expect(key, whole);
                     return;
                 }
-                Ok(Some(frame)) => {
-                    let content = unread.get(frame.body.clone()).unwrap_or_default();
-                    let mut body = self.channel.body(content.len());
-                    body.clear();
-                    body.extend_from_slice(content);
-                    (frame.kind, body, frame.consumed)
-                }
+                Ok(Some(frame)) => frame,
                 Err(error) => {
                     self.clients.close(key, Close::Violation(error.to_string()));
                     return;
@@ -366,24 +384,48 @@ impl<C: Channel> Engine<C> {
                 note(&mut self.stalled, key);
                 return;
             }
-            self.clients.reactor.consume(key, used);
+            let Frame { kind, body: place, consumed } = frame;
             if let Some(client) = self.clients.get(key) {
                 client.stats.traffic.messages_in.add(1);
-                client.stats.traffic.bytes_in.add(used as u64);
+                client.stats.traffic.bytes_in.add(consumed as u64);
             }
+            let mut body = self.channel.body(place.len());
+            if C::TAKES_MEMORY && !is_common(kind) {
+                match self.clients.reactor.take_front(key, consumed, body) {
+                    Ok((memory, at)) => {
+                        let from = at + place.start;
+                        self.own_request(key, |channel, clients| {
+                            channel.request_memory(clients, key, kind, memory, from)
+                        });
+                        continue;
+                    }
+                    Err(spare) => body = spare,
+                }
+            }
+            body.clear();
+            let unread = self.clients.reactor.unread(key);
+            body.extend_from_slice(unread.get(place).unwrap_or_default());
+            self.clients.reactor.consume(key, consumed);
             self.request(key, kind, body);
         }
     }
 
+    /// Lets the channel handle a message of its own.
+    fn own_request(
+        &mut self,
+        key: Key,
+        step: impl FnOnce(&mut C, &mut Clients) -> Result<(), String>,
+    ) {
+        if let Some(Err(why)) = self.guarded(Some(key), step) {
+            self.clients.close(key, Close::Violation(why));
+        }
+    }
+
     fn request(&mut self, key: Key, kind: u16, body: Vec<u8>) {
-        if !(client::ACK_SYNC..=client::DISCONNECTING).contains(&kind) {
-            let result = self.guarded(Some(key), |channel, clients| {
+        if !is_common(kind) {
+            return self.own_request(key, |channel, clients| {
                 channel.request_owned(clients, key, kind, body)
             });
-            if let Some(Err(why)) = result {
-                self.clients.close(key, Close::Violation(why));
-            }
-            return;
         }
         match ClientCommon::parse(kind, &body) {
             Err(error) => self.clients.close(key, Close::Violation(error.to_string())),

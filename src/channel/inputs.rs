@@ -80,6 +80,9 @@ pub enum InputsOrder {
     Leds(u8),
 }
 
+/// Codes that no key has: what would release them are the prefixes, which would change the meaning of the byte behind.
+const NO_RELEASE: std::ops::RangeInclusive<u8> = 0x60..=0x62;
+
 /// Keys that the clients hold down, so that they can be released when a client goes.
 #[derive(Debug)]
 struct KeyTracker {
@@ -101,7 +104,7 @@ impl KeyTracker {
                 let (code, pressed) = (byte & 0x7f, byte & 0x80 == 0);
                 let extended = prefix.is_some();
                 let index = usize::from(code) + if extended { 128 } else { 0 };
-                self.down[index] = pressed;
+                self.down[index] = pressed && !NO_RELEASE.contains(&code);
                 (!extended).then_some((code, pressed))
             }
         }
@@ -208,6 +211,44 @@ impl Inputs {
         self.sync_at = Some(Instant::now() + LOCK_SYNC);
     }
 
+    /// Does what a client asks for, all but the answer: true if it is a movement, of which clients count the answers.
+    pub fn handle(&mut self, request: InputsRequest<'_>) -> bool {
+        match request {
+            InputsRequest::KeyDown(code) | InputsRequest::KeyUp(code) => {
+                let bytes: Vec<u8> = wire::scan_bytes(code).collect();
+                if !bytes.is_empty() {
+                    self.scancodes(bytes);
+                }
+            }
+            InputsRequest::KeyScancode(bytes) => self.scancodes(bytes.to_vec()),
+            InputsRequest::KeyModifiers(wanted) => self.client_modifiers(wanted),
+            InputsRequest::MouseMotion { dx, dy, buttons } => {
+                self.push(Input::Motion { dx, dy, buttons });
+                return true;
+            }
+            InputsRequest::MousePosition { x, y, buttons, display_id: display } => {
+                self.push(Input::Position { x, y, buttons, display });
+                return true;
+            }
+            InputsRequest::MousePress { button, buttons } => {
+                self.push(Input::Press { button, buttons });
+            }
+            InputsRequest::MouseRelease { buttons, .. } => self.push(Input::Release { buttons }),
+            // The engine handles what is common to all channels.
+            InputsRequest::Common(_) => {}
+        }
+        false
+    }
+
+    /// A client has gone: what it held down comes up.
+    pub fn release_keys(&mut self) {
+        let bytes = self.keys.release_all();
+        self.locks_down = 0;
+        if !bytes.is_empty() {
+            self.push(Input::Scancodes(bytes));
+        }
+    }
+
     fn moved(&mut self, clients: &mut Clients, key: Key) {
         let count = self.motions.entry(key).or_default();
         *count += 1;
@@ -239,29 +280,9 @@ impl Channel for Inputs {
         body: &[u8],
     ) -> Result<(), String> {
         self.heard = clients.get(key).map_or_else(Instant::now, |client| client.heard);
-        match InputsRequest::parse(kind, body).map_err(|e| e.to_string())? {
-            InputsRequest::KeyDown(code) | InputsRequest::KeyUp(code) => {
-                let bytes: Vec<u8> = wire::scan_bytes(code).collect();
-                if !bytes.is_empty() {
-                    self.scancodes(bytes);
-                }
-            }
-            InputsRequest::KeyScancode(bytes) => self.scancodes(bytes.to_vec()),
-            InputsRequest::KeyModifiers(wanted) => self.client_modifiers(wanted),
-            InputsRequest::MouseMotion { dx, dy, buttons } => {
-                self.push(Input::Motion { dx, dy, buttons });
-                self.moved(clients, key);
-            }
-            InputsRequest::MousePosition { x, y, buttons, display_id: display } => {
-                self.push(Input::Position { x, y, buttons, display });
-                self.moved(clients, key);
-            }
-            InputsRequest::MousePress { button, buttons } => {
-                self.push(Input::Press { button, buttons })
-            }
-            InputsRequest::MouseRelease { buttons, .. } => self.push(Input::Release { buttons }),
-            // The engine handles what is common to all channels.
-            InputsRequest::Common(_) => {}
+        let request = InputsRequest::parse(kind, body).map_err(|e| e.to_string())?;
+        if self.handle(request) {
+            self.moved(clients, key);
         }
         Ok(())
     }
@@ -285,11 +306,7 @@ impl Channel for Inputs {
         self.motions.remove(&key);
         self.greet.retain(|k| *k != key);
         self.heard = Instant::now();
-        let bytes = self.keys.release_all();
-        self.locks_down = 0;
-        if !bytes.is_empty() {
-            self.push(Input::Scancodes(bytes));
-        }
+        self.release_keys();
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
@@ -323,6 +340,15 @@ mod tests {
         }
         assert_eq!(keys.release_all(), [0x9e, 0xe0, 0xc8]);
         assert!(keys.release_all().is_empty());
+    }
+
+    #[test]
+    fn no_release_is_a_prefix_of_the_one_behind_it() {
+        let mut keys = KeyTracker { down: [false; 256], prefix: None };
+        for byte in [0x60, 0x61, 0x62, 0xe0, 0x60, 0x63, 0x6f] {
+            keys.follow(byte);
+        }
+        assert_eq!(keys.release_all(), [0xe3, 0xef]);
     }
 
     #[test]

@@ -105,6 +105,8 @@ pub struct Main {
     zeros: Arc<Vec<u8>>,
     /// The device of the agent that is there.
     agent: Option<DeviceId>,
+    /// The host has not been told of pieces for the agent.
+    untold: bool,
     rules: Arc<AgentRules>,
     migration: Migration<Key>,
 }
@@ -115,7 +117,8 @@ impl Main {
     pub fn new(upward: Arc<dyn Upward>, rules: Arc<AgentRules>) -> Self {
         let zeros = Arc::new(vec![0; NET_TEST_BYTES]);
         let migration = Migration::new();
-        Self { upward, peers: BTreeMap::new(), zeros, agent: None, rules, migration }
+        let peers = BTreeMap::new();
+        Self { upward, peers, zeros, agent: None, untold: false, rules, migration }
     }
 
     fn greet(&self, clients: &mut Clients, key: Key) {
@@ -334,6 +337,9 @@ impl Channel for Main {
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
+        if std::mem::take(&mut self.untold) {
+            self.upward.device_tasks_wait();
+        }
         let now = Instant::now();
         let actions = self.migration.expire(now);
         self.act(clients, actions);

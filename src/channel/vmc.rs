@@ -124,10 +124,14 @@ impl<const T: u8> Vmc<T> {
         }
     }
 
-    fn give(&mut self, client: ClientId, bytes: Vec<u8>) {
+    /// Sends bytes to the device, those from `from` on.
+    fn give(&mut self, client: ClientId, bytes: Vec<u8>, from: usize) {
         self.flow.give_device(bytes.len());
         self.untold += bytes.len().max(1);
-        let task = DeviceTask::Data(client, bytes);
+        let task = match from {
+            0 => DeviceTask::Data(client, bytes),
+            _ => DeviceTask::Message(client, bytes, from),
+        };
         if self.untold < TELL_AT {
             return self.upward.device_quietly(self.device, task);
         }
@@ -148,6 +152,29 @@ impl<const T: u8> Vmc<T> {
         self.upward.device_tasks_wait();
         Turn::Idle
     }
+
+    /// Handles a message whose content begins at `from`.
+    fn message(&mut self, key: Key, kind: u16, memory: Vec<u8>, from: usize) -> Result<(), String> {
+        let Some(client) = self.peer.as_ref().filter(|p| p.key == key).map(|p| p.client) else {
+            return Ok(());
+        };
+        let body = memory.get(from..).unwrap_or_default();
+        match VmcRequest::parse(kind, body).map_err(|e| e.to_string())? {
+            VmcRequest::Data(_) => self.give(client, memory, from),
+            VmcRequest::Lz4 { size, block } => {
+                let bytes = pool::decompress_block(block, size, self.flow.body(size))
+                    .ok_or_else(|| format!("no LZ4 block of {size} bytes"))?;
+                self.flow.keep_body(memory);
+                self.give(client, bytes, 0);
+            }
+            VmcRequest::PortEvent(event) => {
+                // Counted as a message, so that events do not pile up before the host either.
+                self.flow.give_device(0);
+                self.upward.device(self.device, DeviceTask::Event(event));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The message for bytes of the device, if they become fewer.
@@ -160,6 +187,7 @@ fn lz4_message(bytes: &[u8], scratch: &mut BlockScratch) -> Option<Message> {
 impl<const T: u8> Channel for Vmc<T> {
     type Order = DeviceOrder;
     const TYPE: ChannelType = ChannelType(T);
+    const TAKES_MEMORY: bool = true;
 
     fn attached(&mut self, clients: &mut Clients, key: Key) {
         let Some(client) = clients.get(key) else { return };
@@ -194,24 +222,18 @@ impl<const T: u8> Channel for Vmc<T> {
         kind: u16,
         body: Vec<u8>,
     ) -> Result<(), String> {
-        let Some(client) = self.peer.as_ref().filter(|p| p.key == key).map(|p| p.client) else {
-            return Ok(());
-        };
-        match VmcRequest::parse(kind, &body).map_err(|e| e.to_string())? {
-            VmcRequest::Data(_) => self.give(client, body),
-            VmcRequest::Lz4 { size, block } => {
-                let bytes = pool::decompress_block(block, size, self.flow.body(size))
-                    .ok_or_else(|| format!("no LZ4 block of {size} bytes"))?;
-                self.flow.keep_body(body);
-                self.give(client, bytes);
-            }
-            VmcRequest::PortEvent(event) => {
-                // Counted as a message, so that events do not pile up before the host either.
-                self.flow.give_device(0);
-                self.upward.device(self.device, DeviceTask::Event(event));
-            }
-        }
-        Ok(())
+        self.message(key, kind, body, 0)
+    }
+
+    fn request_memory(
+        &mut self,
+        _clients: &mut Clients,
+        key: Key,
+        kind: u16,
+        memory: Vec<u8>,
+        from: usize,
+    ) -> Result<(), String> {
+        self.message(key, kind, memory, from)
     }
 
     fn body(&mut self, bytes: usize) -> Vec<u8> {

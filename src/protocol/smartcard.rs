@@ -128,6 +128,12 @@ pub fn wanted_of_device(bytes: &[u8]) -> Option<usize> {
     head.length.min(MAX_DEVICE_DATA).checked_add(HEAD)?.checked_sub(bytes.len())
 }
 
+/// The type of a message as [`CardMessage::for_client`] made it.
+#[must_use]
+pub fn kind_for_client(body: &[u8]) -> Option<u32> {
+    Reader::new(body).u32().ok()
+}
+
 /// An error of our own for a client.
 #[must_use]
 pub fn error(reader: u32, code: u32) -> Message {

@@ -127,6 +127,9 @@ impl HostTask {
     }
 }
 
+/// Bytes of clients that are put together for a device before it is offered them. Few, so that it has them early.
+const FILL: usize = 64 * 1024;
+
 /// Who is asking for the mailbox to be worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
@@ -146,9 +149,36 @@ impl Core {
         if caller == Caller::MainThread {
             self.mailbox.acknowledge();
             let held = self.deferred_len() + self.mailbox.len();
+            // The device whose bytes are put together; nothing else runs before it has been offered them.
+            let mut filled: Option<(DeviceId, usize)> = None;
             for _ in 0..held {
                 let Some(task) = self.take_deferred().or_else(|| self.mailbox.pop()) else { break };
-                self.run_host_task(&*host, task);
+                match (task, filled) {
+                    (HostTask::Device(id, task), before) if task.is_bytes() => {
+                        let mut bytes = 0;
+                        match before {
+                            Some((same, n)) if same == id => bytes = n,
+                            Some((other, _)) => self.device_wakeup(other),
+                            None => {}
+                        }
+                        bytes += self.queue_device_task(id, task);
+                        filled = Some((id, bytes));
+                        if bytes >= FILL {
+                            filled = None;
+                            self.device_wakeup(id);
+                        }
+                    }
+                    (task, before) => {
+                        filled = None;
+                        if let Some((id, _)) = before {
+                            self.device_wakeup(id);
+                        }
+                        self.run_host_task(&*host, task);
+                    }
+                }
+            }
+            if let Some((id, _)) = filled {
+                self.device_wakeup(id);
             }
             if !self.mailbox.is_empty() {
                 self.wake_host();

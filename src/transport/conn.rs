@@ -18,6 +18,8 @@ pub(super) const UNREAD_LIMIT: usize = 128 * 1024;
 const BULK_FROM: usize = 32 * 1024;
 /// Bytes that are read from one of bulk data at a time: a message of 64 KiB with its head.
 const BULK_STEP: usize = 64 * 1024 + 18;
+/// Bytes behind a message up to which its memory is handed over, and they are copied instead.
+const BEHIND: usize = 4 * 1024;
 /// Memory for unread bytes that is kept when there are none.
 const KEPT: usize = 256 * 1024;
 
@@ -81,6 +83,35 @@ impl Conn {
         }
     }
 
+    /// Consumes the first `n` unread bytes by handing over the memory they lie in, up to their end, with where they begin;
+    /// goes on in `spare`, whose content is old.
+    ///
+    /// # Errors
+    /// Hands `spare` back and does nothing if they are few or too much has arrived behind them.
+    pub(super) fn take_front(
+        &mut self,
+        n: usize,
+        spare: Vec<u8>,
+    ) -> Result<(Vec<u8>, usize), Vec<u8>> {
+        let end = self.start.saturating_add(n);
+        let behind = self.end.checked_sub(end).filter(|behind| *behind <= BEHIND);
+        let (Some(behind), true) = (behind, self.bulk && n >= BULK_FROM) else {
+            return Err(spare);
+        };
+        let mut taken = std::mem::replace(&mut self.unread, spare);
+        let from = self.start;
+        if self.unread.len() < behind {
+            self.unread.resize(behind, 0);
+        }
+        let rest = taken.get(end..self.end).unwrap_or_default();
+        if let Some(place) = self.unread.get_mut(..behind) {
+            place.copy_from_slice(rest);
+        }
+        (self.start, self.end) = (0, behind);
+        taken.truncate(end);
+        Ok((taken, from))
+    }
+
     /// Lets so many bytes arrive before any are consumed (see `Reactor::expect`).
     pub(super) fn expect(&mut self, n: usize) {
         self.expected = n;
@@ -121,11 +152,16 @@ impl Conn {
             let (more, goes_on) = self.received(scratch.get(..n).unwrap_or_default());
             return Ok((n, n == scratch.len(), more, goes_on));
         }
-        self.place(BULK_STEP);
-        let place = self.unread.get_mut(self.end..self.end + BULK_STEP).unwrap_or_default();
+        // To the end of the long message that has begun, or of one as long as the last: the next one then begins in memory
+        // of its own (`take_front`).
+        let left = self.expected.saturating_sub(self.unread().len());
+        let exact = self.expected >= BULK_FROM && left > 0;
+        let step = if exact { left.min(BULK_STEP) } else { BULK_STEP };
+        self.place(step);
+        let place = self.unread.get_mut(self.end..self.end + step).unwrap_or_default();
         let n = self.stream.recv(place)?;
         self.end += n;
-        Ok((n, n == BULK_STEP, n > 0, Ok(())))
+        Ok((n, n == step, n > 0, Ok(())))
     }
 
     /// The stream, with what was not consumed.
@@ -269,4 +305,61 @@ impl Conn {
 /// A peer that ended in a layer's own way has ended.
 fn check(opened: io::Result<Flow>) -> io::Result<()> {
     if opened? == Flow::Ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn long_messages_are_handed_over_in_the_memory_that_they_came_in() {
+        let (mut peer, ours) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let stream = Stream::adopt(ours.into()).unwrap();
+        let mut conn = Conn::new(stream, Vec::new());
+        let mut scratch = vec![0; 4096];
+        let message = |i: u8| vec![i; 40_000];
+        let feed = std::thread::spawn(move || {
+            for i in 0..20 {
+                peer.write_all(&message(i)).unwrap();
+            }
+            peer.write_all(&[99; 5]).unwrap();
+            peer
+        });
+        let mut read = |conn: &mut Conn| match conn.recv(&mut scratch) {
+            Ok((n, ..)) => assert_ne!(n, 0, "the peer is there"),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        };
+        let mut spare = vec![1; 70_000];
+        let mut lent = 0;
+        for i in 0..20 {
+            while conn.unread().len() < 40_000 {
+                conn.expect(40_000);
+                read(&mut conn);
+            }
+            match conn.take_front(40_000, std::mem::take(&mut spare)) {
+                Ok((memory, from)) => {
+                    assert_eq!(memory[from..], message(i));
+                    spare = memory;
+                    lent += 1;
+                }
+                Err(back) => {
+                    assert_eq!(conn.unread()[..40_000], message(i));
+                    conn.consume(40_000);
+                    spare = back;
+                }
+            }
+        }
+        assert!(lent > 0);
+        while conn.unread().len() < 5 {
+            read(&mut conn);
+        }
+        assert_eq!(conn.unread(), [99; 5]);
+        assert!(conn.take_front(5, Vec::new()).is_err(), "not for short ones");
+        assert_eq!(conn.unread(), [99; 5]);
+        drop(feed.join().unwrap());
+    }
 }

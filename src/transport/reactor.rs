@@ -84,6 +84,18 @@ pub trait Reactor: Send {
     /// Drops the first `n` unread bytes and lets more arrive.
     fn consume(&mut self, key: Key, n: usize);
 
+    /// As [`Reactor::consume`], for a long message: hands over the memory in which it lies, up to its end, and where in it
+    /// it begins. More arrives in `spare`, whose content does not count.
+    ///
+    /// # Errors
+    /// Hands `spare` back and does nothing if the message is not worth it, or much has arrived behind it.
+    fn take_front(
+        &mut self,
+        key: Key,
+        n: usize,
+        spare: Vec<u8>,
+    ) -> Result<(Vec<u8>, usize), Vec<u8>>;
+
     /// Lets so many bytes arrive before any are consumed, if that is more than usual: a message is taken whole. Counts
     /// until the next call; the caller has checked the size.
     fn expect(&mut self, key: Key, n: usize);

@@ -534,6 +534,18 @@ impl Reactor for UringReactor {
         self.adjust(key.0);
     }
 
+    fn take_front(
+        &mut self,
+        key: Key,
+        n: usize,
+        spare: Vec<u8>,
+    ) -> Result<(Vec<u8>, usize), Vec<u8>> {
+        let Some(c) = self.connections.get_mut(&key.0) else { return Err(spare) };
+        let taken = c.conn.take_front(n, spare);
+        self.adjust(key.0);
+        taken
+    }
+
     fn expect(&mut self, key: Key, n: usize) {
         if let Some(c) = self.connections.get_mut(&key.0) {
             c.conn.expect(n);

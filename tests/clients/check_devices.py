@@ -9,12 +9,13 @@ import argparse
 import os
 import random
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 
-from device_scripts import NONE, READER_ADD, card
+from device_scripts import ATR, NONE, READER_ADD, card
 from device_session import COMPRESSED, DATA, LZ4_CAP, PORT, PORT_EVENT, SMARTCARD, USBREDIR, WEBDAV, Session, compressed
 from hosts import Report
 
@@ -159,7 +160,7 @@ def rubbish(rng, kind):
 def random_messages(arguments):
     rng = random.Random(6)
     session, _, other = setup(arguments)
-    session.tell("add c smartcard -", "add p port n", "add w port org.spice-space.webdav.0", "quiet c 1", "quiet p 1", "quiet w 1")
+    session.tell("add c smartcard -", "add e smartcard -", "add p port n", "add w port org.spice-space.webdav.0", "quiet c 1", "quiet e 1", "quiet p 1", "quiet w 1")
     session.settle()
     for device, kind in (("c", SMARTCARD), ("p", PORT), ("w", WEBDAV), ("a", USBREDIR)):
         session.settle()
@@ -193,14 +194,14 @@ def comings_and_goings(arguments):
     task = f"/proc/{session.host.process.pid}/task"
     threads, files = len(os.listdir(task)), len(os.listdir(f"/proc/{session.host.process.pid}/fd"))
     for index in range(arguments.rounds):
-        session.tell("add c smartcard -", "add p port n", "add d usbredir -", "quiet d 1", "quiet p 1")
+        session.tell("add c smartcard -", "add e smartcard -", "add p port n", "add d usbredir -", "quiet d 1", "quiet p 1")
         session.host.answer("added d")
         links = [session.link("d", USBREDIR, 2), session.link("p", PORT), session.link("c", SMARTCARD)]
         for link in links:
             if link:
-                link.send(DATA, card(READER_ADD, NONE) if link.name == "c" else bytes(1000))
+                link.send_all(DATA, [card(READER_ADD, NONE), card(READER_ADD, NONE), card(ATR, 1)] if link.name == "c" else [bytes(1000)])
         session.tell("source d 10000000 65568 0")
-        for name in random.Random(index).sample("cpd", 3):
+        for name in random.Random(index).sample("cpde", 4):
             session.tell(f"remove {name}")
         session.host.answer("removed")
         for link in links:
@@ -213,6 +214,39 @@ def comings_and_goings(arguments):
     report.check("comings and goings: threads and descriptors", now == (threads, files), f"{now}, before {(threads, files)}")
     report.check("comings and goings: another channel works", other_works(session, other, "b"))
     report.none_wrong("comings and goings: end", session.end())
+
+
+def second_reader_of_the_original(arguments):
+    """What is compared with nothing: spice-server ends the process when a second smartcard reader is added. Only if it is there."""
+    listed = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+    if "libspice-server.so.1 " not in listed:
+        print("SKIPPED 1: libspice-server1 is not installed", flush=True)
+        return
+    session = Session(arguments.program, os.path.join(arguments.scratch, "original"), None, os.path.join(arguments.scratch, "log"))
+    session.tell("add c smartcard -")
+    first = session.host_lines()
+    session.tell("add d smartcard -")
+    second = session.host_lines()
+    report.check("a second reader ends the original's process", first == ["added c 0 st 1"] and second == ["THE HOST ENDED"], f"{first} {second}")
+    session.host.process.kill()
+    session.host.process.wait()
+
+
+def reader_takes_nothing(arguments):
+    """A client that floods a reader which takes nothing."""
+    session, _, other = setup(arguments)
+    session.tell("add c smartcard -", "add e smartcard -", "quiet c 1", "quiet e 1")
+    session.settle()
+    link = session.link("c", SMARTCARD)
+    link.send_all(DATA, [card(READER_ADD, NONE)] * 2)
+    session.settle()
+    idle, before = p99(loop_times(session, 0.5)), session.host.memory("VmHWM")
+    session.tell("take e 0")
+    body = card(7, 1, bytes(200))
+    flood = Flood(link, struct.pack("<HI", DATA, len(body)) + body)
+    within("flood of a reader", session, other, "b", arguments, idle, before, 8)
+    flood.stop()
+    report.none_wrong("flood of a reader: end", session.end())
 
 
 def many_devices(arguments):
@@ -237,7 +271,7 @@ def destroyed_while_busy(arguments):
 
 
 CHECKS = (device_takes_nothing, client_reads_nothing, events_that_nobody_reads, random_messages, comings_and_goings,
-          many_devices, destroyed_while_busy)
+          many_devices, destroyed_while_busy, reader_takes_nothing, second_reader_of_the_original)
 
 
 def main():

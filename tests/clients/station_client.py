@@ -108,7 +108,7 @@ class Station(Client):
         self.text_port, self.skip = options.text_port, options.skip.split(",")
         self.ports, self.offers, self.cancellable = {}, {}, None
         self.heard, self.voice, self.speaking, self.spoken = None, b"", False, 0
-        self.recorder = self.usb = None
+        self.recorder = self.usb = self.disc = None
         self.session.set_property("enable-usbredir", options.usbredir)
         if options.shared_dir:
             self.session.set_property("shared-dir", options.shared_dir)
@@ -183,6 +183,10 @@ class Station(Client):
     # ---- USB
 
     def device_added(self, manager, device):
+        if manager.is_device_shared_cd(device):
+            # Not looked up by get_devices() later: through PyGObject that drops a reference too many of each device, and the manager is left with
+            # freed ones in its list. Then the next CD is one that it "has already", and is not shown.
+            self.disc = device
         self.say("usb-device", text=device.get_description(None), cd=manager.is_device_shared_cd(device))
 
         def connected(_manager, result):
@@ -253,9 +257,8 @@ class Station(Client):
         elif word == "cd":
             self.say("cd", made=self.usb.create_shared_cd_device(rest[0]))
         elif word == "eject":
-            for device in self.usb.get_devices():
-                if self.usb.is_device_shared_cd(device) and self.usb.is_device_connected(device):
-                    self.usb.disconnect_device_async(device, None, lambda *_: self.say("ejected"))
+            if self.disc and self.usb.is_device_connected(self.disc):
+                self.usb.disconnect_device_async(self.disc, None, lambda *_: self.say("ejected"))
         elif word == "write":
             with open(rest[1], "rb") as file:
                 self.ports[rest[0]].write(file.read())

@@ -116,7 +116,10 @@ impl Main {
                 let lot = way.give_device().unwrap_or(0) + more;
                 let mut chunk = Vec::with_capacity(CHUNK_HEADER + data.len());
                 put_chunks(&mut chunk, CLIENT_PORT, data);
-                self.upward.device(device, DeviceTask::Data(client, chunk));
+                // The host hears of them together, at the end of the turn: what one read of the socket brought makes
+                // one turn of its loop.
+                self.upward.device_quietly(device, DeviceTask::Data(client, chunk));
+                self.untold = true;
                 if lot > 0 {
                     agent.tokens += lot;
                     clients.send(key, wire::agent_token(lot));

@@ -247,10 +247,16 @@ impl<S: Session> Kind for Agent<S> {
             DeviceTask::Room => self.room(),
             DeviceTask::Agent(task) => self.agent_task(task, todo),
             DeviceTask::Data(..)
+            | DeviceTask::Message(..)
             | DeviceTask::Attached(_)
             | DeviceTask::Event(_)
             | DeviceTask::Continue => {}
         }
+    }
+
+    /// Each piece is a chunk with a head of its own.
+    fn joins_writes(&self) -> bool {
+        true
     }
 
     fn added(&mut self, todo: &mut Todo) {

@@ -12,12 +12,16 @@ use crate::observe::probes;
 use crate::server::host::Host;
 
 use super::kind::{Action, Kind, Todo};
-use super::writes::Writes;
+use super::writes::{Waiting, Writes};
 
 /// Largest read in bytes: a USB packet of 64 KiB with its head.
 pub const READ_MAX: usize = 64 * 1024 + 32;
 /// Bytes moved in each direction in one call: a device that never runs dry must not keep the host's loop.
 const TURN_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes that are joined for one call (see [`Kind::joins_writes`]).
+///
+/// QEMU gives a virtio port's guest one of its buffers of 4 KiB, and an interrupt, for each call or 4 KiB of it.
+const JOIN: usize = 16 * 1024;
 /// A device that cannot tell when it can be written is asked again after this time.
 pub const RETRY_MS: u32 = 100;
 
@@ -34,6 +38,7 @@ struct Inner {
     todo: Todo,
     writes: Writes,
     scratch: Vec<u8>,
+    joined: Vec<u8>,
     running: bool,
     removed: bool,
     /// What is being done, each at most once at a time; who finds it so leaves the mark `again`.
@@ -83,6 +88,7 @@ impl Device {
             todo: Todo::default(),
             writes: Writes::default(),
             scratch: Vec::new(),
+            joined: Vec::new(),
             running,
             removed: false,
             doing: false,
@@ -99,6 +105,15 @@ impl Device {
     /// A poisoned lock is taken all the same: kinds compute before they store.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something came through the mailbox that makes no difference before the next call: more of it may follow.
+    pub fn queue(&self, task: DeviceTask) {
+        let mut inner = self.lock();
+        if !inner.removed {
+            let Inner { kind, todo, .. } = &mut *inner;
+            kind.task(task, todo);
+        }
     }
 
     /// Something came through the mailbox.
@@ -203,7 +218,8 @@ impl Device {
             }
             let Some(action) = inner.todo.next() else { return };
             match action {
-                Action::Write(owner, bytes) => inner.writes.push(owner, bytes),
+                Action::Write(owner, bytes) => inner.writes.push(owner, bytes, 0),
+                Action::WriteFrom(owner, bytes, from) => inner.writes.push(owner, bytes, from),
                 Action::Discard(owner) => {
                     let Inner { kind, todo, writes, .. } = &mut *inner;
                     for size in writes.discard(owner) {
@@ -252,6 +268,17 @@ impl Device {
             if bytes >= budget {
                 return Moved { bytes, cut: true };
             }
+            if inner.kind.joins_writes() {
+                let run = inner.writes.take_run(JOIN);
+                if !run.is_empty() {
+                    let n = self.write_joined(host, inner, run);
+                    bytes += n;
+                    if n == 0 {
+                        return Moved { bytes, cut: false };
+                    }
+                    continue;
+                }
+            }
             let Some(mut waiting) = inner.writes.take() else { return Moved { bytes, cut: false } };
             drop(inner);
             let n = match waiting.rest() {
@@ -278,6 +305,38 @@ impl Device {
                 return Moved { bytes, cut: false };
             }
         }
+    }
+
+    /// Offers the device several writes in one call; how many bytes it took.
+    fn write_joined(
+        &self,
+        host: &dyn Host,
+        mut inner: MutexGuard<'_, Inner>,
+        run: Vec<Waiting>,
+    ) -> usize {
+        let mut joined = std::mem::take(&mut inner.joined);
+        drop(inner);
+        joined.clear();
+        run.iter().for_each(|waiting| joined.extend_from_slice(waiting.rest()));
+        let n = host.device_write(self.id, &joined).min(joined.len());
+        let mut inner = self.lock();
+        inner.joined = joined;
+        inner.blocked = n == 0;
+        let (mut left, mut ended, mut kept) = (n, Vec::new(), Vec::new());
+        for mut waiting in run {
+            let taken = waiting.rest().len().min(left);
+            waiting.advance(taken);
+            left -= taken;
+            if waiting.rest().is_empty() { &mut ended } else { &mut kept }.push(waiting);
+        }
+        for waiting in kept.into_iter().rev() {
+            ended.extend(inner.writes.put_back(waiting));
+        }
+        let Inner { kind, todo, .. } = &mut *inner;
+        for waiting in ended {
+            kind.written_buffer(waiting.owner, waiting.into_bytes(), todo);
+        }
+        n
     }
 
     /// Reads until the device has nothing, the kind wants nothing, or `budget` bytes are over.

@@ -102,6 +102,7 @@ impl Host for Fake {
 /// Writes what clients send; keeps what it reads.
 struct Plain {
     wants: usize,
+    joins: bool,
     host: Arc<Mutex<Vec<String>>>,
 }
 
@@ -118,6 +119,9 @@ impl Kind for Plain {
     fn task(&mut self, task: DeviceTask, todo: &mut Todo) {
         match task {
             DeviceTask::Data(client, bytes) => todo.write(Owner::Client(client), bytes),
+            DeviceTask::Message(client, bytes, from) => {
+                todo.write_from(Owner::Client(client), bytes, from);
+            }
             DeviceTask::Attached(_) => {
                 todo.read();
                 todo.state(true);
@@ -134,6 +138,9 @@ impl Kind for Plain {
     fn removed(&mut self, todo: &mut Todo) {
         todo.state(false);
     }
+    fn joins_writes(&self) -> bool {
+        self.joins
+    }
 }
 
 fn device(
@@ -141,8 +148,17 @@ fn device(
     wants: usize,
     running: bool,
 ) -> (Arc<Fake>, Arc<Device>, Arc<Mutex<Vec<String>>>) {
+    made(fake, wants, running, false)
+}
+
+fn made(
+    fake: Fake,
+    wants: usize,
+    running: bool,
+    joins: bool,
+) -> (Arc<Fake>, Arc<Device>, Arc<Mutex<Vec<String>>>) {
     let told = Arc::default();
-    let kind = Plain { wants, host: Arc::clone(&told) };
+    let kind = Plain { wants, joins, host: Arc::clone(&told) };
     let device = Arc::new(Device::new(DeviceId::fresh(), false, running, Box::new(kind)));
     let fake = Arc::new(fake);
     let _ = fake.device.set(Arc::clone(&device));
@@ -236,6 +252,47 @@ fn a_device_without_end_leaves_the_loop_to_others() {
     assert!((whole..whole + 3).contains(&reads), "{reads} reads");
     assert_eq!(device.wakeup(&*host), After::Nothing, "one task to go on is enough");
     assert_eq!(device.task(&*host, DeviceTask::Continue), After::Continue);
+}
+
+#[test]
+fn what_was_queued_is_offered_in_one_call_where_that_is_the_same() {
+    let takes = || Mutex::new([3, 2].into());
+    let queue = |device: &Device| {
+        device.queue(DeviceTask::Data(3, vec![1, 2]));
+        device.queue(DeviceTask::Message(4, vec![9, 3, 4], 1));
+        device.queue(DeviceTask::Data(3, vec![5]));
+    };
+    let (host, joining, told) = made(Fake { takes: takes(), ..Fake::default() }, 0, true, true);
+    queue(&joining);
+    assert!(host.said().is_empty(), "nothing before somebody says so");
+    joining.wakeup(&*host);
+    assert_eq!(host.said(), ["took [1, 2, 3] of 5", "took [4, 5] of 2"]);
+    let prices = ["written 2 for Client(3)", "written 3 for Client(4)", "written 1 for Client(3)"];
+    assert_eq!(*told.lock().unwrap(), prices);
+    let (host, other, told) = device(Fake { takes: takes(), ..Fake::default() }, 0, true);
+    queue(&other);
+    other.wakeup(&*host);
+    assert_eq!(host.said(), ["took [1, 2] of 2", "took [3, 4] of 2", "took [5] of 1"]);
+    assert_eq!(*told.lock().unwrap(), prices);
+}
+
+#[test]
+fn who_leaves_takes_along_what_was_to_be_joined_and_a_long_one_goes_by_itself() {
+    let fake = Fake { takes: Mutex::new([1, 0, 0].into()), ..Fake::default() };
+    let (host, device, told) = made(fake, 0, true, true);
+    for client in [3, 4, 3] {
+        device.queue(DeviceTask::Data(client, vec![7, 8]));
+    }
+    device.wakeup(&*host);
+    assert_eq!(host.said(), ["took [7] of 6", "took [] of 5", "timer 100"]);
+    device.task(&*host, DeviceTask::Left(3));
+    assert_eq!(host.said(), ["state false", "took [] of 4", "timer 100"]);
+    device.queue(DeviceTask::Data(4, vec![0; JOIN]));
+    device.wakeup(&*host);
+    let said = host.said();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("took [8, 7, 8, 9] of 4"), "{said:?}");
+    assert_eq!(told.lock().unwrap().len(), 5);
 }
 
 #[test]

@@ -32,6 +32,11 @@ pub trait Kind: Send {
     /// Something came through the mailbox.
     fn task(&mut self, task: DeviceTask, todo: &mut Todo);
 
+    /// True if what waits may be offered to the device in one call: to it, it is one stream.
+    fn joins_writes(&self) -> bool {
+        false
+    }
+
     /// The host told of a port event.
     fn port_event(&mut self, _event: u8, _todo: &mut Todo) {}
 
@@ -55,6 +60,8 @@ pub enum Owner {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Write(Owner, Vec<u8>),
+    /// From this byte on.
+    WriteFrom(Owner, Vec<u8>, usize),
     Read,
     State(bool),
     Event(u8),
@@ -72,6 +79,11 @@ impl Todo {
     /// Queues bytes for the device behind those that wait; [`Kind::written`] follows.
     pub fn write(&mut self, owner: Owner, bytes: Vec<u8>) {
         self.actions.push_back(Action::Write(owner, bytes));
+    }
+
+    /// As [`Todo::write`], without the first `from` bytes; they count for [`Kind::written`].
+    pub fn write_from(&mut self, owner: Owner, bytes: Vec<u8>, from: usize) {
+        self.actions.push_back(Action::WriteFrom(owner, bytes, from));
     }
 
     /// Moves bytes both ways now, before what follows is done. What waits is written in any case at the end.

@@ -7,7 +7,6 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::channel::device::{DeviceId, DeviceTask, Flow};
-use crate::channel::smartcard::Smartcard;
 use crate::channel::vmc::Vmc;
 use crate::channel::{Upward, engine};
 use crate::protocol::caps::ChannelType;
@@ -24,7 +23,7 @@ mod writes;
 
 use device::{After, Device};
 use kind::{Kind, Owner, Todo};
-use smartcard::Cards;
+use smartcard::Readers;
 use vmc::Bytes;
 
 /// Name of the port whose channel is webdav.
@@ -48,6 +47,8 @@ struct Table {
     /// False between `vm_stop` and `vm_start`. True at first: hosts add devices before their first `vm_start` and
     /// expect them to work.
     running: bool,
+    /// Of smartcards; `None` while there is none.
+    readers: Option<Readers>,
 }
 
 struct Entry {
@@ -62,13 +63,15 @@ enum Role {
     Agent,
     /// Known, and nothing more.
     Silent,
+    /// One of the readers that share the smartcard channel.
+    Reader,
     /// Has a channel of its own.
     Channel(ChannelType, u8),
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { devices: BTreeMap::new(), running: true }
+        Self { devices: BTreeMap::new(), running: true, readers: None }
     }
 }
 
@@ -131,26 +134,6 @@ impl Core {
         Ok(())
     }
 
-    /// Adds the reader of smartcards, with its channel. There is one: a second one ends the original's process.
-    fn add_smartcard(self: &Arc<Self>, id: DeviceId) -> io::Result<()> {
-        const NUMBER: u8 = 0;
-        let channel_type = ChannelType::SMARTCARD;
-        if self.free_id(channel_type)? != NUMBER {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a reader already"));
-        }
-        let upward: Arc<dyn Upward> = Arc::clone(self) as Arc<dyn Upward>;
-        let flow = Flow::new();
-        let (channel, thread) =
-            engine::start(&thread_name(channel_type, NUMBER), NUMBER, Arc::clone(&upward), |_| {
-                Smartcard::new(upward, id, Arc::clone(&flow))
-            })?;
-        self.add_threads([thread]);
-        let kind = Cards::new(Bytes::new(channel.clone(), flow));
-        self.start_device(id, Role::Channel(channel_type, NUMBER), Box::new(kind));
-        self.session().register(channel_type, NUMBER, Arc::new(channel));
-        Ok(())
-    }
-
     fn free_id(&self, channel_type: ChannelType) -> io::Result<u8> {
         let free = self.session().free_id(channel_type);
         free.ok_or_else(|| io::Error::other("there are 256 channels of its type already"))
@@ -175,16 +158,26 @@ impl Core {
         match entry.role {
             // An agent has told by itself.
             Role::Agent | Role::Silent => {}
-            Role::Channel(channel_type, number) => {
-                let channel = self.session().take(channel_type, number);
-                if let Some(channel) = channel {
-                    channel.route.stop();
-                    self.join_threads(&[thread_name(channel_type, number)]);
+            Role::Reader => {
+                if self.reader_removed(id) {
+                    self.end_device_channel(smartcard::CHANNEL);
                 }
-                // Its clients are gone; the host hears of it before the call returns.
-                self.run_host_tasks(self.caller());
+            }
+            Role::Channel(channel_type, number) => {
+                self.end_device_channel((channel_type, number));
             }
         }
+    }
+
+    /// Ends a channel whose device is gone.
+    fn end_device_channel(&self, (channel_type, number): (ChannelType, u8)) {
+        let channel = self.session().take(channel_type, number);
+        if let Some(channel) = channel {
+            channel.route.stop();
+            self.join_threads(&[thread_name(channel_type, number)]);
+        }
+        // Its clients are gone; the host hears of it before the call returns.
+        self.run_host_tasks(self.caller());
     }
 
     /// Ends all devices, with the server.
@@ -196,6 +189,18 @@ impl Core {
     /// Runs a task of the mailbox; one for a device that has gone is dropped.
     pub(super) fn run_device_task(&self, id: DeviceId, task: DeviceTask) {
         self.with_device(id, |device, host| device.task(host, task));
+    }
+
+    /// Adds to what a device is to do, without doing it: [`Core::device_wakeup`] does. How many bytes were added.
+    pub(super) fn queue_device_task(&self, id: DeviceId, task: DeviceTask) -> usize {
+        let bytes = match &task {
+            DeviceTask::Data(_, bytes) | DeviceTask::Message(_, bytes, _) => bytes.len(),
+            _ => 0,
+        };
+        if let Some(device) = self.devices.get(id) {
+            device.queue(task);
+        }
+        bytes
     }
 
     /// `spice_server_char_device_wakeup`: reads and writes before it returns.

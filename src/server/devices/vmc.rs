@@ -11,17 +11,35 @@ use super::kind::{Kind, Owner, Todo};
 /// Reads from this size in bytes are passed on in their buffer, smaller ones copied out of it.
 const KEEP_FROM: usize = 16 * 1024;
 
+/// Where the words of one device go: to its channel.
+pub(super) trait Outlet: Send {
+    /// Gives the channel an order.
+    fn tell(&self, order: DeviceOrder);
+    /// Lets the channel's thread look at the [`Flow`].
+    fn poke(&self);
+}
+
+impl Outlet for Handle<DeviceOrder> {
+    fn tell(&self, order: DeviceOrder) {
+        self.send(Order::Do(order));
+    }
+
+    fn poke(&self) {
+        Handle::poke(self);
+    }
+}
+
 /// A device that is read while a client is there.
-pub(super) struct Bytes {
-    channel: Handle<DeviceOrder>,
+pub(super) struct Bytes<O> {
+    channel: O,
     flow: Arc<Flow>,
     client: Option<ClientId>,
     /// Clients that came; the channel counts the same ones.
     turn: u64,
 }
 
-impl Bytes {
-    pub(super) fn new(channel: Handle<DeviceOrder>, flow: Arc<Flow>) -> Self {
+impl<O: Outlet> Bytes<O> {
+    pub(super) fn new(channel: O, flow: Arc<Flow>) -> Self {
         Self { channel, flow, client: None, turn: 0 }
     }
 
@@ -34,7 +52,7 @@ impl Bytes {
     pub(super) fn send(&self, bytes: Vec<u8>) {
         if self.client.is_some() {
             self.flow.give_client(bytes.len());
-            self.channel.send(Order::Do(DeviceOrder::Data { turn: self.turn, bytes }));
+            self.channel.tell(DeviceOrder::Data { turn: self.turn, bytes });
         }
     }
 
@@ -45,7 +63,7 @@ impl Bytes {
     }
 }
 
-impl Kind for Bytes {
+impl<O: Outlet> Kind for Bytes<O> {
     fn wants(&mut self) -> usize {
         if self.client.is_some() && self.has_room() { READ_MAX } else { 0 }
     }
@@ -88,6 +106,9 @@ impl Kind for Bytes {
                 todo.state(false);
             }
             DeviceTask::Data(client, bytes) => todo.write(Owner::Client(client), bytes),
+            DeviceTask::Message(client, bytes, from) => {
+                todo.write_from(Owner::Client(client), bytes, from);
+            }
             DeviceTask::Event(event) => {
                 self.took(0);
                 todo.event(event);
@@ -97,7 +118,7 @@ impl Kind for Bytes {
     }
 
     fn port_event(&mut self, event: u8, _todo: &mut Todo) {
-        self.channel.send(Order::Do(DeviceOrder::PortEvent(event)));
+        self.channel.tell(DeviceOrder::PortEvent(event));
     }
 
     fn removed(&mut self, todo: &mut Todo) {

@@ -9,6 +9,8 @@ use super::kind::Owner;
 pub(super) struct Waiting {
     pub(super) owner: Owner,
     bytes: Vec<u8>,
+    /// Where in them it begins.
+    from: usize,
     taken: usize,
     /// Of which life of the queue it is.
     age: u64,
@@ -17,12 +19,12 @@ pub(super) struct Waiting {
 impl Waiting {
     /// What the device has not taken yet.
     pub(super) fn rest(&self) -> &[u8] {
-        self.bytes.get(self.taken..).unwrap_or_default()
+        self.bytes.get(self.from + self.taken..).unwrap_or_default()
     }
 
     /// The device took the first `n` bytes of the rest.
     pub(super) fn advance(&mut self, n: usize) {
-        self.taken = self.taken.saturating_add(n).min(self.bytes.len());
+        self.taken += n.min(self.rest().len());
     }
 
     /// The bytes, to be used again.
@@ -30,7 +32,7 @@ impl Waiting {
         self.bytes
     }
 
-    /// Bytes in all.
+    /// Bytes in all, with those before its beginning.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -49,13 +51,26 @@ impl Writes {
         self.queue.is_empty()
     }
 
-    pub(super) fn push(&mut self, owner: Owner, bytes: Vec<u8>) {
-        self.queue.push_back(Waiting { owner, bytes, taken: 0, age: self.age });
+    pub(super) fn push(&mut self, owner: Owner, bytes: Vec<u8>, from: usize) {
+        self.queue.push_back(Waiting { owner, bytes, from, taken: 0, age: self.age });
     }
 
     /// Takes the oldest out, to be offered to the device without a lock.
     pub(super) fn take(&mut self) -> Option<Waiting> {
         self.queue.pop_front()
+    }
+
+    /// Takes out the oldest ones that have no more than `limit` bytes together; nothing if that is only one.
+    pub(super) fn take_run(&mut self, limit: usize) -> Vec<Waiting> {
+        let mut bytes = 0;
+        let fits = |w: &&Waiting| {
+            bytes += w.rest().len();
+            bytes <= limit
+        };
+        match self.queue.iter().take_while(fits).count() {
+            0 | 1 => Vec::new(),
+            n => self.queue.drain(..n).collect(),
+        }
     }
 
     /// Puts one back that the device has not taken whole. Hands it over if all was dropped meanwhile.
@@ -89,9 +104,9 @@ mod tests {
     #[test]
     fn a_write_that_has_begun_survives_its_owner() {
         let mut writes = Writes::default();
-        writes.push(Owner::Client(7), vec![1, 2, 3]);
-        writes.push(Owner::Client(7), vec![4]);
-        writes.push(Owner::Client(8), vec![5]);
+        writes.push(Owner::Client(7), vec![1, 2, 3], 0);
+        writes.push(Owner::Client(7), vec![4], 0);
+        writes.push(Owner::Client(8), vec![5], 0);
         let mut first = writes.take().unwrap();
         first.advance(1);
         assert!(writes.put_back(first).is_none());
@@ -102,10 +117,32 @@ mod tests {
     }
 
     #[test]
+    fn small_ones_are_taken_together_and_a_large_one_by_itself() {
+        let mut writes = Writes::default();
+        for bytes in [vec![0; 40], vec![9, 9, 1, 2], vec![0; 70], vec![3]] {
+            writes.push(Owner::Server, bytes, 0);
+        }
+        assert!(writes.take_run(43).is_empty(), "one is none");
+        let run = writes.take_run(100);
+        assert_eq!(run.iter().map(|w| w.rest().len()).collect::<Vec<_>>(), [40, 4]);
+        for waiting in run.into_iter().rev() {
+            assert!(writes.put_back(waiting).is_none());
+        }
+        assert_eq!(writes.take_run(1000).len(), 4);
+        writes.push(Owner::Server, vec![9, 9, 1, 2], 2);
+        let mut waiting = writes.take().unwrap();
+        assert_eq!((waiting.rest(), waiting.len()), (&[1, 2][..], 4));
+        waiting.advance(1);
+        assert_eq!(waiting.rest(), [2]);
+        waiting.advance(9);
+        assert!(waiting.rest().is_empty());
+    }
+
+    #[test]
     fn what_is_out_when_all_is_dropped_does_not_come_back() {
         let mut writes = Writes::default();
-        writes.push(Owner::Server, vec![1, 2]);
-        writes.push(Owner::Server, vec![3]);
+        writes.push(Owner::Server, vec![1, 2], 0);
+        writes.push(Owner::Server, vec![3], 0);
         let out = writes.take().unwrap();
         assert_eq!(writes.discard_all().len(), 1);
         assert!(writes.put_back(out).is_some());
