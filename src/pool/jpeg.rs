@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 use crate::codec::Rows;
+use crate::protocol::blocks;
 use crate::sys::turbojpeg::{Compressor, PixelFormat, Pixels};
 
 use super::{LzPixels, LzScratch, Picture, rows};
 
 pub use crate::sys::turbojpeg::MAX_SIDE as MAX_JPEG_SIDE;
 
-/// Of 100; what spice-server has always used.
+/// Of 100, for images; what spice-server has always used.
 const QUALITY: u8 = 85;
 /// Largest source that is widened to 32 bits, in pixels.
 const MAX_WIDENED: usize = 64 << 20;
@@ -41,8 +42,21 @@ pub fn encode_jpeg(
     limit: usize,
     scratch: &mut JpegScratch,
 ) -> Option<Vec<u8>> {
-    let jpeg = compress(picture, &rows(picture)?, scratch)?;
+    let jpeg = compress(picture, &rows(picture)?, QUALITY, scratch)?;
     (jpeg.len() <= limit).then(|| jpeg.to_vec())
+}
+
+/// Encodes a frame of a film at a quality of 1 to 100, at once; `None` as with [`encode_jpeg`], whatever its length.
+#[must_use]
+pub fn encode_mjpeg(
+    picture: &Picture<'_>,
+    quality: u8,
+    scratch: &mut JpegScratch,
+) -> Option<Vec<u8>> {
+    let jpeg = compress(picture, &rows(picture)?, quality, scratch)?;
+    let mut out = blocks::take(jpeg.len()).ok()?;
+    out.extend_from_slice(jpeg);
+    Some(out)
 }
 
 /// Encodes pixels of 32 bits with alpha: the JPEG, behind it the alpha as an LZ stream without losses. The length of the
@@ -55,7 +69,7 @@ pub fn encode_jpeg_alpha(
     lz: &mut LzScratch,
 ) -> Option<(usize, Vec<u8>)> {
     let rows = rows(picture).filter(|_| picture.bits == 32)?;
-    let jpeg = compress(picture, &rows, scratch)?;
+    let jpeg = compress(picture, &rows, QUALITY, scratch)?;
     let (size, left) = (jpeg.len(), limit.checked_sub(jpeg.len())?);
     let mut out = jpeg.to_vec();
     crate::codec::lz::encode(&rows, LzPixels::Xxxa, left, lz, &mut out).ok()?;
@@ -65,6 +79,7 @@ pub fn encode_jpeg_alpha(
 fn compress<'a>(
     picture: &Picture<'_>,
     rows: &Rows<'_>,
+    quality: u8,
     scratch: &'a mut JpegScratch,
 ) -> Option<&'a [u8]> {
     let JpegScratch { compressor, wide } = scratch;
@@ -104,7 +119,7 @@ fn compress<'a>(
     if compressor.is_none() {
         *compressor = Compressor::new();
     }
-    compressor.as_mut()?.compress(&pixels, QUALITY)
+    compressor.as_mut()?.compress(&pixels, quality)
 }
 
 /// x1r5g5b5 as B, G, R, 0: white stays white.
