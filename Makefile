@@ -14,6 +14,7 @@
 #   make bench-syscalls   system calls and processor time of the display stream on both libraries and backends (QUICK=1)
 #   make bench-tls        raw pictures inside TLS, spice-server and ours by turns (QUICK=1; RUN="chrt -f 1")
 #   make bench-links      full links a second, whole sessions, memory of a client (QUICK=1)
+#   make bench-film     films on both libraries: frames, bytes, processor time, delay on slow lines (QUICK=1)
 #   make bench-rings      small commands of a guest in another process, by callbacks and by shared rings (QUICK=1)
 #   make bench-commands   small commands per second, spice-server and ours by turns (docs/benchmarks.md)
 #   make fuzz         every fuzz target for FUZZ_SECONDS (60); make fuzz-smoke: 10 s each
@@ -22,7 +23,7 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 export QUICK PORT DISK VGA QEMU_ARGS DEMO_SECONDS DESTDIR LIBDIR
 
-.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-codecs bench-commands bench-links bench-pool bench-rings bench-syscalls bench-tls bench-traces
+.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-codecs bench-commands bench-film bench-links bench-pool bench-rings bench-syscalls bench-tls bench-traces
 
 lib:
 	tools/lib.sh
@@ -44,7 +45,7 @@ lint:
 	tools/setup.sh build test
 	tools/lint.sh
 bench:
-	@echo "make bench: not there yet. There are bench-codecs, bench-traces, bench-links, bench-syscalls, bench-pool, bench-tls and bench-commands;" \
+	@echo "make bench: not there yet. There are bench-codecs, bench-traces, bench-film, bench-links, bench-syscalls, bench-pool, bench-tls and bench-commands;" \
 		"cargo bench --bench codecs (criterion) and --bench pipe" >&2; exit 1
 bench-codecs:
 	@benches/codecs.sh
@@ -54,6 +55,8 @@ bench-tls:
 	@benches/tls.sh
 bench-links: lib
 	@benches/links.sh
+bench-film: lib
+	@benches/film.sh
 bench-rings: lib
 	@benches/rings.sh
 bench-pool:

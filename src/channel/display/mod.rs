@@ -13,6 +13,7 @@ use crate::sync::completion::{Reply, pair};
 use super::{Handle, Order};
 
 mod device;
+mod films;
 mod lane;
 mod pace;
 mod peers;
