@@ -51,7 +51,8 @@ def play(options, lib, size, fps, line, seconds):
         relay = Line(port, line)
         try:
             client = FilmClient(relay.port)
-            # The net test of the main channel is a stock client's; this one has none. Begin, and settle.
+            # The first picture and the net test are through before the film begins; then it settles.
+            time.sleep(4 if line else 0.2)
             host.ask(f"play {int(fps * options.settle)}", "played")
             used = int(host.ask("cpu", "cpu").split()[1])
             before, since = len(client.screen.frames), client.screen.bytes

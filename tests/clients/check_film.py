@@ -90,7 +90,7 @@ def exact(cinema, client, report, name, scratch, wait=1.0):
 
 def pictures(options, scratch, report):
     """A stock client plays streams under windows and is exact when they stand still."""
-    with Cinema(options, scratch) as cinema, Client(port=cinema.port, options=("--beacon", 640, 360)) as client:
+    with Cinema(options, scratch, "--fps", "60") as cinema, Client(port=cinema.port, options=("--beacon", 640, 360)) as client:
         client.connected()
         client.quiet()
         cinema.play(90)
@@ -124,7 +124,7 @@ def pictures(options, scratch, report):
 
 def clients(options, scratch, report):
     """Late clients get the stream as well; what a client cannot do is left out."""
-    with Cinema(options, scratch) as cinema:
+    with Cinema(options, scratch, "--fps", "60") as cinema:
         first = FilmClient(cinema.port)
         cinema.play(40)
         late = FilmClient(cinema.port)
@@ -146,7 +146,7 @@ def clients(options, scratch, report):
 
 def absurd(options, scratch, report):
     """Reports that make no sense, and clients that cannot play."""
-    with Cinema(options, scratch) as cinema:
+    with Cinema(options, scratch, "--fps", "60") as cinema:
         client = FilmClient(cinema.port, reports=False)
         cinema.play(40)
         number = client.screen.created[-1][1] if client.screen.created else 0

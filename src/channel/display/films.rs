@@ -33,6 +33,8 @@ use super::lane::Lane;
 pub const PROBE_ID: u32 = 0x5a51_0001;
 /// `SPICE_ROPD_OP_PUT`.
 const ROP_PUT: u16 = 8;
+/// Bytes that the kernel keeps unsent for a client with a slow link.
+const SLOW_BACKLOG: usize = 64 * 1024;
 /// How long after a film what else goes to a client is still kept from piling up.
 const AFTERMATH: Duration = Duration::from_secs(5);
 
@@ -190,6 +192,8 @@ pub struct Screening {
     encoders: Vec<(StreamKey, Box<dyn Encoder>)>,
     /// A frame is being coded.
     in_work: bool,
+    /// What the kernel keeps for the client is bounded.
+    bounded: bool,
     /// When the last frame went.
     last: Option<Instant>,
     /// Frames and other messages take turns.
@@ -211,6 +215,7 @@ impl Screening {
             link: None,
             encoders: Vec::new(),
             in_work: false,
+            bounded: false,
             last: None,
             turn: false,
             wake: None,
@@ -298,6 +303,16 @@ impl Screening {
     #[must_use]
     pub fn wake(&self) -> Option<Instant> {
         self.wake
+    }
+
+    /// How much the kernel should keep for the client from now on, if that is to be said: on a slow link megabytes there
+    /// are many seconds, in which nothing newer can win.
+    pub fn backlog(&mut self) -> Option<usize> {
+        if self.bounded || !self.speed.is_slow() {
+            return None;
+        }
+        self.bounded = true;
+        Some(SLOW_BACKLOG)
     }
 
     /// Feeding begins.

@@ -385,6 +385,9 @@ impl Peer {
         pace.look(now, sight, || clients.held_up(key));
         images.decode_slowly(pace.is_slow());
         screening.begin();
+        if let Some(bytes) = screening.backlog() {
+            clients.limit_backlog(key, bytes);
+        }
         clients.feed(key, |feed| {
             if let Some(draft) = lane.take_ready() {
                 send(feed, draft, screening, now);
