@@ -56,6 +56,8 @@ pub struct Candidate<'a> {
     pub source: Rect,
     /// First row in memory is the top one.
     pub top_down: bool,
+    /// What is seen of it.
+    pub clip: &'a [Rect],
     /// The bitmap's pixels.
     pub pixels: &'a Bulk,
 }
@@ -113,8 +115,17 @@ struct Stream {
     changed: Instant,
     interval: Duration,
     still: bool,
-    /// The last picture, while nothing else was drawn there: where it was put, its part, its pixels.
-    shows: Option<(Rect, Rect, Bulk)>,
+    /// The last picture, while nothing else was drawn there.
+    shows: Option<Shown>,
+}
+
+/// A picture as it was put on the screen.
+#[derive(Debug)]
+struct Shown {
+    place: Rect,
+    source: Rect,
+    clip: Vec<Rect>,
+    pixels: Bulk,
 }
 
 /// The streams of one display's primary surface.
@@ -338,8 +349,10 @@ impl Stream {
     fn take(&mut self, now: Instant, picture: &Candidate<'_>) -> Look {
         self.seen = now;
         // Pictures that differ mostly do in their first rows, so that this costs next to nothing for them.
-        let same = self.shows.as_ref().is_some_and(|(place, source, pixels)| {
-            (place, source) == (&picture.place, &picture.source) && pixels == picture.pixels
+        let same = self.shows.as_ref().is_some_and(|shown| {
+            (shown.place, shown.source) == (picture.place, picture.source)
+                && shown.clip == picture.clip
+                && shown.pixels == *picture.pixels
         });
         if same {
             return Look::Repeat(self.key);
@@ -361,8 +374,13 @@ impl Stream {
     }
 }
 
-fn kept(picture: &Candidate<'_>) -> Option<(Rect, Rect, Bulk)> {
-    let kept = || (picture.place, picture.source, picture.pixels.clone());
+fn kept(picture: &Candidate<'_>) -> Option<Shown> {
+    let kept = || Shown {
+        place: picture.place,
+        source: picture.source,
+        clip: picture.clip.to_vec(),
+        pixels: picture.pixels.clone(),
+    };
     (picture.pixels.range.len() <= COMPARED).then(kept)
 }
 

@@ -91,7 +91,8 @@ impl Films {
         };
         let place = draw.drawable.bbox;
         let pixels = &bitmap.data;
-        let candidate = Candidate { place, source, top_down: bitmap.top_down, pixels };
+        let (top_down, clip) = (bitmap.top_down, draw.region.rects());
+        let candidate = Candidate { place, source, top_down, clip, pixels };
         let now = Instant::now();
         let stream = match self.detector.look(now, &candidate, is_photo) {
             Look::Frame(stream) => stream,

@@ -122,6 +122,10 @@ impl Peers {
         self.list.values_mut().for_each(|peer| peer.images.set_shared(coded > 1));
         self.shop.set_clients(self.told);
         self.snapshots.clear();
+        if self.told == 0 {
+            // While nobody looks nothing is looked at, so that what was known would be wrong afterwards.
+            self.films.reset();
+        }
     }
 
     /// A client sent INIT: it is told everything there is. False if it had done so before.

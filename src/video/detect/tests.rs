@@ -23,9 +23,14 @@ impl Guest {
     }
 
     fn put(&mut self, place: Rect, pixels: u8, photo: bool) -> Look {
+        self.put_behind(place, &[place], pixels, photo)
+    }
+
+    /// A picture of which only so much is seen.
+    fn put_behind(&mut self, place: Rect, clip: &[Rect], pixels: u8, photo: bool) -> Look {
         let pixels = Bulk::from(vec![pixels; 64]);
         let source = at(0, 0, place.width(), place.height());
-        let picture = Candidate { place, source, top_down: true, pixels: &pixels };
+        let picture = Candidate { place, source, top_down: true, clip, pixels: &pixels };
         self.detector.look(self.now, &picture, || photo)
     }
 
@@ -109,6 +114,11 @@ fn the_same_picture_again_is_no_frame_but_keeps_the_stream() {
     assert_eq!(guest.put(place, drawn, true), Look::Repeat(key));
     guest.detector.drawn(&at(320, 0, 9, 9));
     assert_eq!(guest.put(place, drawn, true), Look::Repeat(key), "beside it");
+    // A window came and went, and nothing but the film paints what was under it.
+    let beside = [at(0, 0, 100, 200)];
+    assert_eq!(guest.put_behind(place, &beside, drawn, true), Look::Frame(key));
+    assert_eq!(guest.put_behind(place, &beside, drawn, true), Look::Repeat(key));
+    assert_eq!(guest.put(place, drawn, true), Look::Frame(key), "more of it is seen");
     assert_eq!(guest.put(at(0, 0, 330, 210), drawn, true), Look::Frame(key), "elsewhere");
 }
 
