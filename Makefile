@@ -17,6 +17,7 @@
 #   make bench-syscalls   system calls and processor time of the display stream on both libraries and backends (QUICK=1)
 #   make bench-tls        raw pictures inside TLS, spice-server and ours by turns (QUICK=1; RUN="chrt -f 1")
 #   make bench-links      full links a second, whole sessions, memory of a client (QUICK=1)
+#   make bench-film     films on both libraries: frames, bytes, processor time, delay on slow lines (QUICK=1)
 #   make bench-rings      small commands of a guest in another process, by callbacks and by shared rings (QUICK=1)
 #   make bench-commands   small commands per second, spice-server and ours by turns (docs/benchmarks.md)
 #   make fuzz         every fuzz target for FUZZ_SECONDS (60); make fuzz-smoke: 10 s each
@@ -26,7 +27,7 @@ FUZZ_SECONDS ?= 60
 DOCS ?= 1
 export QUICK PORT DISK VGA QEMU_ARGS DEMO_SECONDS DESTDIR LIBDIR
 
-.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-quick bench-latency bench-codecs bench-commands bench-links bench-pool bench-rings bench-syscalls bench-tls bench-traces
+.PHONY: lib test demo demo-qemu install headers fuzz fuzz-smoke lint bench bench-quick bench-latency bench-codecs bench-commands bench-film bench-links bench-pool bench-rings bench-syscalls bench-tls bench-traces
 
 lib:
 	tools/lib.sh
@@ -63,6 +64,8 @@ bench-tls:
 	@benches/tls.sh
 bench-links: lib
 	@benches/links.sh
+bench-film: lib
+	@benches/film.sh
 bench-rings: lib
 	@benches/rings.sh
 bench-pool:

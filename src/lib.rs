@@ -11,6 +11,7 @@
 //! - [`display`]: surfaces, regions, canvas; what a client has to be told.
 //! - [`pool`]: where images are encoded and decoded, by
 //! - [`codec`]: QUIC and LZ, bytes in and bytes out.
+//! - [`video`]: which pictures are frames of a film, how they are encoded and how many of them a link carries.
 //! - [`sound`]: Opus, and what stands between the host's sound and the sound channels.
 //!
 //! Below all of them, knowing none of them: [`protocol`], [`sys`], [`sync`], [`observe`].
@@ -30,3 +31,4 @@ pub mod sound;
 pub mod sync;
 pub mod sys;
 pub mod transport;
+pub mod video;

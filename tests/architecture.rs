@@ -38,7 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("pool", &["codec"]),
     ("transport", &[]),
     ("qxl", &[]),
-    ("video", &[]),
+    ("video", &["pool"]),
     ("sound", &[]),
 ];
 

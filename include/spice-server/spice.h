@@ -835,7 +835,7 @@ int spice_server_set_jpeg_compression(SpiceServer *server, spice_wan_compression
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
 int spice_server_set_zlib_glz_compression(SpiceServer *server, spice_wan_compression_t comp);
 
-// Says what is sent as a video stream (`SPICE_STREAM_VIDEO_*`).
+// Says what is sent as a video stream (`SPICE_STREAM_VIDEO_*`), also to clients that are connected.
 //
 // Returns 0, or -1 for a value that does not exist.
 //
@@ -845,12 +845,14 @@ int spice_server_set_streaming_video(SpiceServer *server, int value);
 
 // Sets the video encoders in order of preference: `encoder:codec` parts joined by `;`, or "auto".
 //
-// Parts that are not known are skipped. Returns 0, or -1 and keeps the old list if none is left.
+// Parts that are not known are skipped. Returns 0, or -1 and keeps the old list if none is left that this library
+// can make: that is "spice:mjpeg" so far.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
 // - `video_codecs` is NULL or a NUL-terminated string.
-int spice_server_set_video_codecs(SpiceServer *server, const char *video_codecs);
+int spice_server_set_video_codecs(SpiceServer *server,
+                                  const char *video_codecs);
 
 // The video encoders as a new string, to be freed by `spice_server_free_video_codecs`.
 //

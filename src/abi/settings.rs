@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char, c_int};
 use std::ptr;
 
 use crate::display::encode::wan::Wan;
-use crate::server::settings::STREAMING_VIDEO;
+use crate::video::{Mode, codecs};
 
 use super::guard::{copied_text, guard};
 use super::handles::with;
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn spice_server_set_zlib_glz_compression(
 }
 
 symver!(spice_server_set_streaming_video, "0.6.0");
-/// Says what is sent as a video stream (`SPICE_STREAM_VIDEO_*`).
+/// Says what is sent as a video stream (`SPICE_STREAM_VIDEO_*`), also to clients that are connected.
 ///
 /// Returns 0, or -1 for a value that does not exist.
 ///
@@ -107,10 +107,9 @@ pub unsafe extern "C" fn spice_server_set_streaming_video(
 ) -> c_int {
     guard("spice_server_set_streaming_video", -1, || {
         with("spice_server_set_streaming_video", server, -1, |s| {
-            if !STREAMING_VIDEO.contains(&value) {
-                return -1;
-            }
-            s.core.session().settings.streaming_video = value;
+            let mode = u8::try_from(value).ok().and_then(Mode::from_u8);
+            let Some(mode) = mode else { return -1 };
+            s.core.set_streaming_video(mode);
             interfaces::tell_compression_level(&s);
             0
         })
@@ -120,7 +119,8 @@ pub unsafe extern "C" fn spice_server_set_streaming_video(
 symver!(spice_server_set_video_codecs, "0.13.2");
 /// Sets the video encoders in order of preference: `encoder:codec` parts joined by `;`, or "auto".
 ///
-/// Parts that are not known are skipped. Returns 0, or -1 and keeps the old list if none is left.
+/// Parts that are not known are skipped. Returns 0, or -1 and keeps the old list if none is left that this library
+/// can make: that is "spice:mjpeg" so far.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn spice_server_set_video_codecs(
         with("spice_server_set_video_codecs", server, -1, |s| {
             // SAFETY: the caller vouches for the string.
             let Some(list) = (unsafe { copied_text(video_codecs, MAX_CODECS) }) else { return -1 };
-            if s.core.session().settings.set_video_codecs(&list) { 0 } else { -1 }
+            if s.core.set_video_codecs(&list) { 0 } else { -1 }
         })
     })
 }
@@ -148,7 +148,7 @@ symver!(spice_server_get_video_codecs, "0.14.3");
 pub unsafe extern "C" fn spice_server_get_video_codecs(server: *mut SpiceServer) -> *const c_char {
     guard("spice_server_get_video_codecs", ptr::null(), || {
         with("spice_server_get_video_codecs", server, ptr::null(), |s| {
-            let list = s.core.session().settings.video_codecs.join(";");
+            let list = codecs::join(&s.core.session().settings.video_codecs);
             // The names have no NUL.
             CString::new(list).unwrap_or_default().into_raw().cast_const()
         })

@@ -20,6 +20,9 @@
 //!   covered becomes dirty in turn ([`ClientPipe::spoil`]).
 //! - Over a limit all commands are taken out at once ([`ClientPipe::collapse`]).
 //!
+//! The pixels of a running stream are a third kind: they count as dirty for every command, and are not sent
+//! ([`streams`]).
+//!
 //! Creation and destruction of surfaces and other messages keep their order among each other and
 //! the commands. A surface id can be in use again while the queue still speaks of its earlier
 //! bearer: therefore commands name a surface by id and generation.
@@ -31,6 +34,7 @@ mod index;
 mod lossy;
 mod queue;
 mod repair;
+mod streams;
 mod surface;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,12 +51,14 @@ use super::region::Region;
 
 pub use bands::bands;
 pub use footprint::{Abilities, PipedDraw, surfaces_read};
+pub use streams::{NextFrame, StreamSkills};
 pub use surface::SurfaceInfo;
 
 use footprint::footprint;
 use index::Index;
 use lossy::Losses;
 use queue::{Queue, Slot};
+use streams::Streams;
 use surface::{PRUNE_MIN, Surface, SurfaceKey};
 
 /// Queued commands under a new one that it looks at in vain to find those it covers.
@@ -122,6 +128,8 @@ pub struct ClientPipe {
     dirty: BTreeSet<u32>,
     /// What the client has with losses.
     losses: Losses,
+    /// What the client has from streams.
+    streams: Streams,
     generations: u64,
     /// Queue length at which dead surfaces are looked for next.
     prune_at: usize,
@@ -209,6 +217,7 @@ impl ClientPipe {
             surfaces: BTreeMap::new(),
             dirty: BTreeSet::new(),
             losses: Losses::default(),
+            streams: Streams::default(),
             generations: 0,
             prune_at: PRUNE_MIN,
             ids: ServerImageIds::default(),
@@ -280,7 +289,10 @@ impl ClientPipe {
         let print = footprint(&draw, self.abilities, &|id| {
             self.surfaces.get(&id).map(|s| (s.bounds(), s.format()))
         });
-        match print.and_then(|print| self.admit(&draw, dest, print.reads, print.reads_dest)) {
+        let admitted =
+            print.and_then(|print| self.admit(&draw, dest, print.reads, print.reads_dest));
+        self.cover_streams(dest, &draw.region, None);
+        match admitted {
             Some(queued) => {
                 self.occlude(&queued);
                 self.enqueue(queued);
@@ -309,11 +321,13 @@ impl ClientPipe {
             // Announce every surface that is read, so that the next command finds it there.
             let key = self.announce(id)?;
             let surface = self.surfaces.get(&id)?;
-            clean &= !surface.dirty.intersects_rect(&area);
+            clean &= !surface.dirty.intersects_rect(&area) && !self.streams.show_in(key, &area);
             reads.push(Read { key, area, size: surface.size() });
         }
         let surface = self.surfaces.get_mut(&dest.id)?;
-        if !clean || (reads_dest && surface.dirty.intersects(&draw.region)) {
+        let has_all =
+            !surface.dirty.intersects(&draw.region) && !self.streams.show(dest, &draw.region);
+        if !clean || (reads_dest && !has_all) {
             return None;
         }
         if surface.dirty.intersects(&draw.region) {

@@ -6,13 +6,14 @@
 
 use crate::codec::Rows;
 use crate::observe::codecs::Codec;
+use crate::protocol::blocks;
 use crate::sys::turbojpeg::{Compressor, PixelFormat, Pixels};
 
 use super::{LzPixels, LzScratch, Picture, counted, rows};
 
 pub use crate::sys::turbojpeg::MAX_SIDE as MAX_JPEG_SIDE;
 
-/// Of 100; what spice-server has always used.
+/// Of 100, for images; what spice-server has always used.
 const QUALITY: u8 = 85;
 /// Largest source that is widened to 32 bits, in pixels.
 const MAX_WIDENED: usize = 64 << 20;
@@ -44,8 +45,24 @@ pub fn encode_jpeg(
 ) -> Option<Vec<u8>> {
     let rows = rows(picture)?;
     counted(Codec::Jpeg, picture.data.len(), Vec::len, || {
-        let jpeg = compress(picture, &rows, scratch)?;
+        let jpeg = compress(picture, &rows, QUALITY, scratch)?;
         (jpeg.len() <= limit).then(|| jpeg.to_vec())
+    })
+}
+
+/// Encodes a frame of a film at a quality of 1 to 100, at once; `None` as with [`encode_jpeg`], whatever its length.
+#[must_use]
+pub fn encode_mjpeg(
+    picture: &Picture<'_>,
+    quality: u8,
+    scratch: &mut JpegScratch,
+) -> Option<Vec<u8>> {
+    let rows = rows(picture)?;
+    counted(Codec::Jpeg, picture.data.len(), Vec::len, || {
+        let jpeg = compress(picture, &rows, quality, scratch)?;
+        let mut out = blocks::take(jpeg.len()).ok()?;
+        out.extend_from_slice(jpeg);
+        Some(out)
     })
 }
 
@@ -64,7 +81,7 @@ pub fn encode_jpeg_alpha(
         picture.data.len(),
         |(_, bytes): &(usize, Vec<u8>)| bytes.len(),
         || {
-            let jpeg = compress(picture, &rows, scratch)?;
+            let jpeg = compress(picture, &rows, QUALITY, scratch)?;
             let (size, left) = (jpeg.len(), limit.checked_sub(jpeg.len())?);
             let mut out = jpeg.to_vec();
             crate::codec::lz::encode(&rows, LzPixels::Xxxa, left, lz, &mut out).ok()?;
@@ -76,6 +93,7 @@ pub fn encode_jpeg_alpha(
 fn compress<'a>(
     picture: &Picture<'_>,
     rows: &Rows<'_>,
+    quality: u8,
     scratch: &'a mut JpegScratch,
 ) -> Option<&'a [u8]> {
     let JpegScratch { compressor, wide } = scratch;
@@ -115,7 +133,7 @@ fn compress<'a>(
     if compressor.is_none() {
         *compressor = Compressor::new();
     }
-    compressor.as_mut()?.compress(&pixels, QUALITY)
+    compressor.as_mut()?.compress(&pixels, quality)
 }
 
 /// x1r5g5b5 as B, G, R, 0: white stays white.

@@ -15,7 +15,7 @@ use crate::protocol::blocks;
 
 mod jpeg;
 
-pub use jpeg::{JpegScratch, MAX_JPEG_SIDE, encode_jpeg, encode_jpeg_alpha};
+pub use jpeg::{JpegScratch, MAX_JPEG_SIDE, encode_jpeg, encode_jpeg_alpha, encode_mjpeg};
 
 pub use crate::codec::Limits as DecodeLimits;
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use super::common::{ClientCommon, WaitFor, wait_list};
 use super::error::MessageError;
-use super::message::Message;
+use super::geometry::Rect;
+use super::message::{Bulk, Message};
 use super::wire::{Reader, WireWrite};
 
 /// Types that the server sends.
@@ -204,6 +205,84 @@ pub fn inval_all_palettes() -> Message {
     Message::new(server::INVAL_ALL_PALETTES, Vec::new())
 }
 
+/// STREAM_CREATE flag: the rows of the source come from the top down.
+const STREAM_TOP_DOWN: u8 = 1;
+
+/// Fields of STREAM_CREATE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamCreate<'a> {
+    /// Number of the stream; none that is in use: stock clients ignore the message then.
+    pub id: u32,
+    /// Codec as the protocol numbers it.
+    pub codec: u8,
+    /// The source's first row in memory is its top one.
+    pub top_down: bool,
+    /// Width and height of a frame.
+    pub size: (u32, u32),
+    /// Where frames are put on the primary surface; they are scaled to it.
+    pub place: Rect,
+    /// What is seen of them.
+    pub clip: &'a [Rect],
+}
+
+/// STREAM_CREATE, on surface 0.
+#[must_use]
+pub fn stream_create(s: &StreamCreate<'_>) -> Message {
+    // surface + id + flags + codec + stamp + two sizes + place, and the clip
+    let mut body = Vec::with_capacity(4 + 4 + 1 + 1 + 8 + 16 + 16 + 5 + 16 * s.clip.len());
+    body.put_u32(0).put_u32(s.id).put_u8(if s.top_down { STREAM_TOP_DOWN } else { 0 });
+    body.put_u8(s.codec).put_u64(0);
+    body.put_u32(s.size.0).put_u32(s.size.1).put_u32(s.size.0).put_u32(s.size.1);
+    body.put_rect(&s.place);
+    put_clip(&mut body, s.clip);
+    Message::new(server::STREAM_CREATE, body)
+}
+
+/// STREAM_DATA, or STREAM_DATA_SIZED if the frame has another size or place than its stream.
+///
+/// `time` is the media time at which the client is to show it; never 0, which stock clients complain about.
+#[must_use]
+pub fn stream_data(id: u32, time: u32, sized: Option<((u32, u32), Rect)>, data: Bulk) -> Message {
+    let size = u32::try_from(data.range.len()).unwrap_or(u32::MAX);
+    let mut body = Vec::with_capacity(4 + 4 + 8 + 16 + 4);
+    body.put_u32(id).put_u32(time.max(1));
+    let kind = match sized {
+        None => server::STREAM_DATA,
+        Some(((width, height), place)) => {
+            body.put_u32(width).put_u32(height).put_rect(&place);
+            server::STREAM_DATA_SIZED
+        }
+    };
+    body.put_u32(size);
+    Message { kind, body, bulk: vec![data] }
+}
+
+/// STREAM_CLIP: what is seen of a stream from now on; nothing if there are no rectangles.
+#[must_use]
+pub fn stream_clip(id: u32, clip: &[Rect]) -> Message {
+    let mut body = Vec::with_capacity(4 + 5 + 16 * clip.len());
+    body.put_u32(id);
+    put_clip(&mut body, clip);
+    Message::new(server::STREAM_CLIP, body)
+}
+
+/// STREAM_ACTIVATE_REPORT: the client is to report after so many frames, or milliseconds.
+#[must_use]
+pub fn stream_activate_report(id: u32, unique: u32, frames: u32, timeout: u32) -> Message {
+    let mut body = Vec::with_capacity(16);
+    body.put_u32(id).put_u32(unique).put_u32(frames).put_u32(timeout);
+    Message::new(server::STREAM_ACTIVATE_REPORT, body)
+}
+
+/// A clip of rectangles; more than 32 bits count do not occur.
+fn put_clip(body: &mut Vec<u8>, clip: &[Rect]) {
+    const RECTS: u8 = 1;
+    body.put_u8(RECTS).put_u32(u32::try_from(clip.len()).unwrap_or(u32::MAX));
+    for rect in clip {
+        body.put_rect(rect);
+    }
+}
+
 /// STREAM_DESTROY.
 #[must_use]
 pub fn stream_destroy(id: u32) -> Message {
@@ -266,6 +345,15 @@ pub enum DisplayRequest<'a> {
     GlDrawDone,
     /// Codec numbers, best first; may be empty or hold unknown ones, which are to be ignored.
     PreferredVideoCodecs(&'a [u8]),
+}
+
+impl StreamReport {
+    /// True if the client says that it cannot play the stream (spec 11, section 10.5); such a report has no
+    /// unique id.
+    #[must_use]
+    pub fn cannot_play(&self) -> bool {
+        self.num_frames == 0 && self.num_drops == u32::MAX
+    }
 }
 
 impl<'a> DisplayRequest<'a> {
@@ -348,6 +436,35 @@ mod tests {
         assert_eq!((inval_all_palettes().kind, inval_all_palettes().len()), (108, 0));
         assert_eq!((stream_destroy(1).kind, stream_destroy(1).len()), (125, 4));
         assert_eq!((stream_destroy_all().kind, stream_destroy_all().len()), (126, 0));
+    }
+
+    #[test]
+    fn messages_of_streams_have_the_bytes_of_the_protocol() {
+        let place = Rect { left: 1, top: 2, right: 3, bottom: 4 };
+        let size = (7, 8);
+        let create = StreamCreate { id: 5, codec: 1, top_down: true, size, place, clip: &[place] };
+        let message = stream_create(&create);
+        let mut want = Vec::new();
+        want.put_u32(0).put_u32(5).put_u8(1).put_u8(1).put_u64(0);
+        want.put_u32(7).put_u32(8).put_u32(7).put_u32(8);
+        // Rectangles are top, left, bottom, right.
+        want.put_u32(2).put_u32(1).put_u32(4).put_u32(3);
+        want.put_u8(1).put_u32(1).put_u32(2).put_u32(1).put_u32(4).put_u32(3);
+        assert_eq!((message.kind, &message.body), (122, &want));
+        let data = || Bulk::from(vec![9; 3]);
+        let message = stream_data(5, 0, None, data());
+        assert_eq!(
+            (message.kind, &message.body[..]),
+            (123, &[5, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0][..])
+        );
+        assert_eq!(message.len(), 15);
+        let message = stream_data(5, 2, Some((size, place)), data());
+        assert_eq!((message.kind, message.body.len()), (316, 36));
+        assert_eq!(message.body[8..20], [7, 0, 0, 0, 8, 0, 0, 0, 2, 0, 0, 0]);
+        assert_eq!(stream_clip(5, &[]).body, [5, 0, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!((stream_clip(5, &[place]).kind, stream_clip(5, &[place]).len()), (124, 25));
+        let report = stream_activate_report(1, 2, 3, 4);
+        assert_eq!((report.kind, report.body[8], report.len()), (319, 3, 16));
     }
 
     #[test]

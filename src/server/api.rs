@@ -33,12 +33,14 @@ use crate::transport::connection::Connection;
 use crate::transport::listener::Listener;
 use crate::transport::stream::Stream;
 use crate::transport::tls::TlsServer;
+use crate::video::encode::Studio;
+use crate::video::{Mode, codecs};
 
 use super::Core;
 use super::auth::log_line;
 use super::host::{ChannelEvent, Host};
 use super::session::{DeviceInfo, Route};
-use super::settings::{Address, VIDEO_CODECS};
+use super::settings::Address;
 
 /// Name under which SASL is configured if the host gives none, as in the reference.
 const DEFAULT_SASL_NAME: &str = "spice";
@@ -109,7 +111,7 @@ impl Core {
         }
         let mut session = self.session();
         if session.settings.video_codecs.is_empty() {
-            session.settings.video_codecs = VIDEO_CODECS.to_vec();
+            session.settings.video_codecs = codecs::DEFAULT_CODECS.to_vec();
         }
         if let Some((_, files)) = &mut session.settings.tls {
             // Not needed any more.
@@ -293,10 +295,13 @@ impl Core {
             recorder: self.recorder.clone(),
             images: Arc::clone(&self.images),
             shop: Shop::default(),
+            studio: Studio::new(|| {}),
         };
         let started = engine::start(&format!("spice-disp-{id}"), id, upward, |handle| {
             let handle = handle.clone();
+            let other = handle.clone();
             setup.shop = Shop::with_workers(move || handle.poke());
+            setup.studio = Studio::new(move || other.poke());
             Display::new(setup)
         });
         let (display, t2) = match started {
@@ -375,6 +380,20 @@ impl Core {
         self.images.compression.set(compression);
         let value = i32::from(compression as u8);
         std::mem::replace(&mut self.session().settings.image_compression, value)
+    }
+
+    /// Says what becomes a video stream, also for clients that are here.
+    pub fn set_streaming_video(&self, mode: Mode) {
+        self.images.video.set_mode(mode);
+        self.session().settings.streaming_video = i32::from(mode as u8);
+    }
+
+    /// Takes a list of video encoders, best first. False, and nothing changed, if none of them can be made.
+    pub fn set_video_codecs(&self, list: &str) -> bool {
+        let Some(list) = codecs::parse(list) else { return false };
+        self.images.video.set_codecs(list.clone());
+        self.session().settings.video_codecs = list;
+        true
     }
 
     /// Threads that encode images, for all servers of the process; 0: the default.

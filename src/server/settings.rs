@@ -3,19 +3,14 @@
 use crate::protocol::caps::ChannelType;
 use crate::transport::listener::Family;
 use crate::transport::tls::files::TlsFiles;
+use crate::video::codecs::Choice;
 
 /// Values of `spice_server_set_image_compression`; the numbers are the ABI's.
 pub const IMAGE_COMPRESSION_AUTO_GLZ: i32 = 2;
 /// `SPICE_IMAGE_COMPRESSION_QUIC`.
 pub const IMAGE_COMPRESSION_QUIC: i32 = 4;
-/// Smallest and largest valid streaming mode (OFF, FILTER).
-pub const STREAMING_VIDEO: std::ops::RangeInclusive<i32> = 1..=3;
 /// `SPICE_STREAM_VIDEO_OFF`.
 pub const STREAMING_OFF: i32 = 1;
-
-/// Video encoders that can be asked for, in the order of "auto".
-pub const VIDEO_CODECS: [&str; 5] =
-    ["spice:mjpeg", "gstreamer:mjpeg", "gstreamer:h264", "gstreamer:vp8", "gstreamer:vp9"];
 
 /// Streams that a channel accepts; bits as in the ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +68,7 @@ pub struct Settings {
     /// Name under which SASL is configured; `None` = "spice". Read by init, or by turning SASL on after it.
     pub sasl_app_name: Option<String>,
     /// Video encoders in order of preference; empty before init.
-    pub video_codecs: Vec<&'static str>,
+    pub video_codecs: Vec<Choice>,
     /// Copy and paste through the agent.
     pub agent_copypaste: bool,
     /// File transfer through the agent.
@@ -131,30 +126,6 @@ impl Settings {
                 self.security.push((channel, security));
             }
         }
-    }
-
-    /// Takes a list of video encoders, `encoder:codec` parts joined by `;`, or "auto".
-    ///
-    /// Parts that do not exist are skipped. False, and nothing changed, if none is left.
-    pub fn set_video_codecs(&mut self, list: &str) -> bool {
-        let list: Vec<&'static str> = if list == "auto" {
-            VIDEO_CODECS.to_vec()
-        } else {
-            list.split(';')
-                .filter_map(|part| {
-                    let known = VIDEO_CODECS.iter().find(|known| **known == part);
-                    if known.is_none() && !part.is_empty() {
-                        tracing::warn!("video encoder {part:?} does not exist and is skipped");
-                    }
-                    known.copied()
-                })
-                .collect()
-        };
-        if list.is_empty() {
-            return false;
-        }
-        self.video_codecs = list;
-        true
     }
 
     /// What `set_compression_level` tells a QXL device: 1 for QUIC without streaming, else 0.

@@ -15,6 +15,7 @@ use crate::sys::clock::monotonic_ns;
 use super::{Handle, Order};
 
 mod device;
+mod films;
 mod lane;
 mod pace;
 mod peers;

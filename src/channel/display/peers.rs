@@ -20,12 +20,15 @@ use crate::display::pipe::{Abilities, ClientPipe, Limits, PipedDraw, SurfaceInfo
 use crate::display::scene::Scene;
 use crate::protocol::caps::display as cap;
 use crate::protocol::common::ping;
-use crate::protocol::display::{self as wire, DisplayInit, Head};
+use crate::protocol::display::{self as wire, DisplayInit, Head, StreamReport};
 use crate::protocol::geometry::Rect;
 use crate::protocol::message::Message;
 use crate::qxl::parse::MonitorsConfig;
 use crate::transport::reactor::Key;
+use crate::video::detect::{Change, StreamKey};
+use crate::video::encode::Studio;
 
+use super::films::{Films, PROBE_ID, Picture, Screening};
 use super::lane::Lane;
 use super::pace::{Pace, Sight};
 use super::snapshots::{Shared, Snapshots};
@@ -36,6 +39,7 @@ struct Peer {
     /// `None` until the client sent INIT: nothing is told or owed before.
     pipe: Option<ClientPipe>,
     images: ClientImages,
+    screening: Screening,
     lane: Lane,
     pace: Pace,
     monitors: bool,
@@ -56,6 +60,7 @@ pub struct Peers {
     /// Where their images are coded.
     shop: Shop,
     snapshots: Snapshots,
+    films: Films,
     /// Clients that have sent INIT, and whether commands' images are coded for one of them.
     told: usize,
     coded: bool,
@@ -64,9 +69,10 @@ pub struct Peers {
 impl Peers {
     /// Nobody yet. `share` is that of all displays of the server.
     #[must_use]
-    pub fn new(channel: u8, share: Arc<ImageShare>, shop: Shop) -> Self {
-        let snapshots = Snapshots::default();
-        Self { list: BTreeMap::new(), channel, share, shop, snapshots, told: 0, coded: false }
+    pub fn new(channel: u8, share: Arc<ImageShare>, shop: Shop, studio: Studio) -> Self {
+        let (list, snapshots) = (BTreeMap::new(), Snapshots::default());
+        let films = Films::new(Arc::clone(&share), studio);
+        Self { list, channel, share, shop, snapshots, films, told: 0, coded: false }
     }
 
     /// A client has linked; what it gets begins with its INIT.
@@ -82,9 +88,11 @@ impl Peers {
         let mut images = ClientImages::new(abilities, Arc::clone(&self.share));
         images.comes_by(Arc::clone(&client.speed));
         images.code_at(self.shop.clone());
+        let (caps, speed) = (client.caps.clone(), Arc::clone(&client.speed));
         let peer = Peer {
             pipe: None,
             images,
+            screening: Screening::new(&self.films, caps, speed, skills.local),
             lane: Lane::default(),
             pace: Pace::new(Instant::now()),
             monitors: client.caps.has(cap::MONITORS_CONFIG),
@@ -117,6 +125,10 @@ impl Peers {
         self.list.values_mut().for_each(|peer| peer.images.set_shared(coded > 1));
         self.shop.set_clients(self.told);
         self.snapshots.clear();
+        if self.told == 0 {
+            // While nobody looks nothing is looked at, so that what was known would be wrong afterwards.
+            self.films.reset();
+        }
     }
 
     /// A client sent INIT: it is told everything there is. False if it had done so before.
@@ -150,6 +162,7 @@ impl Peers {
         }
         let mut pipe = ClientPipe::new(Limits::default());
         pipe.set_abilities(peer.abilities);
+        pipe.set_stream_skills(peer.screening.skills());
         pipe.push_message(wire::inval_all_palettes());
         for id in scene.ids() {
             match scene.info(id) {
@@ -175,14 +188,31 @@ impl Peers {
 
     /// A command was executed; `surface` is the whole surface that it drew on.
     pub fn draw(&mut self, draw: &Arc<PipedDraw>, surface: Rect) {
+        let photograph = OnceCell::new();
+        let is_photo = || *photograph.get_or_init(|| is_photograph(&draw.drawable));
+        if let Some(ended) = self.films.settings_changed() {
+            self.choose_codecs(&ended);
+        }
+        // Without anybody who looks there are no films.
+        let picture = if self.told > 0 { self.films.look(draw, is_photo) } else { Picture::Plain };
+        let frame = match picture {
+            // What the server has painted is what was there.
+            Picture::Repeat => return,
+            Picture::Frame(frame) => Some(frame),
+            Picture::Plain => None,
+        };
         self.snapshots.drawn(draw.drawable.surface_id, &draw.region);
         let bands = if self.coded { bands(draw, surface) } else { None };
-        let photograph = OnceCell::new();
         for peer in self.list.values_mut() {
             let Some(pipe) = &mut peer.pipe else { continue };
-            let look = || *photograph.get_or_init(|| is_photograph(&draw.drawable));
+            if let Some(frame) = &frame
+                && pipe.push_frame(frame, &draw.region)
+            {
+                peer.screening.offered(frame, frame.at);
+                continue;
+            }
             match &bands {
-                Some(bands) if peer.images.takes_bands(look) => {
+                Some(bands) if peer.images.takes_bands(is_photo) => {
                     bands.iter().for_each(|band| pipe.push_draw(Arc::clone(band)));
                 }
                 _ => pipe.push_draw(Arc::clone(draw)),
@@ -197,6 +227,75 @@ impl Peers {
         }
     }
 
+    /// The host wants other codecs or none; these streams have ended.
+    fn choose_codecs(&mut self, ended: &[StreamKey]) {
+        for peer in self.list.values_mut() {
+            peer.screening.choose(&self.films);
+            ended.iter().for_each(|key| peer.screening.ended(*key));
+            if let Some(pipe) = &mut peer.pipe {
+                ended.iter().for_each(|key| pipe.stream_over(*key));
+                pipe.set_stream_skills(peer.screening.skills());
+            }
+        }
+    }
+
+    /// Ends what no longer moves.
+    pub fn settle_films(&mut self, now: Instant) {
+        if let Some(ended) = self.films.settings_changed() {
+            self.choose_codecs(&ended);
+        }
+        for change in self.films.news(now) {
+            for peer in self.list.values_mut() {
+                let Some(pipe) = &mut peer.pipe else { continue };
+                match change {
+                    Change::Still(key) => {
+                        peer.screening.ended(key);
+                        pipe.stream_still(key);
+                    }
+                    Change::Over(key) => {
+                        peer.screening.ended(key);
+                        pipe.stream_over(key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When films want the next turn, if nothing happens.
+    #[must_use]
+    pub fn next_turn(&self) -> Option<Instant> {
+        let wakes = self.list.values().filter_map(|peer| peer.screening.wake());
+        self.films.next_news().into_iter().chain(wakes).min()
+    }
+
+    /// How a stream goes at a client.
+    ///
+    /// # Errors
+    /// If it speaks of what cannot be.
+    pub fn report(&mut self, key: Key, report: &StreamReport) -> Result<(), String> {
+        match self.list.get_mut(&key) {
+            Some(Peer { pipe: Some(pipe), screening, .. }) => screening.report(pipe, report),
+            _ => Ok(()),
+        }
+    }
+
+    /// The video codecs that a client wishes for.
+    pub fn prefer_codecs(&mut self, key: Key, numbers: &[u8]) {
+        let Some(peer) = self.list.get_mut(&key) else { return };
+        peer.screening.prefer(&self.films, numbers);
+        if let Some(pipe) = &mut peer.pipe {
+            pipe.set_stream_skills(peer.screening.skills());
+        }
+    }
+
+    /// A client has answered a ping.
+    pub fn pong(&mut self, clients: &Clients, key: Key, id: u32, time: u64) {
+        match self.list.get_mut(&key) {
+            Some(peer) if id == PROBE_ID => peer.screening.answered(time, Instant::now()),
+            _ => self.handled(clients, key, time),
+        }
+    }
+
     /// What a client wishes; it counts from the next image on.
     pub fn prefer(&mut self, key: Key, compression: u8) {
         if let Some(peer) = self.list.get_mut(&key) {
@@ -205,7 +304,7 @@ impl Peers {
     }
 
     /// A client has handled all messages up to this serial, by its own word.
-    pub fn handled(&mut self, clients: &Clients, key: Key, serial: u64) {
+    fn handled(&mut self, clients: &Clients, key: Key, serial: u64) {
         if let (Some(peer), Some(client)) = (self.list.get_mut(&key), clients.get(key)) {
             peer.images.progress(serial.min(client.sent()));
         }
@@ -220,6 +319,9 @@ impl Peers {
     /// A surface was created.
     pub fn surface_created(&mut self, info: SurfaceInfo, image: bool) {
         self.snapshots.clear();
+        if info.primary {
+            self.end_films();
+        }
         self.pipes_for(info).for_each(|pipe| pipe.surface_created(info, image));
     }
 
@@ -232,7 +334,22 @@ impl Peers {
     /// A surface was destroyed.
     pub fn surface_destroyed(&mut self, id: u32) {
         self.snapshots.clear();
+        if id == 0 {
+            self.end_films();
+        }
         self.pipes().for_each(|pipe| pipe.surface_destroyed(id));
+    }
+
+    /// The screen is another one.
+    fn end_films(&mut self) {
+        for key in self.films.reset() {
+            for peer in self.list.values_mut() {
+                peer.screening.ended(key);
+                if let Some(pipe) = &mut peer.pipe {
+                    pipe.stream_over(key);
+                }
+            }
+        }
     }
 
     /// Something that is only worth its newest value.
@@ -275,7 +392,9 @@ impl Peers {
 
 impl Peer {
     fn pump(&mut self, clients: &mut Clients, key: Key, surfaces: &mut Shared<'_>) {
-        let Self { pipe: Some(pipe), images, lane, pace, woken, .. } = self else { return };
+        let Self { pipe: Some(pipe), images, screening, lane, pace, woken, .. } = self else {
+            return;
+        };
         if let Some(woken) = woken.take() {
             clients.answers(key, woken);
         }
@@ -283,19 +402,41 @@ impl Peer {
         images.is_sent_at_most(rate);
         let sent = clients.get(key).map_or(0, Client::sent);
         let sight = Sight { sent, unanswered: clients.is_unanswered(key) };
-        pace.look(Instant::now(), sight, || clients.held_up(key));
+        let now = Instant::now();
+        pace.look(now, sight, || clients.held_up(key));
         images.decode_slowly(pace.is_slow());
+        screening.begin();
+        if let Some(bytes) = screening.backlog() {
+            clients.limit_backlog(key, bytes);
+        }
         clients.feed(key, |feed| {
             if let Some(draft) = lane.take_ready() {
-                send(feed, draft);
+                send(feed, draft, screening, now);
+                if lane.is_empty() {
+                    screening.probe(feed, now, false);
+                }
                 return true;
             }
             if lane.is_full(rate) {
                 return false;
             }
+            if let Some(message) = pipe.next_about_streams() {
+                lane.push(message);
+                return true;
+            }
+            let frames_turn = screening.is_turn();
+            if frames_turn && screening.next_frame(pipe, lane, now) {
+                return true;
+            }
+            if screening.is_full(now) {
+                return false;
+            }
             images.progress(feed.handled());
             images.begin(feed.sent() + lane.len() as u64);
             let Some(draft) = pipe.next(surfaces, images) else {
+                if !frames_turn && screening.next_frame(pipe, lane, now) {
+                    return true;
+                }
                 if lane.is_empty() && images.asks() {
                     // The answer brings the number back; every message before is handled by then.
                     feed.send(ping(0, feed.sent() + 1, 0));
@@ -315,7 +456,8 @@ impl Peer {
             }
             direct &= draft.is_ready();
             if direct {
-                send(feed, draft);
+                send(feed, draft, screening, now);
+                screening.probe(feed, now, false);
             } else {
                 lane.push(draft);
             }
@@ -337,11 +479,14 @@ impl Peer {
     }
 }
 
-fn send(feed: &mut Feed<'_>, draft: Draft) {
+fn send(feed: &mut Feed<'_>, draft: Draft, screening: &mut Screening, now: Instant) {
+    match &draft {
+        Draft::Frame(frame) => return screening.send_frame(feed, frame, now),
+        Draft::Probe => return screening.probe(feed, now, true),
+        Draft::Ready(_) | Draft::Waiting(_) => {}
+    }
     match draft.finish() {
-        Ok(message) => {
-            feed.send(message);
-        }
+        Ok(message) => screening.send(feed, message),
         Err(error) => {
             // What the client's caches and dictionaries were told to expect would be missing for ever.
             tracing::error!(%error, "a message that was promised cannot be sent");

@@ -30,6 +30,7 @@ use crate::qxl::record::Recorder;
 use crate::qxl::replay::request;
 use crate::sys::clock::monotonic_ns;
 use crate::transport::reactor::Key;
+use crate::video::encode::Studio;
 
 use super::device::Device;
 use super::peers::Peers;
@@ -81,6 +82,8 @@ pub struct DisplaySetup {
     pub images: Arc<ImageShare>,
     /// Where its images are coded; tells the display's thread when something is done.
     pub shop: Shop,
+    /// Where frames of films are coded; tells the display's thread as well.
+    pub studio: Studio,
 }
 
 /// State of the worker and its channel.
@@ -156,7 +159,7 @@ impl Display {
             slots: setup.slots,
             limits: Limits { surfaces, quic: Some(decode_quic), ..Limits::default() },
             scene: Scene::new(),
-            peers: Peers::new(setup.id, setup.images, setup.shop),
+            peers: Peers::new(setup.id, setup.images, setup.shop, setup.studio),
             upward: setup.upward,
             cursor: setup.cursor,
             pending: setup.pending,
@@ -573,10 +576,9 @@ impl Channel for Display {
             }
             DisplayRequest::GlDrawDone => return Err("GL_DRAW_DONE without a draw".to_owned()),
             DisplayRequest::PreferredCompression(wish) => self.peers.prefer(key, wish),
-            // Reports of streams that were never made, wishes for codecs that are not there yet.
-            DisplayRequest::StreamReport(_)
-            | DisplayRequest::PreferredVideoCodecs(_)
-            | DisplayRequest::Common(_) => {}
+            DisplayRequest::StreamReport(report) => self.peers.report(key, &report)?,
+            DisplayRequest::PreferredVideoCodecs(wish) => self.peers.prefer_codecs(key, wish),
+            DisplayRequest::Common(_) => {}
         }
         Ok(())
     }
@@ -603,8 +605,9 @@ impl Channel for Display {
         self.peers.pump(clients, key, &mut self.scene);
     }
 
-    fn pong(&mut self, clients: &mut Clients, key: Key, _id: u32, serial: u64) {
-        self.peers.handled(clients, key, serial);
+    fn pong(&mut self, clients: &mut Clients, key: Key, id: u32, time: u64) {
+        self.peers.pong(clients, key, id, time);
+        self.peers.pump(clients, key, &mut self.scene);
     }
 
     fn left(&mut self, clients: &mut Clients, key: Key, _client: &Client) {
@@ -617,11 +620,12 @@ impl Channel for Display {
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
+        self.peers.settle_films(Instant::now());
         if !self.running {
             // A wakeup now is for commands that `start` will look for, or images are made.
             self.peers.pump_all(clients, &mut self.scene);
             blocks::release();
-            return Turn::Idle;
+            return self.peers.next_turn().map_or(Turn::Idle, Turn::At);
         }
         if let Some(at) = self.pending.take_wakeup() {
             self.record_number(request::WAKEUP);
@@ -653,9 +657,15 @@ impl Channel for Display {
             return Turn::Again;
         }
         let turn = self.rest(clients);
-        if turn == Turn::Idle {
-            blocks::release();
+        let films = self.peers.next_turn();
+        match (turn, films) {
+            (Turn::Idle, None) => {
+                blocks::release();
+                turn
+            }
+            (Turn::Idle, Some(at)) => Turn::At(at),
+            (Turn::At(at), Some(film)) => Turn::At(at.min(film)),
+            _ => turn,
         }
-        turn
     }
 }

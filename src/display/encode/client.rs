@@ -13,6 +13,7 @@ use crate::display::cache::pixmap::{Facts, Found, Member, PixmapCaches};
 use crate::protocol::display as wire;
 use crate::protocol::message::Message;
 use crate::qxl::model::{Bitmap, BitmapFormat, Image};
+use crate::video::Settings as VideoSettings;
 
 use super::choice::{Coding, Compression, CompressionSetting, Skills, choose_knowing};
 use super::dictionary::{Dictionaries, Member as DictionaryMember};
@@ -43,6 +44,8 @@ pub struct ImageShare {
     pub compression: CompressionSetting,
     /// The host's wishes for slow links.
     pub wan: WanSettings,
+    /// The host's wishes for films.
+    pub video: VideoSettings,
     /// What clients keep.
     pub pixmaps: PixmapCaches,
     /// What their images may refer to.

@@ -4,12 +4,23 @@
 //! whatever happens, unless its client goes.
 #![forbid(unsafe_code)]
 
+use std::time::{Duration, Instant};
+
 use crate::pool::Scratch;
+use crate::pool::workers::Progress;
+use crate::protocol::common::server::PING;
+use crate::protocol::display as wire;
+use crate::protocol::geometry::Rect;
 use crate::protocol::message::{Bulk, Message};
 use crate::protocol::wire::WireWrite;
+use crate::video::detect::StreamKey;
+use crate::video::encode::Encoding;
 
 use super::EncodeError;
 use super::image::{Block, ImageBlock};
+
+/// How long a frame waits for a worker.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A message, or what will be one.
 #[derive(Debug)]
@@ -18,6 +29,41 @@ pub enum Draft {
     Ready(Message),
     /// Some images are in work.
     Waiting(Box<Unfinished>),
+    /// A frame of a stream is in work.
+    Frame(Box<FrameDraft>),
+    /// A place for a ping that measures the link, if one is due then. It stands in the order like the others, so that the
+    /// serials of what follows are known.
+    Probe,
+}
+
+/// A frame on its way to one client. It may turn out not to exist: then it is left out.
+#[derive(Debug)]
+pub struct FrameDraft {
+    /// Its stream.
+    pub stream: StreamKey,
+    /// Media time at which the client is to show it.
+    pub time: u32,
+    /// Size and place, if they are not those of the stream.
+    pub sized: Option<((u32, u32), Rect)>,
+    /// Its quality, of 100.
+    pub quality: u8,
+    /// The work, and since when it is waited for.
+    pub encoding: Encoding,
+    /// When it was begun.
+    pub begun: Instant,
+}
+
+impl FrameDraft {
+    /// Its message; `None` if there is no frame.
+    #[must_use]
+    pub fn message(&self) -> Option<Message> {
+        match self.encoding.look() {
+            Progress::Done(data) => {
+                Some(wire::stream_data(self.stream.id, self.time, self.sized, data))
+            }
+            Progress::Working | Progress::Failed => None,
+        }
+    }
 }
 
 /// A message with images in work.
@@ -39,6 +85,8 @@ impl Draft {
         match self {
             Self::Ready(message) => message.kind,
             Self::Waiting(draft) => draft.kind,
+            Self::Frame(_) => wire::server::STREAM_DATA,
+            Self::Probe => PING,
         }
     }
 
@@ -46,8 +94,9 @@ impl Draft {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         match self {
-            Self::Ready(_) => true,
+            Self::Ready(_) | Self::Probe => true,
             Self::Waiting(draft) => !draft.blocks.iter().any(|(_, block)| is_working(block)),
+            Self::Frame(draft) => !matches!(draft.encoding.look(), Progress::Working),
         }
     }
 
@@ -57,12 +106,21 @@ impl Draft {
         match self {
             Self::Ready(message) => message.len(),
             Self::Waiting(draft) => draft.blocks.iter().map(|(_, block)| weight(block)).sum(),
+            Self::Frame(draft) => draft.encoding.weight(),
+            Self::Probe => 0,
         }
     }
 
     /// Makes an image that no worker has begun here, if it has no more than so many bytes; false if there is none.
     pub fn help(&self, scratch: &mut Scratch, most: usize) -> bool {
-        let Self::Waiting(draft) = self else { return false };
+        let draft = match self {
+            Self::Ready(_) | Self::Probe => return false,
+            // Frames are the workers', unless there are none that come to them.
+            Self::Frame(draft) => {
+                return draft.begun.elapsed() > PATIENCE && draft.encoding.help(scratch);
+            }
+            Self::Waiting(draft) => draft,
+        };
         draft.blocks.iter().any(|(_, block)| match block {
             Block::Coming(block) => block.coming.pixels <= most && block.coming.help(scratch),
             Block::Ready(_) => false,
@@ -77,6 +135,8 @@ impl Draft {
         match self {
             Self::Ready(message) => Ok(message),
             Self::Waiting(draft) => draft.finish(),
+            Self::Frame(draft) => draft.message().ok_or(EncodeError::NotMade),
+            Self::Probe => Err(EncodeError::NotMade),
         }
     }
 }

@@ -96,6 +96,12 @@ impl LinkSpeed {
         self.rate.store(bits_per_second.max(1), Ordering::Relaxed);
     }
 
+    /// Bits per second, if the net test has said anything.
+    #[must_use]
+    pub fn rate(&self) -> Option<u64> {
+        Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
     /// True if the net test says so; not while it has not said anything.
     #[must_use]
     pub fn is_slow(&self) -> bool {

@@ -173,6 +173,7 @@ impl ClientPipe {
         self.dirty.remove(&id);
         let Some(surface) = self.surfaces.remove(&id) else { return };
         let key = surface.key();
+        self.streams_gone(key);
         self.index.surface_destroyed(key.generation);
         if surface.stage == Stage::Hidden {
             return;

@@ -6,6 +6,7 @@
 mod generate;
 mod losses;
 mod model;
+mod streams;
 
 use std::collections::BTreeMap;
 

@@ -213,6 +213,7 @@ pub(super) fn raw(width: u32, height: u32, data: Vec<u8>) -> Bitmap {
 #[derive(Default)]
 pub(super) struct Client {
     pub(super) world: World,
+    pub(super) streams: super::streams::Player,
     pub(super) messages: Vec<u16>,
 }
 
@@ -235,6 +236,7 @@ impl Client {
             }
             102 => assert!(self.world.surfaces.contains_key(&0), "mark without primary"),
             317 => {}
+            122 | 123 | 124 | 125 | 316 | 319 => self.streams.take(message, &mut self.world),
             _ => {
                 let drawable = decode(message);
                 self.check_images(&drawable);
