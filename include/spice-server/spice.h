@@ -1308,9 +1308,15 @@ void spice_server_port_event(struct SpiceCharDeviceInstance *sin, uint8_t event)
 // Valid for ever; must not be freed or written.
 const char **spice_server_char_device_recognized_subtypes(void);
 
-// Tells the clients where the machine is going to; `migrate_connect_complete` follows.
+// Sends the clients to the server that the machine is going to move to. They connect there and stay here meanwhile;
+// `migrate_connect_complete` is called when all have answered, ten seconds later at most, and at once if there is none.
 //
-// A port of -1 means none. Returns -1 without a destination or a port.
+// `dest` is a name or address, at most 1024 bytes; a port of -1 means none. `cert_subject` is what its certificate is
+// made out to, or NULL. A call before the last migration has ended takes its place. The order is at the clients'
+// connections when this returns, and nothing waits for them.
+//
+// Returns 0, or -1 without a destination, without a port (`migrate_connect_complete` is called all the same) or
+// without a migration interface (it is not).
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -1321,19 +1327,27 @@ int spice_server_migrate_connect(SpiceServer *server,
                                  int secure_port,
                                  const char *cert_subject);
 
-// The migration begins. Returns -1 without a destination.
+// The machine begins to move. Nothing is done. Returns 0, or -1 without a destination.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
 int spice_server_migrate_start(SpiceServer *server);
 
-// The migration is over, completed (1) or not (0); `migrate_end_complete` follows.
+// The machine has moved (`completed` is not 0), or it stays. `migrate_end_complete` is called when the clients have
+// gone, ten seconds later at most, and at once if there is none or the machine stays.
+//
+// Clients that have connected to the target go on there; others begin anew there.
+//
+// Returns 0, or -1 if the machine has moved, clients are here and no destination was given: they are disconnected.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
-int spice_server_migrate_end(SpiceServer *server, int completed);
+int spice_server_migrate_end(SpiceServer *server,
+                             int completed);
 
-// Sets the destination of `spice_server_migrate_switch`.
+// Sets the destination of `spice_server_migrate_switch`; the arguments are those of `spice_server_migrate_connect`.
+//
+// Returns 0, or -1 without a destination or a port, or if the server has a migration interface.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -1345,7 +1359,7 @@ int spice_server_migrate_info(SpiceServer *server,
                               int secure_port,
                               const char *cert_subject);
 
-// Sends the clients to the destination. Returns 0.
+// Sends the clients to the destination, where they begin anew. Returns 0.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
