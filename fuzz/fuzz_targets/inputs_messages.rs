@@ -6,13 +6,16 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
 use spice_server::channel::device::{DeviceId, DeviceTask};
 use spice_server::channel::engine::Channel;
 use spice_server::channel::inputs::{Input, Inputs};
-use spice_server::channel::main::MainState;
+use spice_server::channel::main::{MainState, MigrationEvent};
+use spice_server::channel::qos::QosCell;
 use spice_server::channel::{ClientId, Primary, Upward};
+use spice_server::observe::stats::ServerStats;
 use spice_server::protocol::agent::ClientMonitors;
 use spice_server::protocol::caps::ChannelType;
 use spice_server::protocol::header::Incoming;
@@ -28,7 +31,7 @@ struct Host {
 }
 
 impl Upward for Host {
-    fn input(&self, input: Input) -> Result<(), Input> {
+    fn input(&self, input: Input, _: Instant) -> Result<(), Input> {
         let bit = self.asked.fetch_add(1, Ordering::Relaxed) % 8;
         if self.behind >> bit & 1 != 0 {
             return Err(input);
@@ -36,7 +39,15 @@ impl Upward for Host {
         self.got.lock().unwrap().push(input);
         Ok(())
     }
+    fn stats(&self) -> Arc<ServerStats> {
+        unreachable!("the engine's")
+    }
+    fn qos(&self, _: ChannelType) -> Arc<QosCell> {
+        unreachable!("the engine's")
+    }
     fn closed(&self, _: &Arc<Connection>, _: ClientId) {}
+    fn arrived(&self, _: ClientId) {}
+    fn migration(&self, _: MigrationEvent) {}
     fn channel_list(&self) -> Vec<(ChannelType, u8)> {
         Vec::new()
     }

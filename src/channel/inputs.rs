@@ -83,6 +83,9 @@ pub enum InputsOrder {
 /// Codes that no key has: what would release them are the prefixes, which would change the meaning of the byte behind.
 const NO_RELEASE: std::ops::RangeInclusive<u8> = 0x60..=0x62;
 
+/// Ends a prefix that a client has left open, which would change what the next byte means: the release of a key that there is not.
+const NO_KEY: u8 = 0x80;
+
 /// Keys that the clients hold down, so that they can be released when a client goes.
 #[derive(Debug)]
 struct KeyTracker {
@@ -112,7 +115,7 @@ impl KeyTracker {
 
     /// Bytes that release everything that is down.
     fn release_all(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::from_iter(self.prefix.take().map(|_| NO_KEY));
         for code in 0..128u8 {
             if std::mem::take(&mut self.down[usize::from(code)]) {
                 bytes.push(code | 0x80);
@@ -121,7 +124,6 @@ impl KeyTracker {
                 bytes.extend_from_slice(&[0xe0, code | 0x80]);
             }
         }
-        self.prefix = None;
         bytes
     }
 }
@@ -349,6 +351,18 @@ mod tests {
             keys.follow(byte);
         }
         assert_eq!(keys.release_all(), [0xe3, 0xef]);
+    }
+
+    #[test]
+    fn a_prefix_that_was_left_open_changes_no_release() {
+        let mut keys = KeyTracker { down: [false; 256], prefix: None };
+        for byte in [0x1e, 0xe0] {
+            keys.follow(byte);
+        }
+        assert_eq!(keys.release_all(), [NO_KEY, 0x9e]);
+        keys.follow(0xe1);
+        assert_eq!(keys.release_all(), [NO_KEY]);
+        assert!(keys.release_all().is_empty());
     }
 
     #[test]

@@ -138,7 +138,10 @@ class Session:
         """What the host said so far, up to a mark."""
         self.marks += 1
         mark = f"mark {self.marks}"
-        self.host.tell(mark)
+        try:
+            self.host.tell(mark)
+        except BrokenPipeError:
+            pass  # it has ended; what it said before is still to be read
         lines, end = [], time.monotonic() + 30
         while time.monotonic() < end:
             self.host.lines, taken = [], self.host.lines
