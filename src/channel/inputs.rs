@@ -113,9 +113,14 @@ impl KeyTracker {
         }
     }
 
+    /// What ends an open prefix, before bytes that are not the client's.
+    fn end_prefix(&mut self) -> Vec<u8> {
+        Vec::from_iter(self.prefix.take().map(|_| NO_KEY))
+    }
+
     /// Bytes that release everything that is down.
     fn release_all(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::from_iter(self.prefix.take().map(|_| NO_KEY));
+        let mut bytes = self.end_prefix();
         for code in 0..128u8 {
             if std::mem::take(&mut self.down[usize::from(code)]) {
                 bytes.push(code | 0x80);
@@ -206,7 +211,9 @@ impl Inputs {
     fn client_modifiers(&mut self, wanted: u16) {
         for (bit, code) in LOCKS {
             if (wanted ^ self.modifiers) & bit != 0 && self.locks_down & bit == 0 {
-                self.push(Input::Scancodes(vec![code, code | 0x80]));
+                let mut bytes = self.keys.end_prefix();
+                bytes.extend([code, code | 0x80]);
+                self.push(Input::Scancodes(bytes));
                 self.modifiers ^= bit;
             }
         }
