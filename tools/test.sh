@@ -30,7 +30,7 @@ STEPS=(
     "fuzz      | fuzz/Cargo.toml              | tools/fuzz.sh 10"
 )
 
-names=() rows=() failed=0 skipped_total=0
+names=() rows=() bad=() failed=0 skipped_total=0
 for step in "${STEPS[@]}"; do names+=("$(cut -d'|' -f1 <<<"$step" | tr -d ' ')"); done
 for wanted in "$@"; do
     [[ " ${names[*]} " == *" $wanted "* ]] || { echo "test: no step $wanted; there are: ${names[*]}" >&2; exit 2; }
@@ -59,7 +59,7 @@ for step in "${STEPS[@]}"; do
         skipped_total=$((skipped_total + skipped))
         [ "$skipped" -eq 0 ] || note="${note:+$note, }$skipped skipped"
     fi
-    [ $result = ok ] || failed=1
+    [ $result = ok ] || { failed=1; bad+=("$log"); }
     rows+=("$(printf '%-12s %-8s %5d s  %s' "$name" "$result" $((SECONDS - start)) "$note")")
     # Without a compiler every further failure would only bury this one's message.
     [ "$name $result" != "setup FAILED" ] || tools/setup.sh rust >/dev/null 2>&1 || break
@@ -67,6 +67,10 @@ done
 
 printf '\n==== summary (%d s)\n' "$SECONDS"
 printf '%s\n' "${rows[@]}"
+# Where only the end of the output is kept, it says why.
+for log in "${bad[@]}"; do
+    [ ! -f "$log" ] || { printf '\n==== the end of %s\n' "$(basename "$log")"; tail -n 15 "$log" | cut -c 1-300; }
+done
 [ "$skipped_total" -eq 0 ] || echo "SKIPPED: $skipped_total checks (see the logs in $logs)"
 if [ -f "$logs/cargo-test.log" ]; then
     echo

@@ -25,7 +25,7 @@ mod migration;
 pub use agent::AgentOrder;
 use agent::AgentPeer;
 use migration::{Action, Migration};
-pub use migration::{MigrationEvent, MigrationOrder};
+pub use migration::{ARRIVING_TIME, MigrationEvent, MigrationOrder};
 
 /// Between two pings of a main channel that says nothing by itself.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -216,7 +216,7 @@ impl Channel for Main {
     fn attached(&mut self, clients: &mut Clients, key: Key) {
         let Some(client) = clients.get(key) else { return };
         let arriving = client.arriving;
-        self.migration.attached(key, arriving, prepares(client));
+        self.migration.attached(key, arriving, prepares(client), Instant::now());
         let ping_id = *NET_TEST_IDS.end();
         let next_ping = Some(Instant::now() + PING_EVERY);
         self.peers.insert(key, Peer { next_ping, ping_id, ..Peer::default() });

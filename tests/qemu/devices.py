@@ -9,6 +9,7 @@ Without --lib it is QEMU on spice-server. PASS or FAIL per check.
 import argparse
 import os
 import re
+import socket
 import struct
 import subprocess
 import sys
@@ -19,7 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "clients"))
 
 from device_scripts import ERROR, NONE, READER_ADD, READER_REMOVE, card  # noqa: E402
-from device_session import DATA, PORT, SMARTCARD, USBREDIR, WEBDAV  # noqa: E402
+from device_session import CHANNELS_LIST, DATA, PORT, SMARTCARD, USBREDIR, WEBDAV  # noqa: E402
 from hosts import Report  # noqa: E402
 from raw_client import ATTACH_CHANNELS, MAIN_INIT, Channel  # noqa: E402
 from relay import MAIN  # noqa: E402
@@ -57,6 +58,15 @@ class Link:
         return b"".join(body for kind, body in self.messages if kind == DATA)
 
 
+def listens(path):
+    try:
+        with socket.socket(socket.AF_UNIX) as visitor:
+            visitor.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    return True
+
+
 def start(scratch, lib):
     path = os.path.join(scratch, "spice")
     environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
@@ -66,7 +76,8 @@ def start(scratch, lib):
     options = f"unix=on,addr={path},disable-ticketing=on"
     machine = subprocess.Popen([*MACHINE, "-spice", options], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     end = time.monotonic() + 60
-    while not os.path.exists(path):
+    # The socket is there a moment before it listens.
+    while not listens(path):
         if machine.poll() is not None or time.monotonic() > end:
             log.close()
             with open(log.name, encoding="utf-8", errors="replace") as text:
@@ -94,6 +105,14 @@ def monitor(report, address, session):
     return link
 
 
+def devices(messages):
+    """All devices' channels that the main channel has named."""
+    pairs = []
+    for body in (body for kind, body in messages if kind == CHANNELS_LIST):
+        pairs += [(body[4 + 2 * i], body[5 + 2 * i]) for i in range(struct.unpack_from("<I", body)[0])]
+    return sorted(pair for pair in pairs if pair[0] >= SMARTCARD)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--lib")
@@ -106,11 +125,10 @@ def main():
             found = main_link.until(lambda m: [body for kind, body in m if kind == MAIN_INIT])
             session = struct.unpack_from("<I", found[0])[0]
             main_link.channel.send(ATTACH_CHANNELS)
-            lists = main_link.until(lambda m: [body for kind, body in m if kind == 104])
-            pairs = sorted((lists[0][4 + 2 * i], lists[0][5 + 2 * i]) for i in range(struct.unpack_from("<I", lists[0])[0]))
-            devices = [pair for pair in pairs if pair[0] >= SMARTCARD]
             wanted = [(SMARTCARD, 0), (USBREDIR, 0), (PORT, 0), (WEBDAV, 0)]
-            report.check("channels", devices == wanted, f"{devices}")
+            # QEMU may still be adding devices: those come in lists of their own.
+            main_link.until(lambda m: devices(m) == wanted)
+            report.check("channels", devices(main_link.messages) == wanted, f"{devices(main_link.messages)}")
             link = monitor(report, address, session)
 
             usb = Link(address, USBREDIR, session)
@@ -138,8 +156,9 @@ def main():
             report.check("usbredir: unplugged, the channel ends", gone is None)
             link.channel.send(DATA, b"chardev-remove redirected\nchardev-add spicevmc,name=usbredir,id=other\ndevice_add usb-redir,chardev=other,id=other\n")
             main_link.messages.clear()
-            new = main_link.until(lambda m: [body for kind, body in m if kind == 104])
-            report.check("usbredir: plugged in, clients hear of it", bool(new) and new[0][4:6] == bytes((USBREDIR, 0)), f"{new}")
+            main_link.until(devices)
+            new = devices(main_link.messages)
+            report.check("usbredir: plugged in, clients hear of it", new == [(USBREDIR, 0)], f"{new}")
             usb = Link(address, USBREDIR, session)
             report.check("usbredir: it says hello", bool(usb.until(lambda m: len(usb.data()) >= 76)))
             report.check("QEMU lives", machine.poll() is None)

@@ -13,6 +13,8 @@ use crate::protocol::migrate::{self, Destination};
 
 /// How long clients have to connect to the target, and to leave when the machine has moved.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the connections of a client may be here before it has left its old server: a large machine moves for hours.
+pub const ARRIVING_TIME: Duration = Duration::from_hours(24);
 
 /// What the host is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +49,8 @@ pub(super) enum Action<K> {
 enum Part {
     /// It can be sent without losing its connections, or (false) it can only begin anew elsewhere.
     Here { prepares: bool },
-    /// It comes from another server and has not said that it has left that.
-    Arriving,
+    /// It comes from another server and has not said that it has left that; it has until then to do so.
+    Arriving { until: Instant },
     /// It has been sent to the target and has not answered.
     Asked,
     /// It has connected to the target.
@@ -57,6 +59,12 @@ enum Part {
     Failed,
     /// It was told to go.
     Leaving,
+}
+
+impl Part {
+    fn is_arriving(&self) -> bool {
+        matches!(self, Self::Arriving { .. })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,28 +93,29 @@ impl<K: Copy + Ord> Migration<K> {
     }
 
     /// A client has come, from another server if `arriving`.
-    pub(super) fn attached(&mut self, key: K, arriving: bool, prepares: bool) {
-        let part = if arriving { Part::Arriving } else { Part::Here { prepares } };
+    pub(super) fn attached(&mut self, key: K, arriving: bool, prepares: bool, now: Instant) {
+        let until = now + ARRIVING_TIME;
+        let part = if arriving { Part::Arriving { until } } else { Part::Here { prepares } };
         self.parts.insert(key, part);
     }
 
     /// True until a client that comes from another server has arrived.
     pub(super) fn is_arriving(&self, key: K) -> bool {
-        self.parts.get(&key) == Some(&Part::Arriving)
+        self.parts.get(&key).is_some_and(Part::is_arriving)
     }
 
     /// A client has left the other server for good. It is one of ours now.
     pub(super) fn arrived(&mut self, key: K, prepares: bool, now: Instant) -> Vec<Action<K>> {
         self.parts.insert(key, Part::Here { prepares });
         let waits = matches!(self.stage, Stage::Connecting { .. }) && !self.any(Part::Asked);
-        if waits && !self.any(Part::Arriving) { self.send_all(now) } else { Vec::new() }
+        if waits && !self.any_arriving() { self.send_all(now) } else { Vec::new() }
     }
 
     /// `migrate_connect`.
     pub(super) fn begin(&mut self, to: Destination, now: Instant) -> Vec<Action<K>> {
         let mut actions = self.forget();
         self.to = Some(to);
-        if self.any(Part::Arriving) {
+        if self.any_arriving() {
             // It has to be here before it can be sent on.
             self.stage = Stage::Connecting { until: now + PATIENCE };
         } else {
@@ -155,6 +164,10 @@ impl<K: Copy + Ord> Migration<K> {
         self.parts.values().any(|part| *part == wanted)
     }
 
+    fn any_arriving(&self) -> bool {
+        self.parts.values().any(Part::is_arriving)
+    }
+
     fn send_all(&mut self, now: Instant) -> Vec<Action<K>> {
         let Some(to) = self.to.clone() else { return Vec::new() };
         let mut actions = Vec::new();
@@ -171,7 +184,7 @@ impl<K: Copy + Ord> Migration<K> {
 
     /// Tells the host once nobody is waited for any more.
     fn all_answered(&mut self) -> Option<Action<K>> {
-        let waits = self.any(Part::Asked) || self.any(Part::Arriving);
+        let waits = self.any(Part::Asked) || self.any_arriving();
         let done = matches!(self.stage, Stage::Connecting { .. }) && !waits;
         done.then(|| {
             self.stage = Stage::Connected;
@@ -239,7 +252,7 @@ impl<K: Copy + Ord> Migration<K> {
         let waits = matches!(self.stage, Stage::Connecting { .. }) && !self.any(Part::Asked);
         match was {
             // The others may have waited for it.
-            Some(Part::Arriving) if waits && !self.any(Part::Arriving) => self.send_all(now),
+            Some(Part::Arriving { .. }) if waits && !self.any_arriving() => self.send_all(now),
             Some(_) => self.all_answered().into_iter().chain(self.all_left()).collect(),
             None => Vec::new(),
         }
@@ -247,6 +260,14 @@ impl<K: Copy + Ord> Migration<K> {
 
     /// When the next wait is over.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        let arrivals = self.parts.values().filter_map(|part| match part {
+            Part::Arriving { until } => Some(*until),
+            _ => None,
+        });
+        arrivals.chain(self.stage_deadline()).min()
+    }
+
+    fn stage_deadline(&self) -> Option<Instant> {
         match self.stage {
             Stage::Still | Stage::Connected => None,
             Stage::Connecting { until } | Stage::Leaving { until } => Some(until),
@@ -255,23 +276,23 @@ impl<K: Copy + Ord> Migration<K> {
 
     /// Ends waits that are over.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Action<K>> {
-        if self.deadline().is_none_or(|until| until > now) {
-            return Vec::new();
+        let mut actions = self.expire_arrivals(now);
+        if self.stage_deadline().is_none_or(|until| until > now) {
+            return actions;
         }
-        let mut actions = Vec::new();
         match self.stage {
             Stage::Connecting { .. } => {
                 for (key, part) in &mut self.parts {
                     match part {
                         Part::Asked => *part = Part::Failed,
-                        Part::Arriving => {
+                        Part::Arriving { .. } => {
                             let why = "did not arrive in ten seconds, and the machine moves on";
                             actions.push(Action::Close(*key, why));
                         }
                         _ => {}
                     }
                 }
-                self.parts.retain(|_, part| *part != Part::Arriving);
+                self.parts.retain(|_, part| !part.is_arriving());
                 actions.extend(self.all_answered());
             }
             Stage::Leaving { .. } => {
@@ -279,6 +300,19 @@ impl<K: Copy + Ord> Migration<K> {
                 actions.extend(self.send_off("did not leave in ten seconds"));
             }
             Stage::Still | Stage::Connected => {}
+        }
+        actions
+    }
+
+    /// Closes those who never leave their old server.
+    fn expire_arrivals(&mut self, now: Instant) -> Vec<Action<K>> {
+        let late = |part: &Part| matches!(part, Part::Arriving { until } if *until <= now);
+        let keys: Vec<K> = self.parts.iter().filter(|(_, p)| late(p)).map(|(key, _)| *key).collect();
+        let why = "has not left its old server in 24 hours";
+        let mut actions = Vec::new();
+        for key in keys {
+            actions.push(Action::Close(key, why));
+            actions.extend(self.left(key, now));
         }
         actions
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::channel::main::ARRIVING_TIME;
 use crate::link::handshake::{Awaited, Handshake, Linked};
 use crate::server::auth::Cyrus;
 use crate::transport::connection::Connection;
@@ -16,9 +17,6 @@ pub(super) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 pub(super) const STAGE_TIME: Duration = Duration::from_secs(5);
 /// A refused peer has this long to read why, before the socket is closed.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
-
-/// A machine moves for so long at most; its clients' connections wait that long at the target.
-pub(super) const PARKING_TIME: Duration = Duration::from_hours(24);
 
 /// What a visitor is being waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +140,7 @@ impl Visitor {
     pub(super) fn parks(&mut self, linked: Linked, now: Instant) {
         self.progress = Progress::Parked(linked);
         self.stage_deadline = None;
-        self.deadline = now + PARKING_TIME;
+        self.deadline = now + ARRIVING_TIME;
     }
 
     /// Nothing is wanted of the peer but to read the last answer.

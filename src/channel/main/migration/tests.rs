@@ -25,10 +25,10 @@ fn target() -> Destination {
 
 /// Clients 1 and 2, of which the second cannot prepare.
 fn two() -> (Migration<u8>, Instant) {
-    let mut migration = Migration::new();
-    migration.attached(1, false, true);
-    migration.attached(2, false, false);
-    (migration, Instant::now())
+    let (mut migration, now) = (Migration::new(), Instant::now());
+    migration.attached(1, false, true, now);
+    migration.attached(2, false, false, now);
+    (migration, now)
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn without_clients_both_answers_come_at_once() {
     let (mut m, now) = (Migration::<u8>::new(), Instant::now());
     assert_eq!(said(&m.begin(target(), now)), "CONNECTED");
     assert_eq!(said(&m.end(true, now)), "ENDED");
-    m.attached(2, false, false);
+    m.attached(2, false, false, now);
     assert_eq!(said(&m.begin(target(), now)), "CONNECTED");
     assert_eq!(said(&m.end(false, now)), "ENDED");
 }
@@ -69,7 +69,7 @@ fn who_does_not_answer_in_time_begins_anew_at_the_target() {
 #[test]
 fn a_client_that_failed_or_left_is_waited_for_no_longer() {
     let (mut m, now) = two();
-    m.attached(3, false, true);
+    m.attached(3, false, true, now);
     assert_eq!(said(&m.begin(target(), now)), "begin 1, begin 3");
     assert_eq!(said(&m.answered(1, false)), "");
     assert_eq!(said(&m.answered(1, true)), "cancel 1");
@@ -95,14 +95,14 @@ fn a_second_connect_replaces_the_first_and_each_has_its_answer() {
     assert_eq!(said(&m.begin(target(), now)), "CONNECTED, cancel 1, begin 1");
     assert_eq!(said(&m.answered(1, true)), "CONNECTED");
     m.end(true, now);
-    m.attached(4, false, true);
+    m.attached(4, false, true, now);
     assert_eq!(said(&m.begin(target(), now)), "close 1, close 2, ENDED, begin 4");
 }
 
 #[test]
 fn a_client_on_its_way_here_is_sent_on_when_it_has_arrived() {
     let (mut m, now) = (Migration::new(), Instant::now());
-    m.attached(1, true, true);
+    m.attached(1, true, true, now);
     assert!(m.is_arriving(1));
     assert_eq!(said(&m.begin(target(), now)), "");
     assert_eq!(said(&m.arrived(1, true, now)), "begin 1");
@@ -113,10 +113,10 @@ fn a_client_on_its_way_here_is_sent_on_when_it_has_arrived() {
 #[test]
 fn a_client_that_never_arrives_is_closed_when_the_machine_moves_on() {
     let (mut m, now) = (Migration::new(), Instant::now());
-    m.attached(1, true, true);
+    m.attached(1, true, true, now);
     m.begin(target(), now);
     assert_eq!(said(&m.expire(now + PATIENCE)), "close 1, CONNECTED");
-    m.attached(2, true, true);
+    m.attached(2, true, true, now);
     m.begin(target(), now);
     assert_eq!(said(&m.left(2, now)), "CONNECTED");
 }
@@ -130,4 +130,21 @@ fn answers_out_of_nowhere_are_cancelled_and_ends_are_answered() {
     assert_eq!(said(&m.end(true, now)), "ENDED");
     assert_eq!(said(&m.switch(&target())), "switch 1, switch 2");
     assert_eq!(m.deadline(), None);
+}
+
+#[test]
+fn who_never_leaves_the_old_server_is_closed() {
+    let (mut m, now) = (Migration::<u8>::new(), Instant::now());
+    let later = now + Duration::from_secs(5);
+    m.attached(1, true, true, now);
+    m.attached(2, true, true, later);
+    m.attached(3, false, true, now);
+    assert_eq!(m.deadline(), Some(now + ARRIVING_TIME));
+    assert_eq!(said(&m.expire(now + ARRIVING_TIME - Duration::from_secs(1))), "");
+    assert_eq!(said(&m.expire(now + ARRIVING_TIME)), "close 1");
+    assert_eq!(m.deadline(), Some(later + ARRIVING_TIME));
+    // The last one that others wait for.
+    let end = later + ARRIVING_TIME;
+    m.begin(target(), end - Duration::from_secs(1));
+    assert_eq!(said(&m.expire(end)), "close 2, begin 3");
 }
