@@ -1,7 +1,7 @@
 /* Two kinds of devices: one whose ring a thread of the host fills, and one that has photos without end. */
 #include "latency.h"
 
-#include "../../capi-tests/host/host.h"
+#include "../lean_device.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -160,83 +160,6 @@ static void release_resource(QXLInstance *qxl, struct QXLReleaseInfoExt release)
     atomic_store_explicit(&of(qxl)->records[release.info->id % RECORDS].busy, false, memory_order_release);
 }
 
-static int no_command(QXLInstance *qxl, struct QXLCommandExt *ext)
-{
-    (void)qxl;
-    (void)ext;
-    return 0;
-}
-
-static int yes(QXLInstance *qxl)
-{
-    (void)qxl;
-    return 1;
-}
-
-static void get_init_info(QXLInstance *qxl, QXLDevInitInfo *info)
-{
-    (void)qxl;
-    *info = (QXLDevInitInfo){
-        .num_memslots_groups = 1, .num_memslots = 1, .memslot_id_bits = 1, .memslot_gen_bits = 1, .n_surfaces = 16,
-        .qxl_ram_size = 64 << 20,
-    };
-}
-
-static void ignore(QXLInstance *qxl)
-{
-    (void)qxl;
-}
-
-static void ignore_level(QXLInstance *qxl, int level)
-{
-    (void)qxl;
-    (void)level;
-}
-
-static void ignore_update(QXLInstance *qxl, uint32_t id)
-{
-    (void)qxl;
-    (void)id;
-}
-
-static int flush_resources(QXLInstance *qxl)
-{
-    (void)qxl;
-    return 0;
-}
-
-static void ignore_cookie(QXLInstance *qxl, uint64_t cookie)
-{
-    (void)qxl;
-    (void)cookie;
-}
-
-static void ignore_capabilities(QXLInstance *qxl, uint8_t present, uint8_t caps[SPICE_CAPABILITIES_SIZE])
-{
-    (void)qxl;
-    (void)present;
-    (void)caps;
-}
-
-static const QXLInterface interface = {
-    .base.type = SPICE_INTERFACE_QXL,
-    .base.description = "device for latencies",
-    .base.major_version = SPICE_INTERFACE_QXL_MAJOR,
-    .base.minor_version = SPICE_INTERFACE_QXL_MINOR,
-    .attached_worker = ignore,
-    .set_compression_level = ignore_level,
-    .get_init_info = get_init_info,
-    .get_command = get_command,
-    .req_cmd_notification = req_cmd_notification,
-    .release_resource = release_resource,
-    .get_cursor_command = no_command,
-    .req_cursor_notification = yes,
-    .notify_update = ignore_update,
-    .flush_resources = flush_resources,
-    .async_complete = ignore_cookie,
-    .set_client_capabilities = ignore_capabilities,
-};
-
 /* Smooth hills with some noise, so that it is taken for a photo. */
 static void paint_photo(uint8_t *pixels, struct rng *rng, unsigned seed)
 {
@@ -268,6 +191,8 @@ static void make_photos(struct device *device)
     }
 }
 
+static QXLInterface interface;
+
 struct device *device_new(SpiceServer *server, int id, bool photos)
 {
     struct device *device = aligned_alloc(64, sizeof(*device));
@@ -286,6 +211,10 @@ struct device *device_new(SpiceServer *server, int id, bool photos)
     create.mem = qxl_address(device->screen);
     if (photos)
         make_photos(device);
+    interface = lean_interface("device for latencies");
+    interface.get_command = get_command;
+    interface.req_cmd_notification = req_cmd_notification;
+    interface.release_resource = release_resource;
     device->qxl.base.sif = &interface.base;
     device->qxl.id = id;
     if (spice_server_add_interface(server, &device->qxl.base) != 0) {

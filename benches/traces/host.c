@@ -17,6 +17,7 @@
  */
 #include "../../capi-tests/host/host.h"
 #include "../client/client.h"
+#include "../lean_device.h"
 #include "threads.h"
 
 #include <getopt.h>
@@ -123,70 +124,11 @@ static void release_resource(QXLInstance *qxl, struct QXLReleaseInfoExt release)
 
 static void get_init_info(QXLInstance *qxl, QXLDevInitInfo *info)
 {
-    (void)qxl;
-    memset(info, 0, sizeof(*info));
-    info->num_memslots_groups = 1;
-    info->num_memslots = 1;
-    info->memslot_id_bits = 1;
-    info->memslot_gen_bits = 1;
+    lean_init_info(qxl, info);
     info->n_surfaces = SURFACES;
-    info->qxl_ram_size = 64 << 20;
 }
 
-static void ignore(QXLInstance *qxl)
-{
-    (void)qxl;
-}
-
-static void ignore_level(QXLInstance *qxl, int level)
-{
-    (void)qxl;
-    (void)level;
-}
-
-static void ignore_update(QXLInstance *qxl, uint32_t id)
-{
-    (void)qxl;
-    (void)id;
-}
-
-static int flush_resources(QXLInstance *qxl)
-{
-    (void)qxl;
-    return 0;
-}
-
-static void ignore_cookie(QXLInstance *qxl, uint64_t cookie)
-{
-    (void)qxl;
-    (void)cookie;
-}
-
-static void ignore_capabilities(QXLInstance *qxl, uint8_t present, uint8_t caps[SPICE_CAPABILITIES_SIZE])
-{
-    (void)qxl;
-    (void)present;
-    (void)caps;
-}
-
-static const QXLInterface interface = {
-    .base.type = SPICE_INTERFACE_QXL,
-    .base.description = "traces",
-    .base.major_version = SPICE_INTERFACE_QXL_MAJOR,
-    .base.minor_version = SPICE_INTERFACE_QXL_MINOR,
-    .attached_worker = ignore,
-    .set_compression_level = ignore_level,
-    .get_init_info = get_init_info,
-    .get_command = get_command,
-    .req_cmd_notification = req_cmd_notification,
-    .release_resource = release_resource,
-    .get_cursor_command = get_cursor_command,
-    .req_cursor_notification = req_cursor_notification,
-    .notify_update = ignore_update,
-    .flush_resources = flush_resources,
-    .async_complete = ignore_cookie,
-    .set_client_capabilities = ignore_capabilities,
-};
+static QXLInterface interface;
 
 /* ---- playing ---- */
 
@@ -489,6 +431,13 @@ int main(int argc, char **argv)
     spice_server_set_streaming_video(server, SPICE_STREAM_VIDEO_OFF);
     if (spice_server_init(server, core) != 0)
         fail("spice_server_init failed");
+    interface = lean_interface("traces");
+    interface.get_init_info = get_init_info;
+    interface.get_command = get_command;
+    interface.req_cmd_notification = req_cmd_notification;
+    interface.release_resource = release_resource;
+    interface.get_cursor_command = get_cursor_command;
+    interface.req_cursor_notification = req_cursor_notification;
     device.qxl.base.sif = &interface.base;
     if (spice_server_add_interface(server, &device.qxl.base) != 0)
         fail("spice_server_add_interface failed");
