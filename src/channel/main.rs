@@ -24,8 +24,8 @@ mod migration;
 
 pub use agent::AgentOrder;
 use agent::AgentPeer;
-use migration::{Action, Migration};
 pub use migration::{ARRIVING_TIME, MigrationEvent, MigrationOrder};
+use migration::{Action, Migration};
 
 /// Between two pings of a main channel that says nothing by itself.
 const PING_EVERY: Duration = Duration::from_secs(15);

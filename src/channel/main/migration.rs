@@ -307,7 +307,8 @@ impl<K: Copy + Ord> Migration<K> {
     /// Closes those who never leave their old server.
     fn expire_arrivals(&mut self, now: Instant) -> Vec<Action<K>> {
         let late = |part: &Part| matches!(part, Part::Arriving { until } if *until <= now);
-        let keys: Vec<K> = self.parts.iter().filter(|(_, p)| late(p)).map(|(key, _)| *key).collect();
+        let keys: Vec<K> =
+            self.parts.iter().filter(|(_, p)| late(p)).map(|(key, _)| *key).collect();
         let why = "has not left its old server in 24 hours";
         let mut actions = Vec::new();
         for key in keys {
