@@ -76,9 +76,9 @@ fn checked(table: *const Table) -> Result<Plugin, String> {
         return Err(format!("{NAME} does not know version {VERSION} of its interface"));
     }
     // SAFETY: not NULL, so a table that begins with its version whatever that is, and lives for ever.
-    let version = unsafe { ptr::addr_of!((*table).version).read() };
+    let version = unsafe { (*table).version };
     // SAFETY: as above; the size stands behind the version in all versions.
-    let size = unsafe { ptr::addr_of!((*table).size).read() };
+    let size = unsafe { (*table).size };
     if version != VERSION || usize::try_from(size) != Ok(size_of::<Table>()) {
         return Err(format!("{NAME} has version {version} of its interface, {size} bytes"));
     }

@@ -42,7 +42,9 @@ unsafe extern "C" fn encode(coder: *mut c_void, picture: *const Picture, out: *m
     bytes.clear();
     for row in 0..isize::try_from(setup.height).unwrap() {
         // SAFETY: so many rows are there.
-        bytes.push(unsafe { *picture.top.offset(row * picture.stride) });
+        let row = unsafe { picture.top.offset(row * picture.stride) };
+        // SAFETY: each has a byte.
+        bytes.push(unsafe { *row });
     }
     let coded = Coded { bytes: bytes.as_ptr(), len: bytes.len(), key: picture.key };
     // SAFETY: the caller's.
