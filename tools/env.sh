@@ -19,6 +19,18 @@ tool_version() {
     "$1" --version 2>/dev/null | sed -n 's/^[^ ]* \([0-9][^ ]*\).*/\1/p;q'
 }
 
+# True if libcayenne-gst.so can be built here.
+has_gstreamer() {
+    command -v pkg-config >/dev/null && pkg-config --exists 'gstreamer-app-1.0 >= 1.18'
+}
+
+# cargo for gst/, a package of its own with its own lock file, so that the library's knows nothing of GStreamer.
+cargo_gst() { # COMMAND ARGUMENTS...
+    local command=$1
+    shift
+    cargo "$command" --locked --manifest-path gst/Cargo.toml --target-dir "$TARGET_DIR/gst" "$@"
+}
+
 # Builds programs of capi-tests/ (and the demo) against our headers and stage/lib; they land in $HOSTS. No run path is
 # linked in: LD_LIBRARY_PATH decides which libspice-server.so.1 such a program meets.
 HOSTS=$PWD/stage/hosts

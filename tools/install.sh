@@ -3,7 +3,8 @@
 #
 #   tools/install.sh PREFIX LIBRARY
 #
-# LIBRARY is the file that cargo built, for example target/release/libspice_server.so.
+# LIBRARY is the file that cargo built, for example target/release/libspice_server.so. A libcayenne-gst.so that lies beside it
+# is installed beside it.
 # LIBDIR (default PREFIX/lib) and DESTDIR may be set in the environment.
 set -eu
 
@@ -29,6 +30,11 @@ real=libspice-server.so.1.15.1
 install -d "$destination$libdir/pkgconfig" "$destination$prefix/include/spice-server" \
     "$destination$prefix/share/doc/cayenne"
 install -m 755 "$library" "$destination$libdir/$real"
+gst=$(dirname "$library")/libcayenne-gst.so
+if [ -f "$gst" ]; then
+    # The library looks for it in the folder of its own file.
+    install -m 755 "$gst" "$destination$libdir/libcayenne-gst.so"
+fi
 ln -sf "$real" "$destination$libdir/libspice-server.so.1"
 ln -sf libspice-server.so.1 "$destination$libdir/libspice-server.so"
 install -m 644 include/spice-server/spice.h "$destination$prefix/include/spice-server/"

@@ -2,7 +2,7 @@
 # Makes sure that what a job needs is there. Idempotent: apt-get and cargo install run only when something is
 # missing, apt-get only as root; otherwise the command to type is printed and the exit status is 1.
 #
-#   tools/setup.sh SET...      sets: build demo qemu test bench guest; "rust" checks the toolchain only
+#   tools/setup.sh SET...      sets: build demo gst qemu test bench guest; "rust" checks the toolchain only
 #
 # CAYENNE_NO_APT=1 never runs apt-get (it prints what it would install).
 set -euo pipefail
@@ -21,6 +21,14 @@ BUILD_PACKAGES=(
 DEMO_PACKAGES=(
     pkg-config
     libspice-protocol-dev # spice/qxl_dev.h, spice/vd_agent.h: spice.h includes them
+)
+# For libcayenne-gst.so (`make lib` does without), and the elements that its tests and stock clients decode with.
+GST_PACKAGES=(
+    pkg-config
+    libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
+    gstreamer1.0-plugins-base gstreamer1.0-plugins-good # videoconvert, vp8enc, vp9enc, jpegenc, and what plays them
+    gstreamer1.0-plugins-ugly gstreamer1.0-plugins-bad  # x264enc; x265enc
+    gstreamer1.0-libav                      # decoders for H.264 and H.265
 )
 QEMU_PACKAGES=(
     qemu-system-x86
@@ -127,17 +135,18 @@ install_cargo_tools() {
     done
 }
 
-[ $# -gt 0 ] || fail "usage: tools/setup.sh build|demo|qemu|test|bench|guest|rust..."
+[ $# -gt 0 ] || fail "usage: tools/setup.sh build|demo|gst|qemu|test|bench|guest|rust..."
 packages=() tools=no
 for set in "$@"; do
     case $set in
         rust) ;;
         build) packages+=("${BUILD_PACKAGES[@]}") ;;
         demo) packages+=("${DEMO_PACKAGES[@]}") ;;
+        gst) packages+=("${GST_PACKAGES[@]}") ;;
         qemu) packages+=("${QEMU_PACKAGES[@]}") ;;
         bench) packages+=("${BENCH_PACKAGES[@]}") ;;
         guest) packages+=("${GUEST_PACKAGES[@]}") ;;
-        test) packages+=("${TEST_PACKAGES[@]}"); tools=yes ;;
+        test) packages+=("${TEST_PACKAGES[@]}" "${GST_PACKAGES[@]}"); tools=yes ;;
         *) fail "no set named $set" ;;
     esac
 done

@@ -14,6 +14,7 @@ STEPS=(
     "deny      | deny.toml                    | tools/lint.sh deny"
     "cargo-test| tests/architecture.rs        | cargo test --locked -- --show-output"
     "lib       |                              | tools/lib.sh"
+    "gst-test  | gst/Cargo.lock               | if has_gstreamer; then cargo_gst test --release -- --show-output; else echo 'SKIPPED 5: no GStreamer'; fi"
     "headers   | tools/gen-headers.sh include | tools/gen-headers.sh --check"
     "abi-matrix| docs/abi-matrix.md           | diff -u docs/abi-matrix.md <(cargo run --quiet --locked --example abi_matrix)"
     "c-hosts   | capi-tests/random_draws.c    | tools/c-hosts.sh"

@@ -11,6 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use spice_server::protocol::display::DisplayRequest;
 use spice_server::video::codecs::{DEFAULT_CODECS, choose, preferred};
 use spice_server::video::detect::StreamKey;
+use spice_server::video::gstreamer::Look;
 use spice_server::video::playout::Playout;
 use spice_server::video::rate::{Gate, Link, Start};
 
@@ -29,6 +30,10 @@ fuzz_target!(|input: &[u8]| {
         let (body, tail) = tail.split_at(usize::from(len).min(tail.len()));
         rest = tail;
         now += Duration::from_millis(u64::from(pause) * 4);
+        // Some clients have encoders that keep a rate, and a bound.
+        link.set_rated(pause & 64 != 0);
+        link.set_limit((pause & 32 != 0).then_some(u64::from(low) * 10_000));
+        assert!((16_000..=10_000_000_000).contains(&link.rate(KEY)));
         link.offered(KEY, now, 640 * 360);
         match link.gate(now) {
             Gate::Open => {
@@ -55,7 +60,8 @@ fuzz_target!(|input: &[u8]| {
             }
             Ok(DisplayRequest::PreferredVideoCodecs(numbers)) => {
                 let wishes = preferred(numbers);
-                assert!(wishes.len() <= 5 && choose(&DEFAULT_CODECS, &wishes, |_| true).is_some());
+                let choice = choose(&DEFAULT_CODECS, &wishes, |_| true, |_| Look::There);
+                assert!(wishes.len() <= 5 && choice.is_some());
             }
             _ => {}
         }

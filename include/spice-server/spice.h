@@ -845,8 +845,10 @@ int spice_server_set_streaming_video(SpiceServer *server, int value);
 
 // Sets the video encoders in order of preference: `encoder:codec` parts joined by `;`, or "auto".
 //
-// Parts that are not known are skipped. Returns 0, or -1 and keeps the old list if none is left that this library
-// can make: that is "spice:mjpeg" so far.
+// Encoders are "spice:mjpeg" and, where `libcayenne-gst.so` lies beside this library, "gstreamer:" with mjpeg, vp8, h264,
+// vp9 or h265. Parts that are not known or not installed are skipped. Returns 0, or -1 and keeps the old list if none is
+// left. Whether GStreamer has an element for its part is found out on another thread; until then, and where it has none,
+// clients get the next of the list that they decode, at last MJPEG.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -854,7 +856,8 @@ int spice_server_set_streaming_video(SpiceServer *server, int value);
 int spice_server_set_video_codecs(SpiceServer *server,
                                   const char *video_codecs);
 
-// The video encoders as a new string, to be freed by `spice_server_free_video_codecs`.
+// The video encoders as a new string, to be freed by `spice_server_free_video_codecs`: of the list those that are
+// installed, without those for which GStreamer turned out to have no element.
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.

@@ -104,7 +104,7 @@ pub const MATRIX: &[Entry] = &[
     row("spice_server_set_jpeg_compression", "SPICE_SERVER_0.6.0", Status::Done, 4),
     row("spice_server_set_zlib_glz_compression", "SPICE_SERVER_0.6.0", Status::Done, 4),
     row("spice_server_set_streaming_video", "SPICE_SERVER_0.6.0", Status::Done, 8),
-    row("spice_server_set_video_codecs", "SPICE_SERVER_0.13.2", Status::Partly("spice:mjpeg is what is built; a list without it fails"), 8),
+    row("spice_server_set_video_codecs", "SPICE_SERVER_0.13.2", Status::Done, 8),
     row("spice_server_get_video_codecs", "SPICE_SERVER_0.14.3", Status::Done, 8),
     row("spice_server_free_video_codecs", "SPICE_SERVER_0.14.3", Status::Done, 8),
     row("spice_server_add_renderer", "SPICE_SERVER_0.6.0", Status::Done, 2),

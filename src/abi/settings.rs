@@ -119,8 +119,10 @@ pub unsafe extern "C" fn spice_server_set_streaming_video(
 symver!(spice_server_set_video_codecs, "0.13.2");
 /// Sets the video encoders in order of preference: `encoder:codec` parts joined by `;`, or "auto".
 ///
-/// Parts that are not known are skipped. Returns 0, or -1 and keeps the old list if none is left that this library
-/// can make: that is "spice:mjpeg" so far.
+/// Encoders are "spice:mjpeg" and, where `libcayenne-gst.so` lies beside this library, "gstreamer:" with mjpeg, vp8, h264,
+/// vp9 or h265. Parts that are not known or not installed are skipped. Returns 0, or -1 and keeps the old list if none is
+/// left. Whether GStreamer has an element for its part is found out on another thread; until then, and where it has none,
+/// clients get the next of the list that they decode, at last MJPEG.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -140,7 +142,8 @@ pub unsafe extern "C" fn spice_server_set_video_codecs(
 }
 
 symver!(spice_server_get_video_codecs, "0.14.3");
-/// The video encoders as a new string, to be freed by `spice_server_free_video_codecs`.
+/// The video encoders as a new string, to be freed by `spice_server_free_video_codecs`: of the list those that are
+/// installed, without those for which GStreamer turned out to have no element.
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -148,7 +151,8 @@ symver!(spice_server_get_video_codecs, "0.14.3");
 pub unsafe extern "C" fn spice_server_get_video_codecs(server: *mut SpiceServer) -> *const c_char {
     guard("spice_server_get_video_codecs", ptr::null(), || {
         with("spice_server_get_video_codecs", server, ptr::null(), |s| {
-            let list = codecs::join(&s.core.session().settings.video_codecs);
+            let list = s.core.session().settings.video_codecs.clone();
+            let list = codecs::join(&list);
             // The names have no NUL.
             CString::new(list).unwrap_or_default().into_raw().cast_const()
         })

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod dynamic;
+pub mod encoders;
 pub mod opus;
 pub mod pixman;
 pub mod policy;

@@ -1,7 +1,8 @@
 //! Video: which commands of a guest are frames, how they are encoded, and how much of them a client's link carries.
 //!
 //! Used by thread display-N. [`detect`] and [`rate`] are pure state machines: they are told the time and do no I/O.
-//! [`encode`] hands frames to the workers of [`pool`](crate::pool). What a client has to be told, and which of its
+//! [`encode`] hands frames to the workers of [`pool`](crate::pool), or to encoders of GStreamer with threads of their own
+//! ([`session`], [`gstreamer`]). What a client has to be told, and which of its
 //! pixels are a stream's, is `display::pipe`'s.
 #![forbid(unsafe_code)]
 
@@ -9,8 +10,10 @@ pub mod codecs;
 pub mod detect;
 pub mod encode;
 pub mod frame;
+pub mod gstreamer;
 pub mod playout;
 pub mod rate;
+pub mod session;
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -87,10 +90,10 @@ impl Settings {
         self.codecs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How often anything was set.
+    /// How often anything was set, or turned out to be possible or not.
     #[must_use]
     pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+        self.changes.load(Ordering::Acquire).wrapping_add(gstreamer::changes())
     }
 }
 
@@ -101,10 +104,12 @@ mod tests {
     #[test]
     fn every_change_is_counted_and_the_default_is_filter() {
         let settings = Settings::default();
-        assert_eq!((settings.mode(), settings.changes()), (Mode::Filter, 0));
+        let changes = || settings.changes.load(Ordering::Acquire);
+        assert_eq!((settings.mode(), changes()), (Mode::Filter, 0));
         settings.set_mode(Mode::Off);
         settings.set_codecs(Vec::new());
-        assert_eq!((settings.mode(), settings.changes()), (Mode::Off, 2));
+        assert_eq!((settings.mode(), changes()), (Mode::Off, 2));
+        assert!(settings.changes() >= 2);
         assert!(settings.codecs().is_empty());
         assert_eq!([0, 1, 2, 3, 4].map(|n| Mode::from_u8(n).map(|mode| mode as u8)), {
             [None, Some(1), Some(2), Some(3), None]

@@ -71,6 +71,12 @@ const SILENT: Duration = Duration::from_secs(3);
 const ROUND_TRIP_SPAN: Duration = Duration::from_secs(20);
 /// Bytes of a pixel in a frame of the lowest quality, before there was one.
 const PIXEL: f64 = 0.04;
+/// Bits of a pixel that encoders which keep a rate get, in a frame of the lowest and of the best quality.
+const RATED: (f64, f64) = (0.02, 0.35);
+/// What of the budget they get: a frame with much in it is larger than the others.
+const RATED_SHARE: f64 = 0.9;
+/// What of a client's bound on all it is sent is for films.
+const LIMIT_SHARE: f64 = 0.9;
 
 /// What is known of a link before anything was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +123,7 @@ struct Load {
     offered: Option<Instant>,
     /// Bytes of a frame of the lowest quality.
     unit: f64,
+    pixels: f64,
     /// One has been encoded.
     known: bool,
 }
@@ -157,6 +164,10 @@ pub struct Link {
     frame_bytes: f64,
     /// When the next frame may go, if fewer go than come.
     next_frame: Option<Instant>,
+    /// The streams' encoders keep a rate, instead of a quality.
+    rated: bool,
+    /// Bits per second that there may be at most, whatever the link carries.
+    limit: f64,
 }
 
 impl Link {
@@ -199,7 +210,38 @@ impl Link {
             loads: Vec::new(),
             frame_bytes: 0.0,
             next_frame: None,
+            rated: false,
+            limit: MOST,
         }
+    }
+
+    /// Whether the streams' encoders keep a rate ([`Link::rate`]) instead of a quality.
+    pub fn set_rated(&mut self, rated: bool) {
+        if self.rated != rated {
+            self.rated = rated;
+            self.loads.iter_mut().for_each(|load| load.known = false);
+        }
+    }
+
+    /// Bits per second that the client is sent at most, of all kinds of messages; `None`: no bound.
+    pub fn set_limit(&mut self, bits: Option<u64>) {
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let share = |bits: u64| (bits as f64 * LIMIT_SHARE).clamp(LEAST, MOST);
+        self.limit = bits.map_or(MOST, share);
+    }
+
+    /// Bits per second for the encoder of a stream.
+    #[must_use]
+    pub fn rate(&self, key: StreamKey) -> u64 {
+        let weight = |load: &Load| load.pixels / load.interval.max(0.005);
+        let all: f64 = self.loads.iter().map(weight).sum();
+        let own = self.loads.iter().find(|load| load.key == key).map_or(1.0, weight);
+        let most = if self.rated { self.demand(LADDER.len() - 1) } else { MOST };
+        let rate = (self.budget() * RATED_SHARE).min(most) * own / all.max(own).max(1.0);
+        #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+        #[expect(clippy::cast_sign_loss, reason = "is positive")]
+        let rate = rate.clamp(LEAST / 4.0, MOST) as u64;
+        rate
     }
 
     /// The quality of the next frame, of 100.
@@ -211,7 +253,7 @@ impl Link {
     /// Bits per second that streams may take.
     #[must_use]
     pub fn budget(&self) -> f64 {
-        self.budget
+        self.budget.min(self.limit)
     }
 
     /// The shortest way to the client and back that was seen lately.
@@ -249,13 +291,19 @@ impl Link {
         let load = match self.loads.iter_mut().position(|load| load.key == key) {
             Some(at) => self.loads.get_mut(at),
             None => {
-                let new =
-                    Load { key, interval: 1.0 / 30.0, offered: None, unit: guess, known: false };
-                self.loads.push(new);
+                self.loads.push(Load {
+                    key,
+                    interval: 1.0 / 30.0,
+                    offered: None,
+                    unit: guess,
+                    pixels: 0.0,
+                    known: false,
+                });
                 self.loads.last_mut()
             }
         };
         let Some(load) = load else { return };
+        load.pixels = guess / PIXEL;
         if let Some(before) = load.offered.replace(now) {
             let since = now.saturating_duration_since(before).as_secs_f64().min(1.0);
             load.interval += (since - load.interval) / 16.0;
@@ -304,7 +352,9 @@ impl Link {
         };
         if let Some(load) = self.loads.iter_mut().find(|load| load.key == key) {
             let unit = bytes / ratio;
-            load.unit = if load.known { load.unit + (unit - load.unit) / 8.0 } else { unit };
+            if !self.rated {
+                load.unit = if load.known { load.unit + (unit - load.unit) / 8.0 } else { unit };
+            }
             load.known = true;
         }
         self.tune(now);
@@ -312,7 +362,7 @@ impl Link {
 
     /// A frame was taken to be encoded.
     pub fn taken(&mut self, now: Instant) {
-        let needed = self.demand(self.rung) / self.budget;
+        let needed = self.demand(self.rung) / self.budget();
         if needed <= 1.05 {
             self.next_frame = None;
             return;
@@ -415,7 +465,7 @@ impl Link {
 
     fn window(&self) -> f64 {
         if self.bandwidth == 0.0 {
-            return FIRST_WINDOW.min(self.budget / 8.0 * 0.25).max(self.frame_bytes);
+            return FIRST_WINDOW.min(self.budget() / 8.0 * 0.25).max(self.frame_bytes);
         }
         let way = self.round_trip().unwrap_or_default() + QUEUE;
         (self.bandwidth * way.as_secs_f64()).max(self.frame_bytes * 1.01)
@@ -424,7 +474,11 @@ impl Link {
     /// Bits per second of all streams at a quality.
     fn demand(&self, rung: usize) -> f64 {
         let ratio = LADDER.get(rung).map_or(1.0, |rung| rung.1);
-        self.loads.iter().map(|load| load.unit * ratio * 8.0 / load.interval.max(0.005)).sum()
+        let rated = rated_bits(rung);
+        let bits = |load: &Load| {
+            if self.rated { load.pixels * rated } else { load.unit * ratio * 8.0 }
+        };
+        self.loads.iter().map(|load| bits(load) / load.interval.max(0.005)).sum()
     }
 
     /// Bytes per second of the line, if an answer tells: it was busy from the answer before to this one, or had just this
@@ -481,7 +535,7 @@ impl Link {
             return;
         }
         // What nobody asks for is no budget that was tried.
-        let best = self.demand(LADDER.len() - 1) * 1.1;
+        let best = self.best().min(self.limit);
         if self.budget >= best {
             return;
         }
@@ -501,12 +555,18 @@ impl Link {
         self.budget = budget.min(best).clamp(LEAST, MOST);
     }
 
+    /// The largest budget that is of use.
+    fn best(&self) -> f64 {
+        let share = if self.rated { RATED_SHARE } else { 1.0 };
+        self.demand(LADDER.len() - 1) * 1.1 / share
+    }
+
     /// Chooses the quality for the budget.
     fn tune(&mut self, now: Instant) {
         if self.loads.is_empty() {
             return;
         }
-        while self.rung > 0 && self.demand(self.rung) > self.budget * 1.03 {
+        while self.rung > 0 && self.demand(self.rung) > self.budget() * 1.03 {
             self.rung -= 1;
             self.rung_at = now;
         }
@@ -514,7 +574,7 @@ impl Link {
         if !known || now.saturating_duration_since(self.rung_at) < SETTLE {
             return;
         }
-        let fits = (0..LADDER.len()).rev().find(|at| self.demand(*at) <= self.budget * 0.95);
+        let fits = (0..LADDER.len()).rev().find(|at| self.demand(*at) <= self.budget() * 0.95);
         let best = fits.unwrap_or(0);
         if best > self.rung {
             // By halves: a lower quality is seen less than one that goes up and down.
@@ -522,6 +582,13 @@ impl Link {
             self.rung_at = now;
         }
     }
+}
+
+/// Bits of a pixel at a step of the ladder, for encoders that keep a rate: even steps from the least to the most.
+fn rated_bits(rung: usize) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a dozen")]
+    let part = rung as f64 / (LADDER.len() - 1) as f64;
+    RATED.0 * (RATED.1 / RATED.0).powf(part)
 }
 
 /// Bytes per second that a line has carried, which may not have been all that it could.

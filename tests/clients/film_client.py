@@ -31,7 +31,9 @@ def number_of(jpeg):
 class Screen:
     """What the display channel says. Nothing is drawn."""
 
-    def __init__(self):
+    def __init__(self, codecs):
+        self.codecs = codecs  # that may come
+        self.uses = 0  # streams so far
         self.kinds = []  # of all messages, with times
         self.streams = {}
         self.surface = False
@@ -67,9 +69,16 @@ class Screen:
                 self.wrong.append(f"stream {number} is created twice")
             if not self.surface or surface:
                 self.wrong.append("a stream without a screen")
-            if codec != 1:
+            if codec not in self.codecs:
                 self.wrong.append(f"codec {codec}")
-            self.streams[number] = {"size": (width, height), "place": (left, top, right, bottom), "unique": None}
+            self.uses += 1
+            self.streams[number] = {
+                "size": (width, height),
+                "place": (left, top, right, bottom),
+                "unique": None,
+                "codec": codec,
+                "use": self.uses,
+            }
             self.created.append((now, number))
             return
         (number,) = struct.unpack_from("<I", body)
@@ -94,7 +103,16 @@ class Screen:
             self.wrong.append("a frame without a time")
         late = (self.clock() - time_at + (1 << 31)) % (1 << 32) - (1 << 31)
         self.frames.append(
-            {"at": now, "data": data, "bytes": len(data), "late": late, "stream": number, "kind": kind}
+            {
+                "at": now,
+                "data": data,
+                "bytes": len(data),
+                "late": late,
+                "stream": number,
+                "kind": kind,
+                "codec": stream["codec"],
+                "use": stream["use"],
+            }
         )
         if stream["unique"] is None:
             return
@@ -108,10 +126,10 @@ class Screen:
 
 
 class FilmClient(RawClient):
-    """`caps` of the display channel; with `reports` it reports."""
+    """`caps` of the display channel; with `reports` it reports; `codecs` are the numbers of those that may come."""
 
-    def __init__(self, address, caps=ALL_CAPS, reports=True, **options):
-        self.screen = Screen()
+    def __init__(self, address, caps=ALL_CAPS, reports=True, codecs=(1,), **options):
+        self.screen = Screen(codecs)
         self.started = None
         super().__init__(address, self.screen, caps=caps, init=(1, 20 << 20, 1, 0), **options)
         self.screen.clock = self.clock

@@ -4,6 +4,7 @@
 //! link, its encoders, when it may have the next frame. A frame is taken out of the client's pipe when there is room for
 //! it, coded by the workers, and sent when it is done; what comes meanwhile replaces what waits.
 
+use std::num::NonZeroU64;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -20,10 +21,11 @@ use crate::protocol::geometry::Rect;
 use crate::protocol::message::Message;
 use crate::qxl::model::{Bitmap, BitmapFormat, DrawOp, ImageKind, SurfaceFormat};
 use crate::sys::clock::mm_time;
-use crate::video::codecs::{self, Choice, Codec};
+use crate::video::codecs::{self, Choice, Codec, Maker};
 use crate::video::detect::{Candidate, Change, Detector, Look, STREAM_IDS, StreamKey};
 use crate::video::encode::{Encoder, Studio, Wish};
 use crate::video::frame::{Frame, MAX_CLIP, Pixels};
+use crate::video::gstreamer::Look as Built;
 use crate::video::playout::Playout;
 use crate::video::rate::{Gate, Link, Start};
 
@@ -130,10 +132,6 @@ impl Films {
     pub fn next_news(&self) -> Option<Instant> {
         self.detector.next_change()
     }
-
-    fn choice(&self, wishes: &[Codec], caps: &Caps) -> Option<Choice> {
-        codecs::choose(&self.share.video.codecs(), wishes, |codec| decodes(caps, codec))
-    }
 }
 
 /// The bitmap and the part of it, if a command puts nothing but a picture that can be a frame.
@@ -170,6 +168,11 @@ fn decodes(caps: &Caps, codec: Codec) -> bool {
     })
 }
 
+/// True if the encoder keeps a rate.
+fn is_rated(choice: Option<Choice>) -> bool {
+    choice.is_some_and(|choice| choice.codec.is_chained())
+}
+
 /// Bits per second that the environment says links begin with (`SPICE_BIT_RATE`, Mbit/s).
 fn said_rate() -> Option<u64> {
     static SAID: OnceLock<Option<u64>> = OnceLock::new();
@@ -182,17 +185,23 @@ fn said_rate() -> Option<u64> {
 /// One client's films.
 #[derive(Debug)]
 pub struct Screening {
+    share: Arc<ImageShare>,
     caps: Caps,
     wishes: Vec<Codec>,
     choice: Option<Choice>,
+    /// Encoders that broke, or that the client turned out not to decode.
+    failed: Vec<Choice>,
+    /// The choice is another one, which the pipe does not know yet.
+    chosen: bool,
     studio: Studio,
     speed: Arc<LinkSpeed>,
     local: bool,
     /// From the first frame on.
     link: Option<(Link, Playout)>,
     encoders: Vec<(StreamKey, Box<dyn Encoder>)>,
-    /// A frame is being coded.
+    /// A frame is being coded, and fails at this time if it is not done, if it has one.
     in_work: bool,
+    due: Option<Instant>,
     /// What the kernel keeps for the client is bounded.
     bounded: bool,
     /// When the last frame went.
@@ -206,21 +215,27 @@ impl Screening {
     /// Of a client that has just come.
     #[must_use]
     pub fn new(films: &Films, caps: Caps, speed: Arc<LinkSpeed>, local: bool) -> Self {
-        Self {
-            choice: films.choice(&[], &caps),
+        let mut new = Self {
+            share: Arc::clone(&films.share),
             caps,
             wishes: Vec::new(),
+            choice: None,
+            failed: Vec::new(),
+            chosen: false,
             studio: films.studio.clone(),
             speed,
             local,
             link: None,
             encoders: Vec::new(),
             in_work: false,
+            due: None,
             bounded: false,
             last: None,
             turn: false,
             wake: None,
-        }
+        };
+        new.choose();
+        new
     }
 
     /// What the client can do, and gets.
@@ -234,21 +249,58 @@ impl Screening {
     }
 
     /// The codecs that the client wishes for, best first, as the protocol numbers them; none changes nothing.
-    pub fn prefer(&mut self, films: &Films, numbers: &[u8]) {
+    pub fn prefer(&mut self, numbers: &[u8]) {
         if !numbers.is_empty() {
             self.wishes = codecs::preferred(numbers);
-            self.choose(films);
+            self.choose();
         }
     }
 
-    /// Chooses the encoder anew.
-    pub fn choose(&mut self, films: &Films) {
-        self.choice = films.choice(&self.wishes, &self.caps);
+    /// Chooses the encoder anew, from all that there are now.
+    pub fn choose(&mut self) {
+        self.failed.clear();
+        self.choose_other();
+    }
+
+    /// Chooses an encoder that has not failed.
+    fn choose_other(&mut self) {
+        let Self { caps, failed, .. } = self;
+        let look = |choice: Choice| {
+            if failed.contains(&choice) { Built::Missing } else { choice.look() }
+        };
+        let list = self.share.video.codecs();
+        let choice = codecs::choose(&list, &self.wishes, |codec| decodes(caps, codec), look);
+        if choice == self.choice {
+            return;
+        }
+        self.choice = choice;
+        self.encoders.clear();
+        if let Some((link, _)) = &mut self.link {
+            link.set_rated(is_rated(choice));
+        }
+    }
+
+    /// The choice is of no use for this client.
+    fn fail(&mut self) {
+        // MJPEG of our own is what remains.
+        let Some(choice) = self.choice.filter(|choice| choice.maker != Maker::Spice) else {
+            return;
+        };
+        tracing::info!("a client no longer gets {}", choice.name());
+        self.failed.push(choice);
+        self.encoders.clear();
+        self.choose_other();
+        self.chosen = true;
+    }
+
+    /// True once after the choice has become another one by itself: the pipe is to be told.
+    pub fn take_chosen(&mut self) -> bool {
+        std::mem::take(&mut self.chosen)
     }
 
     /// A frame was put into the client's pipe.
     pub fn offered(&mut self, frame: &Frame, now: Instant) {
-        let Self { speed, local, caps, .. } = self;
+        let Self { speed, local, caps, choice, .. } = self;
         let (link, _) = self.link.get_or_insert_with(|| {
             let start = match (said_rate(), speed.rate()) {
                 _ if *local => Start::Local,
@@ -256,7 +308,9 @@ impl Screening {
                 (None, None) => Start::Unknown,
             };
             let playout = Playout::new(caps.has(cap::STREAM_REPORT), speed.is_slow());
-            (Link::new(now, start), playout)
+            let mut link = Link::new(now, start);
+            link.set_rated(is_rated(*choice));
+            (link, playout)
         });
         link.offered(frame.stream, now, frame.pixels.part.area());
     }
@@ -282,6 +336,8 @@ impl Screening {
                 tracing::info!(stream = key.id, "a client cannot play a stream and gets pictures");
                 pipe.refuse_stream(key);
                 self.ended(key);
+                // It has no decoder, whatever it said: the next one gets what it may have one for.
+                self.fail();
             }
             return Ok(());
         }
@@ -303,7 +359,14 @@ impl Screening {
     /// When the client is to be fed even if nothing happens.
     #[must_use]
     pub fn wake(&self) -> Option<Instant> {
-        self.wake
+        self.wake.into_iter().chain(self.due).min()
+    }
+
+    /// What else the client may be sent, bytes a second; its films are a part of it.
+    pub fn is_sent_at_most(&mut self, bytes: Option<NonZeroU64>) {
+        if let Some((link, _)) = &mut self.link {
+            link.set_limit(bytes.map(|bytes| bytes.get().saturating_mul(8)));
+        }
     }
 
     /// How much the kernel should keep for the client from now on, if that is to be said: on a slow link megabytes there
@@ -345,7 +408,8 @@ impl Screening {
 
     /// Has the next frame coded, if there is one and it may go. False if nothing was done.
     pub fn next_frame(&mut self, pipe: &mut ClientPipe, lane: &mut Lane, now: Instant) -> bool {
-        if self.in_work || !pipe.has_frame() {
+        // Streams that were created for another encoder end first.
+        if self.in_work || self.chosen || !pipe.has_frame() {
             return false;
         }
         let Some((link, playout)) = &mut self.link else { return false };
@@ -364,22 +428,25 @@ impl Screening {
             lane.push(Draft::Probe);
         }
         let stream = next.frame.stream;
-        #[expect(clippy::cast_possible_truncation, reason = "saturates")]
-        #[expect(clippy::cast_sign_loss, reason = "is positive")]
-        let wish = Wish { quality: link.quality(), rate: link.budget() as u64 };
+        let wish = Wish { quality: link.quality(), rate: link.rate(stream) };
         let time = playout.time(next.frame.time);
         let encoder = match self.encoders.iter().position(|(of, _)| *of == stream) {
             Some(at) => self.encoders.get_mut(at),
             None => {
-                let new = self.choice.and_then(|choice| self.studio.encoder(choice));
+                let new = self.choice.map(|choice| self.studio.encoder(choice));
                 self.encoders.extend(new.map(|encoder| (stream, encoder)));
                 self.encoders.last_mut().filter(|(of, _)| *of == stream)
             }
         };
-        // Without an encoder, or with too much in work, this frame is left out.
-        let encoding = encoder.and_then(|(_, encoder)| encoder.encode(&next.frame, wish));
-        if let Some(encoding) = encoding {
+        let Some((_, encoder)) = encoder else { return true };
+        // With too much in work, or before the encoder has begun, this frame is left out.
+        let encoding = encoder.encode(&next.frame, wish);
+        if encoder.is_broken() {
+            self.fail();
+            self.wake_at(now);
+        } else if let Some(encoding) = encoding {
             self.in_work = true;
+            self.due = encoding.due();
             let (sized, quality) = (next.sized, wish.quality);
             let draft = FrameDraft { stream, time, sized, quality, encoding, begun: now };
             lane.push(Draft::Frame(Box::new(draft)));
@@ -390,7 +457,7 @@ impl Screening {
 
     /// Sends a frame that was coded, if it was.
     pub fn send_frame(&mut self, feed: &mut Feed<'_>, frame: &FrameDraft, now: Instant) {
-        self.in_work = false;
+        (self.in_work, self.due) = (false, None);
         let Some(message) = frame.message() else {
             tracing::debug!(stream = frame.stream.id, "a frame could not be coded");
             return;

@@ -230,7 +230,7 @@ impl Peers {
     /// The host wants other codecs or none; these streams have ended.
     fn choose_codecs(&mut self, ended: &[StreamKey]) {
         for peer in self.list.values_mut() {
-            peer.screening.choose(&self.films);
+            peer.screening.choose();
             ended.iter().for_each(|key| peer.screening.ended(*key));
             if let Some(pipe) = &mut peer.pipe {
                 ended.iter().for_each(|key| pipe.stream_over(*key));
@@ -282,7 +282,7 @@ impl Peers {
     /// The video codecs that a client wishes for.
     pub fn prefer_codecs(&mut self, key: Key, numbers: &[u8]) {
         let Some(peer) = self.list.get_mut(&key) else { return };
-        peer.screening.prefer(&self.films, numbers);
+        peer.screening.prefer(numbers);
         if let Some(pipe) = &mut peer.pipe {
             pipe.set_stream_skills(peer.screening.skills());
         }
@@ -400,6 +400,10 @@ impl Peer {
         }
         let rate = clients.bytes_per_second();
         images.is_sent_at_most(rate);
+        screening.is_sent_at_most(rate);
+        if screening.take_chosen() {
+            pipe.set_stream_skills(screening.skills());
+        }
         let sent = clients.get(key).map_or(0, Client::sent);
         let sight = Sight { sent, unanswered: clients.is_unanswered(key) };
         let now = Instant::now();

@@ -119,7 +119,7 @@ impl ClientPipe {
     /// has to get it as a command.
     pub fn push_frame(&mut self, frame: &Arc<Frame>, region: &Region) -> bool {
         let skills = self.streams.skills;
-        if skills.codec.is_none()
+        if !skills.codec.is_some_and(|codec| codec.takes(frame.pixels.size()))
             || region.is_empty()
             || self.streams.refused.contains(&frame.stream)
         {

@@ -24,6 +24,8 @@ struct Line {
     unit: f64,
     noise: u32,
     random: u32,
+    /// The encoder keeps a rate; every so many frames one has four times as much in it.
+    rated: bool,
     frames: Vec<Sent>,
     waiting: bool,
 }
@@ -51,6 +53,7 @@ impl Line {
             unit: 9_000.0,
             noise: 10,
             random: 1,
+            rated: false,
             frames: Vec::new(),
             waiting: false,
         }
@@ -96,7 +99,12 @@ impl Line {
         self.link.taken(self.now);
         let ratio = LADDER.iter().find(|rung| rung.0 == quality).unwrap().1;
         // The table is only nearly right for any one film.
-        let bytes = self.unit * ratio.powf(1.1) * self.noise();
+        let mut bytes = self.unit * ratio.powf(1.1) * self.noise();
+        if self.rated {
+            let each = self.link.rate(KEY) as f64 / 8.0 * self.interval.as_secs_f64();
+            let busy = self.frames.len().is_multiple_of(90);
+            bytes = each * self.noise() * if busy { 4.0 } else { 1.0 };
+        }
         self.link.sent(whole(bytes));
         self.link.frame(KEY, self.now, whole(bytes), quality);
         self.free = self.free.max(self.now) + Duration::from_secs_f64(bytes * 8.0 / self.capacity);
@@ -265,4 +273,70 @@ fn several_streams_share_a_budget() {
     assert!(line.link.demand(0) > 1.5 * one);
     line.link.ended(other);
     assert!((line.link.demand(0) - one).abs() < 1.0);
+}
+
+#[test]
+fn encoders_that_keep_a_rate_get_what_the_line_carries() {
+    for (capacity, delay, start) in [
+        (1e6, 100, Start::Unknown),
+        (2e6, 100, Start::Measured(1_900_000)),
+        (1.5e6, 20, Start::Unknown),
+        (600e3, 150, Start::Unknown),
+    ] {
+        let mut line = Line::new(start, capacity, ms(delay));
+        line.rated = true;
+        line.link.set_rated(true);
+        line.play(10.0);
+        let frames = line.play(60.0);
+        let (rate, late, swing) = (rate(&frames, 60.0), latest(&frames), swing(&frames));
+        let fps = frames.len() as f64 / 60.0;
+        let name = format!("{capacity} {delay} ms {start:?}");
+        println!("{name}: {:.2} Mbit/s, {fps:.1} fps, {late:?}, {swing:.0} %", rate / 1e6);
+        assert!(late < ms(300), "{name}: queue of {late:?}");
+        assert!(rate > 0.6 * capacity && rate <= capacity, "{name}: {rate}");
+        assert!(swing <= 25.0, "{name}: swings by {swing} %");
+        assert!(fps > 20.0, "{name}: {fps} frames a second");
+    }
+    // A line that carries everything: the best quality that is of use, and no more.
+    let mut line = Line::new(Start::Local, 1e9, ms(1));
+    line.rated = true;
+    line.link.set_rated(true);
+    line.play(2.0);
+    let most = 640.0 * 360.0 * 30.0 * RATED.1;
+    let frames = line.play(10.0);
+    assert!(frames.len() >= 299);
+    let asked = line.link.rate(KEY) as f64;
+    assert!((0.9 * most..=1.1 * most).contains(&asked), "{asked} of {most}");
+}
+
+#[test]
+fn a_bound_on_all_that_is_sent_holds_for_films() {
+    for rated in [false, true] {
+        let mut line = Line::new(Start::Local, 1e9, ms(1));
+        line.rated = rated;
+        line.link.set_rated(rated);
+        line.link.set_limit(Some(1_000_000));
+        line.play(5.0);
+        let bounded = rate(&line.play(20.0), 20.0);
+        assert!((0.5e6..=1.05e6).contains(&bounded), "{rated}: {bounded}");
+        line.link.set_limit(None);
+        line.play(10.0);
+        let free = rate(&line.play(10.0), 10.0);
+        assert!(free > 1.9e6, "{rated}: {free}");
+    }
+}
+
+#[test]
+fn streams_share_a_rate_by_their_pixels() {
+    let mut line = Line::new(Start::Measured(1_000_000), 1e6, ms(10));
+    line.link.set_rated(true);
+    let other = StreamKey { id: 1, unique: 2 };
+    for _ in 0..30 {
+        line.now += ms(33);
+        line.link.offered(KEY, line.now, 640 * 360);
+        line.link.offered(other, line.now, 320 * 180);
+    }
+    let (large, small) = (line.link.rate(KEY) as f64, line.link.rate(other) as f64);
+    assert!((3.8..4.2).contains(&(large / small)), "{large} {small}");
+    assert!(large + small <= line.link.budget());
 }
