@@ -254,7 +254,7 @@ pub fn stream_data(id: u32, time: u32, sized: Option<((u32, u32), Rect)>, data: 
         }
     };
     body.put_u32(size);
-    Message { kind, body, bulk: vec![data] }
+    Message { kind, body, bulk: vec![data], ..Message::default() }
 }
 
 /// STREAM_CLIP: what is seen of a stream from now on; nothing if there are no rectangles.
