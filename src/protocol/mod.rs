@@ -17,5 +17,6 @@ pub mod message;
 pub mod migrate;
 pub mod smartcard;
 pub mod sound;
+pub mod stream_device;
 pub mod vmc;
 pub mod wire;

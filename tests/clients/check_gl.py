@@ -142,7 +142,8 @@ def silent(stage, report):
     report.check("it is told nothing meanwhile", len(client.draws) == 2, f"{client.draws}")
     client.done()
     client.pump(3, lambda: len(client.draws) == 3)
-    report.check("it is told what it has missed once it answers", client.draws[-1] == (20, 30, 14, 10), f"{client.draws}")
+    good = client.draws[-1] == (20, 30, 14, 10)
+    report.check("it is told what it has missed once it answers", good, f"{client.draws}")
     client.done()
     client.answers = True
     client.pump(0.2)
@@ -174,7 +175,8 @@ def several(stage, report, draws):
     early = stage.done(first, second, seconds=0.2)
     second.done()
     took = stage.done(first, second)
-    report.check("a draw ends when both have answered", early is None and took is not None, f"{early} {took} ms, {cookie}")
+    good = early is None and took is not None
+    report.check("a draw ends when both have answered", good, f"{early} {took} ms, {cookie}")
     second.answers = True
     began, before = time.monotonic(), len(first.draws)
     stage.host.tell(f"draws {draws}")
@@ -207,7 +209,8 @@ def planes(stage, report):
     many = GlClient(stage.host.path, CAP_GL | CAP_GL2)
     many.pump(3, lambda: many.display.pictures)
     kind, body, fds = many.display.pictures[-1]
-    report.check("or as the newer one", (kind, len(body), len(fds)) == (GL_SCANOUT2_UNIX, 33, 1), f"{kind} {len(body)}")
+    good = (kind, len(body), len(fds)) == (GL_SCANOUT2_UNIX, 33, 1)
+    report.check("or as the newer one", good, f"{kind} {len(body)}")
     report.check("with the plane's offset", not (wrong := stage.same(many)), wrong or "")
     stage.scanout("64 48 XR24 1 3")
     many.pump(3, lambda: len(many.display.pictures) == 2)
@@ -222,7 +225,8 @@ def planes(stage, report):
     took = stage.done(none)
     none.pump(0.2)
     quiet = not none.display.pictures and not none.ended
-    report.check("a client that cannot take three gets none and stays", took is not None and took < 100 and quiet, f"{took}")
+    quiet &= took is not None and took < 100
+    report.check("a client that cannot take three gets none and stays", quiet, f"{took}")
     report.check("and is told so", 7 in none.kinds, f"{none.kinds}")
     none.close()
 
@@ -337,7 +341,8 @@ def main():
         if options.lib and "libspice-server.so.1 " in listed:
             ours, theirs = (transcript(options, where, lib) for lib in (options.lib, None))
             for mine, other in zip(ours, theirs):
-                report.check(f"as on spice-server: {mine[0]}", mine == other, "" if mine == other else f"{mine} {other}")
+                seen = "" if mine == other else f"{mine} {other}"
+                report.check(f"as on spice-server: {mine[0]}", mine == other, seen)
         else:
             print("SKIPPED 1: the original is not installed, messages are not compared")
     return report.failures > 0

@@ -29,6 +29,8 @@ mod snapshots;
 mod spin;
 pub mod worker;
 
+pub(in crate::channel) use films::decodes;
+
 /// What a host gives to create the primary surface (`QXLDevSurfaceCreate`); nothing is checked.
 #[derive(Debug, Clone, Copy)]
 pub struct PrimaryCreate {
