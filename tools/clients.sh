@@ -39,6 +39,8 @@ RUNS=(
     "check_stalled replay_player --seconds 8"
     "check_film play_film --seconds 1"
     "check_encoders play_film"
+    "check_gl serve_gl"
+    "check_gl serve_gl --engine uring --draws 200"
     "compare_devices serve_devices"
     "bulk_devices serve_devices --megabytes 40"
     "check_devices serve_devices --messages 3000 --rounds 20 --seconds 0.5"

@@ -1056,9 +1056,13 @@ void spice_qxl_set_device_info(struct QXLInstance *instance,
                                uint32_t device_display_id_start,
                                uint32_t device_display_id_count);
 
-// Shows a dmabuf instead of the primary surface; -1 for none.
+// Shows a dmabuf instead of the primary surface; -1 for none. Returns at once.
 //
-// The descriptor belongs to the server from now on.
+// The descriptor belongs to the server from now on, whatever becomes of it. Clients on a unix socket that have
+// `SPICE_DISPLAY_CAP_GL_SCANOUT` get it; for others it is read back where it has 32 bits a pixel (`DRM_FORMAT_XRGB8888`,
+// `ARGB8888`, `XBGR8888` or `ABGR8888`), at most 16384 in a row or column, and rows that lie one behind the other.
+// Size in pixels, stride in bytes; `format` is a `DRM_FORMAT_*`; `y_0_top` is 0 if the first row in memory is the
+// bottom one.
 //
 // # Safety
 // - `instance` is NULL or valid; if it was added, it was not removed.
@@ -1071,9 +1075,12 @@ void spice_qxl_gl_scanout(struct QXLInstance *instance,
                           uint32_t format,
                           int y_0_top);
 
-// As `spice_qxl_gl_scanout`, for a dmabuf of up to 4 planes; 0 planes for none.
+// As `spice_qxl_gl_scanout`, for a dmabuf of up to 4 planes; 0 planes, or a first descriptor of -1, for none.
 //
-// The descriptors belong to the server from now on.
+// The descriptors belong to the server from now on, each number once; with more than 4 planes nothing happens and they
+// stay the caller's. Offsets and strides in bytes, 0 where an array is NULL; `modifier` is a `DRM_FORMAT_MOD_*`. Clients
+// on a unix socket get several planes if they have `SPICE_DISPLAY_CAP_GL_SCANOUT2`; one plane without a modifier, or
+// with a linear one, is read back for those who get none.
 //
 // # Safety
 // - `instance` is NULL or valid; if it was added, it was not removed.
@@ -1159,7 +1166,11 @@ void spice_qxl_monitors_config_async(struct QXLInstance *instance,
                                      int group_id,
                                      uint64_t cookie);
 
-// An area of the scanout changed; completes when the clients have taken it.
+// An area of the scanout changed, in pixels; completes when the clients have shown it.
+//
+// It completes in any case, on the display's thread and never on the caller's stack: without a scanout or a client, when
+// a client goes, and after half a second without those that do not answer, for which nobody waits until they do. A
+// call before the last one has completed completes at once.
 //
 // # Safety
 // - `instance` is NULL or valid; if it was added, it was not removed.

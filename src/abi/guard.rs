@@ -38,23 +38,6 @@ pub fn guard<T>(name: &'static str, default: T, body: impl FnOnce() -> T) -> T {
     }
 }
 
-/// The value of a function that a later issue fills; says so once per function.
-pub fn unfinished<T>(name: &'static str, default: T) -> T {
-    if first_time(&NOT_YET, name) {
-        tracing::warn!("{name} is not implemented yet");
-    }
-    default
-}
-
-/// [`unfinished`], which also takes the arguments that are not used yet.
-macro_rules! not_yet {
-    ($name:literal, $default:expr $(, $argument:ident)* $(,)?) => {{
-        $(let _ = $argument;)*
-        $crate::abi::guard::unfinished($name, $default)
-    }};
-}
-pub(in crate::abi) use not_yet;
-
 /// The pointer, unless it is NULL; NULL is logged once per function.
 ///
 /// Callers return the function's error value then. The original crashes on most NULL pointers, so
@@ -95,7 +78,6 @@ pub unsafe fn copied_text(string: *const c_char, limit: usize) -> Option<String>
 type Names = Mutex<BTreeSet<&'static str>>;
 
 static PANICKED: Names = Mutex::new(BTreeSet::new());
-static NOT_YET: Names = Mutex::new(BTreeSet::new());
 static GOT_NULL: Names = Mutex::new(BTreeSet::new());
 
 /// Whether `name` is new in the set, which it is once in the life of the process.

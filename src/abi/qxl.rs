@@ -4,23 +4,25 @@
 //! instance are served in the order they are made.
 
 use std::ffi::{c_char, c_int, c_uint};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use crate::channel::display::{PrimaryCreate, Request};
 use crate::protocol::geometry::Rect;
+use crate::protocol::gl::{GlScanout, MODIFIER_INVALID, Plane};
+use crate::protocol::message::Descriptors;
 use crate::qxl::command::CommandExt;
 use crate::qxl::memslot::MemSlot;
 use crate::server::session::DeviceInfo;
 
 use super::device::to_c;
-use super::guard::{copied_bytes, guard, not_yet, required};
+use super::guard::{copied_bytes, guard, required};
 use super::handles;
 use super::types::foreign::{QXLCommandExt, QXLRect};
 use super::types::qxl::{QXLDevMemSlot, QXLDevSurfaceCreate, QXLInstance};
 
 /// Planes of a dmabuf, as in the kernel's interface.
-const MAX_PLANES: u32 = 4;
+const MAX_PLANES: usize = Descriptors::MAX;
 
 /// Longest device address, and most displays of a device (spec 10 §7).
 const MAX_DEVICE_ADDRESS: usize = 255;
@@ -89,6 +91,22 @@ pub(super) fn destroy_primary(surface_id: u32) -> Request {
 unsafe fn handed_over(fd: c_int) -> Option<OwnedFd> {
     // SAFETY: not negative, and the caller gives the descriptor away.
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A copy of an array of the host; empty for NULL.
+///
+/// # Safety
+/// - `array` is NULL or has `count` entries.
+unsafe fn entries<T: Copy>(array: *const T, count: usize) -> Vec<T> {
+    let count = if array.is_null() { 0 } else { count };
+    let mut list = Vec::with_capacity(count);
+    for index in 0..count {
+        // SAFETY: the array has `count` entries, and `index` is below that.
+        let entry = unsafe { array.add(index) };
+        // SAFETY: as above; the entries are initialised.
+        list.push(unsafe { entry.read() });
+    }
+    list
 }
 
 symver!(spice_qxl_wakeup, "0.8.2");
@@ -447,9 +465,13 @@ pub unsafe extern "C" fn spice_qxl_set_device_info(
 }
 
 symver!(spice_qxl_gl_scanout, "0.13.1");
-/// Shows a dmabuf instead of the primary surface; -1 for none.
+/// Shows a dmabuf instead of the primary surface; -1 for none. Returns at once.
 ///
-/// The descriptor belongs to the server from now on.
+/// The descriptor belongs to the server from now on, whatever becomes of it. Clients on a unix socket that have
+/// `SPICE_DISPLAY_CAP_GL_SCANOUT` get it; for others it is read back where it has 32 bits a pixel (`DRM_FORMAT_XRGB8888`,
+/// `ARGB8888`, `XBGR8888` or `ABGR8888`), at most 16384 in a row or column, and rows that lie one behind the other.
+/// Size in pixels, stride in bytes; `format` is a `DRM_FORMAT_*`; `y_0_top` is 0 if the first row in memory is the
+/// bottom one.
 ///
 /// # Safety
 /// - `instance` is NULL or valid; if it was added, it was not removed.
@@ -466,15 +488,31 @@ pub unsafe extern "C" fn spice_qxl_gl_scanout(
 ) {
     guard("spice_qxl_gl_scanout", (), || {
         // SAFETY: the caller gives the descriptor away, once.
-        drop(unsafe { handed_over(fd) });
-        not_yet!("spice_qxl_gl_scanout", (), instance, width, height, stride, format, y_0_top)
+        let fd = unsafe { handed_over(fd) };
+        if let Some(qxl) = handles::qxl("spice_qxl_gl_scanout", instance) {
+            let scanout = fd.and_then(|fd| Descriptors::new(vec![fd])).map(|descriptors| {
+                Box::new(GlScanout {
+                    width,
+                    height,
+                    fourcc: format,
+                    modifier: MODIFIER_INVALID,
+                    y0_top: y_0_top != 0,
+                    planes: vec![Plane { offset: 0, stride }],
+                    descriptors,
+                })
+            });
+            qxl.handle.post(Request::GlScanout(scanout));
+        }
     })
 }
 
 symver!(spice_qxl_gl_scanout2, "0.16");
-/// As `spice_qxl_gl_scanout`, for a dmabuf of up to 4 planes; 0 planes for none.
+/// As `spice_qxl_gl_scanout`, for a dmabuf of up to 4 planes; 0 planes, or a first descriptor of -1, for none.
 ///
-/// The descriptors belong to the server from now on.
+/// The descriptors belong to the server from now on, each number once; with more than 4 planes nothing happens and they
+/// stay the caller's. Offsets and strides in bytes, 0 where an array is NULL; `modifier` is a `DRM_FORMAT_MOD_*`. Clients
+/// on a unix socket get several planes if they have `SPICE_DISPLAY_CAP_GL_SCANOUT2`; one plane without a modifier, or
+/// with a linear one, is read back for those who get none.
 ///
 /// # Safety
 /// - `instance` is NULL or valid; if it was added, it was not removed.
@@ -494,36 +532,51 @@ pub unsafe extern "C" fn spice_qxl_gl_scanout2(
     y_0_top: c_int,
 ) {
     guard("spice_qxl_gl_scanout2", (), || {
-        for index in 0..num_planes.min(MAX_PLANES) as usize {
-            if fd.is_null() {
-                break;
-            }
-            // SAFETY: the array has `num_planes` entries, and `index` is below that.
-            let entry = unsafe { fd.add(index) };
-            // SAFETY: as above; the entries are initialised.
-            let number = unsafe { entry.read() };
-            // SAFETY: every descriptor of the array is handed over, once.
-            drop(unsafe { handed_over(number) });
+        let count = num_planes as usize;
+        if count > MAX_PLANES {
+            return tracing::warn!("spice_qxl_gl_scanout2: {count} planes, at most {MAX_PLANES}");
         }
-        not_yet!(
-            "spice_qxl_gl_scanout2",
-            (),
-            instance,
-            width,
-            height,
-            offset,
-            stride,
-            format,
-            modifier,
-            y_0_top
-        )
+        // SAFETY: the caller vouches for the three arrays.
+        let numbers = unsafe { entries(fd, count) };
+        // SAFETY: as above.
+        let offsets = unsafe { entries(offset, count) };
+        // SAFETY: as above.
+        let strides = unsafe { entries(stride, count) };
+        let mut open: Vec<OwnedFd> = Vec::with_capacity(count);
+        for number in &numbers {
+            // A number that stands there twice is one descriptor, which must not be closed twice.
+            let known = open.iter().find(|fd| fd.as_raw_fd() == *number);
+            let fd = match known.map(OwnedFd::try_clone) {
+                Some(twin) => twin.ok(),
+                // SAFETY: every descriptor of the array is handed over, once.
+                None => unsafe { handed_over(*number) },
+            };
+            open.extend(fd);
+        }
+        let Some(qxl) = handles::qxl("spice_qxl_gl_scanout2", instance) else { return };
+        let at = |list: &[u32], index: usize| list.get(index).copied().unwrap_or(0);
+        let plane = |index| Plane { offset: at(&offsets, index), stride: at(&strides, index) };
+        let planes = (0..numbers.len()).map(plane).collect();
+        let shown = numbers.first().is_some_and(|number| *number >= 0);
+        let scanout = Descriptors::new(open).filter(|_| shown).map(|descriptors| {
+            Box::new(GlScanout {
+                width,
+                height,
+                fourcc: format,
+                modifier,
+                y0_top: y_0_top != 0,
+                planes,
+                descriptors,
+            })
+        });
+        qxl.handle.post(Request::GlScanout(scanout));
     })
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::os::fd::{AsRawFd, IntoRawFd};
+    use std::os::fd::IntoRawFd;
     use std::ptr;
 
     use super::*;

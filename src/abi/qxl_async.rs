@@ -6,6 +6,7 @@ use std::ffi::c_int;
 use std::ptr::NonNull;
 
 use crate::channel::display::Request;
+use crate::protocol::geometry::Rect;
 
 use super::guard::guard;
 use super::handles;
@@ -179,7 +180,11 @@ pub unsafe extern "C" fn spice_qxl_monitors_config_async(
 }
 
 symver!(spice_qxl_gl_draw_async, "0.13.1");
-/// An area of the scanout changed; completes when the clients have taken it.
+/// An area of the scanout changed, in pixels; completes when the clients have shown it.
+///
+/// It completes in any case, on the display's thread and never on the caller's stack: without a scanout or a client, when
+/// a client goes, and after half a second without those that do not answer, for which nobody waits until they do. A
+/// call before the last one has completed completes at once.
 ///
 /// # Safety
 /// - `instance` is NULL or valid; if it was added, it was not removed.
@@ -194,8 +199,8 @@ pub unsafe extern "C" fn spice_qxl_gl_draw_async(
 ) {
     guard("spice_qxl_gl_draw_async", (), || {
         if let Some(qxl) = handles::qxl("spice_qxl_gl_draw_async", instance) {
-            let _ = (x, y, w, h);
-            qxl.handle.post_async(Request::Nothing, cookie);
+            let at = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+            qxl.handle.post_async(Request::GlDraw(Rect::from_size(at(x), at(y), w, h)), cookie);
         }
     })
 }

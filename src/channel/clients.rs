@@ -38,6 +38,8 @@ pub struct Client {
     pub speed: Arc<LinkSpeed>,
     /// Channel capabilities that it announced.
     pub caps: Caps,
+    /// Descriptors can be sent along with messages to it.
+    pub takes_descriptors: bool,
     /// It came from another server (see [`Attach::arriving`]). Stays true.
     pub arriving: bool,
     pub(super) mini_header: bool,
@@ -78,6 +80,12 @@ impl Client {
         outbox.push(&message.body);
         for bulk in message.bulk {
             outbox.push_bulk(bulk);
+        }
+        if let Some(descriptors) = message.descriptors {
+            if !self.takes_descriptors {
+                return Err(Close::Ours("internal error: descriptors for a remote client"));
+            }
+            outbox.push_descriptors(descriptors);
         }
         let bytes = outbox.len().saturating_sub(before);
         if let Some(acks) = &mut self.acks {
@@ -275,6 +283,7 @@ impl Clients {
 
     /// Takes in a connection: link result, then SET_ACK where the channel uses acks.
     pub(super) fn attach(&mut self, attach: Attach) -> std::io::Result<Key> {
+        let takes_descriptors = attach.stream.passes_descriptors();
         let key = self.reactor.insert(attach.stream, attach.unread)?;
         if self.rate.is_some() {
             self.reactor.set_rate(key, self.rate);
@@ -293,6 +302,7 @@ impl Clients {
             client: attach.client,
             speed: attach.speed,
             caps: attach.caps,
+            takes_descriptors,
             arriving: attach.arriving,
             mini_header: attach.mini_header,
             serial: 0,

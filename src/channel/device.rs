@@ -42,6 +42,10 @@ pub enum DeviceTask {
     Event(u8),
     /// The way to the client has room again.
     Room,
+    /// For a streaming agent's device: begin anew in one of these codecs, or stop if there is none.
+    Codecs(Vec<u8>),
+    /// For the same: the guest broke the protocol, and the host is to be told.
+    Refuse,
     /// For an agent's device alone.
     Agent(AgentTask),
     /// The last call into the device moved enough for one turn of the host's loop: go on.

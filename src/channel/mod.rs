@@ -34,6 +34,7 @@ pub mod playback;
 pub mod qos;
 pub mod record;
 pub mod smartcard;
+pub mod stream;
 pub mod vmc;
 
 /// Names a client session; the `connection_id` of the protocol. Never 0.

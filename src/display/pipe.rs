@@ -270,10 +270,16 @@ impl ClientPipe {
         self.latest.insert(kind, slot);
     }
 
+    /// Takes a message of [`ClientPipe::push_latest`] out; false if it has been sent, or was never queued.
+    pub fn withdraw(&mut self, kind: u16) -> bool {
+        self.drop_latest(kind)
+    }
+
     /// Drops the message of a kind that is worth only its newest value.
-    fn drop_latest(&mut self, kind: u16) {
-        if let Some(slot) = self.latest.remove(&kind) {
-            self.queue.remove(slot);
+    fn drop_latest(&mut self, kind: u16) -> bool {
+        match self.latest.remove(&kind) {
+            Some(slot) => self.queue.remove(slot).is_some(),
+            None => false,
         }
     }
 

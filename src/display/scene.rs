@@ -122,6 +122,19 @@ impl Scene {
         Ok(())
     }
 
+    /// Makes a surface of 32 bits in memory of its own, black.
+    ///
+    /// # Errors
+    /// [`SceneError::Exists`], and [`SceneError::Memory`] if memory is short.
+    pub fn create_owned(&mut self, id: u32, width: u32, height: u32) -> Result<(), SceneError> {
+        if self.surfaces.contains_key(&id) {
+            return Err(SceneError::Exists(id));
+        }
+        let target = Target::owned(SurfaceFormat::Xrgb, width, height);
+        self.surfaces.insert(id, Surface::new(id, target.ok_or(SceneError::Memory(0))?));
+        Ok(())
+    }
+
     /// Keeps a surface's create command until the surface dies.
     pub fn keep_create(&mut self, id: u32, release: ReleaseInfo) {
         self.creates.insert(id, release);

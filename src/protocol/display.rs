@@ -238,6 +238,31 @@ pub fn stream_create(s: &StreamCreate<'_>) -> Message {
     Message::new(server::STREAM_CREATE, body)
 }
 
+/// STREAM_CREATE of a stream that covers surface 0 of its own size, unclipped; rows from the top down.
+#[must_use]
+pub fn stream_create_whole(id: u32, codec: u8, (width, height): (u32, u32)) -> Message {
+    const NO_CLIP: u8 = 0;
+    let mut body = Vec::with_capacity(4 + 4 + 1 + 1 + 8 + 16 + 16 + 1);
+    body.put_u32(0).put_u32(id).put_u8(STREAM_TOP_DOWN).put_u8(codec).put_u64(0);
+    body.put_u32(width).put_u32(height).put_u32(width).put_u32(height);
+    body.put_rect(&Rect::from_size(0, 0, width, height)).put_u8(NO_CLIP);
+    Message::new(server::STREAM_CREATE, body)
+}
+
+/// DRAW_FILL: all of surface 0 is black.
+#[must_use]
+pub fn black_fill(width: u32, height: u32) -> Message {
+    const NO_CLIP: u8 = 0;
+    const SOLID: u8 = 1;
+    const ROP_PUT: u16 = 8;
+    // base, brush, rop; mask: flags, position, no bitmap
+    let mut body = Vec::with_capacity(4 + 16 + 1 + 5 + 2 + 13);
+    body.put_u32(0).put_rect(&Rect::from_size(0, 0, width, height)).put_u8(NO_CLIP);
+    body.put_u8(SOLID).put_u32(0).put_u16(ROP_PUT);
+    body.put_u8(0).put_u32(0).put_u32(0).put_u32(0);
+    Message::new(server::DRAW_FILL, body)
+}
+
 /// STREAM_DATA, or STREAM_DATA_SIZED if the frame has another size or place than its stream.
 ///
 /// `time` is the media time at which the client is to show it; never 0, which stock clients complain about.
@@ -254,7 +279,7 @@ pub fn stream_data(id: u32, time: u32, sized: Option<((u32, u32), Rect)>, data: 
         }
     };
     body.put_u32(size);
-    Message { kind, body, bulk: vec![data] }
+    Message { kind, body, bulk: vec![data], ..Message::default() }
 }
 
 /// STREAM_CLIP: what is seen of a stream from now on; nothing if there are no rectangles.

@@ -1,6 +1,7 @@
 //! One outgoing message before its header is put in front of it.
 
 use std::ops::{Deref, Range};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Bytes that are shared and sent by reference, never copied next to their message: pixels, mostly.
@@ -70,6 +71,33 @@ impl From<Vec<u8>> for Bulk {
     }
 }
 
+/// Descriptors that accompany a message to a client of the same machine. Shared: they stay open until the last of those
+/// that are to get them has been sent them.
+#[derive(Debug, Clone)]
+pub struct Descriptors(Arc<Vec<OwnedFd>>);
+
+impl Descriptors {
+    /// Most that one message may bring: the planes of a dmabuf.
+    pub const MAX: usize = 4;
+
+    /// Takes over 1 to [`Descriptors::MAX`] descriptors; `None`, and they are closed, if there are none or more.
+    #[must_use]
+    pub fn new(list: Vec<OwnedFd>) -> Option<Self> {
+        (1..=Self::MAX).contains(&list.len()).then(|| Self(Arc::new(list)))
+    }
+
+    /// In the order in which they are sent.
+    pub fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().map(AsFd::as_fd)
+    }
+
+    /// True if both are the same ones.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// A message of a channel: its type, its body, and bulk data that follows the body.
 #[derive(Debug, Clone, Default)]
 pub struct Message {
@@ -79,13 +107,16 @@ pub struct Message {
     pub body: Vec<u8>,
     /// Large blocks, sent after `body` in this order; pointers in `body` count them in.
     pub bulk: Vec<Bulk>,
+    /// Sent out of band behind the last byte, with a byte of its own that no size counts (spec 11, section 11). Only to
+    /// clients whose stream can carry them.
+    pub descriptors: Option<Descriptors>,
 }
 
 impl Message {
     /// A message without bulk data.
     #[must_use]
     pub fn new(kind: u16, body: Vec<u8>) -> Self {
-        Self { kind, body, bulk: Vec::new() }
+        Self { kind, body, ..Self::default() }
     }
 
     /// Bytes on the wire without the header.

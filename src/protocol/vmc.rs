@@ -91,7 +91,7 @@ impl<'a> VmcRequest<'a> {
 /// DATA.
 #[must_use]
 pub fn data(bytes: Arc<Vec<u8>>) -> Message {
-    Message { kind: DATA, body: Vec::new(), bulk: vec![Bulk::from(bytes)] }
+    Message { kind: DATA, body: Vec::new(), bulk: vec![Bulk::from(bytes)], ..Message::default() }
 }
 
 /// Bytes of COMPRESSED_DATA before its block.
@@ -102,7 +102,7 @@ pub const LZ4_HEAD: usize = 1 /* compression */ + 4 /* size */;
 pub fn lz4_data(size: u32, block: Vec<u8>) -> Message {
     let mut body = Vec::with_capacity(LZ4_HEAD);
     body.put_u8(LZ4).put_u32(size);
-    Message { kind: COMPRESSED_DATA, body, bulk: vec![Bulk::from(block)] }
+    Message { kind: COMPRESSED_DATA, body, bulk: vec![Bulk::from(block)], ..Message::default() }
 }
 
 /// PORT_INIT: the port's name, without NUL, of at most 255 bytes, and whether the guest has it open.

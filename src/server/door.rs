@@ -391,6 +391,10 @@ impl Hall {
         let Some(visitor) = self.visitors.get_mut(&key) else { return };
         let (connection, nudge) = (Arc::clone(&visitor.connection), visitor.layered);
         let core = Arc::clone(&self.core);
+        if linked.channel_type == ChannelType::MAIN {
+            // Its list of channels is to name them.
+            core.start_streams();
+        }
         // The lock is held until the channel has its order: a client that is told to go in between
         // would otherwise be attached after it went.
         let mut session = core.session();
@@ -467,11 +471,15 @@ impl LinkPolicy for Policy {
         self.core.session().channel_exists(channel, id)
     }
 
-    fn channel_caps(&self, channel: ChannelType, _id: u8) -> Vec<u32> {
+    fn channel_caps(&self, channel: ChannelType, id: u8) -> Vec<u32> {
         // Only what is really served; more bits come with their issues.
         let bits: &[u32] = match channel {
             ChannelType::MAIN => {
                 &[main::SEMI_SEAMLESS_MIGRATE, main::NAME_AND_UUID, main::AGENT_CONNECTED_TOKENS]
+            }
+            // Reports and wishes are for the guest's agent, which does not hear of them so far.
+            ChannelType::DISPLAY if self.core.session().is_stream(channel, id) => {
+                &[display::MONITORS_CONFIG, display::STREAM_REPORT, display::PREF_VIDEO_CODEC_TYPE]
             }
             ChannelType::DISPLAY => &[display::MONITORS_CONFIG],
             ChannelType::INPUTS => &[inputs::KEY_SCANCODE],

@@ -19,6 +19,8 @@ pub struct Consequences {
 pub struct Mouse {
     /// Displays by QXL id, with their primary surface if they have one.
     displays: BTreeMap<u8, Option<Primary>>,
+    /// There are displays of streaming agents besides.
+    streams: bool,
     tablet: bool,
     agent: bool,
     agent_mouse: bool,
@@ -32,6 +34,7 @@ impl Mouse {
     pub fn new() -> Self {
         Self {
             displays: BTreeMap::new(),
+            streams: false,
             tablet: false,
             agent: false,
             agent_mouse: true,
@@ -82,6 +85,12 @@ impl Mouse {
         self.recompute(false)
     }
 
+    /// There are displays of streaming agents, or none: a tablet does not know which display it points at.
+    pub fn set_streams(&mut self, any: bool) -> Consequences {
+        self.streams = any;
+        self.recompute(false)
+    }
+
     /// A tablet came or went.
     pub fn set_tablet(&mut self, present: bool) -> Consequences {
         self.tablet = present;
@@ -116,7 +125,7 @@ impl Mouse {
 
     fn recompute(&mut self, size_may_differ: bool) -> Consequences {
         let display = self.pointing_display();
-        let by_tablet = self.tablet && self.displays.len() == 1;
+        let by_tablet = self.tablet && self.displays.len() == 1 && !self.streams;
         let allowed = display.is_some() && (self.through_agent() || by_tablet);
         let changed = allowed != self.allowed;
         self.allowed = allowed;
@@ -154,6 +163,8 @@ mod tests {
         assert_eq!((m.supported(), m.mode()), (3, MOUSE_MODE_SERVER), "a client has to ask");
         assert!(m.request(MOUSE_MODE_CLIENT));
         assert!(!m.request(3));
+        assert!(m.set_streams(true).tell_clients, "so does a streaming agent's display");
+        assert!(m.set_streams(false).tell_clients && m.request(MOUSE_MODE_CLIENT));
         assert!(m.set_display(1, None).tell_clients, "a second display forbids the tablet");
         assert_eq!((m.supported(), m.mode()), (1, MOUSE_MODE_SERVER));
     }

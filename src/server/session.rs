@@ -3,7 +3,7 @@
 //! The lock is held for look-ups and for handing out orders, never across a callback, a system
 //! call that may wait, or a wait for another thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -129,6 +129,9 @@ pub struct Session {
     pub pointer: MouseState,
     /// Which hardware the monitors of each QXL device belong to, as far as the host said.
     pub device_info: BTreeMap<u8, DeviceInfo>,
+    /// Displays of streaming agents, and what these said of their hardware.
+    pub(super) streams: BTreeSet<u8>,
+    pub(super) stream_addresses: BTreeMap<u8, DisplayAddress>,
     /// Where clients are sent: set by `migrate_connect`, taken by `migrate_end`.
     pub(super) destination: Destinations,
 }
@@ -150,6 +153,8 @@ impl Session {
             agent: None,
             pointer: MouseState::default(),
             device_info: BTreeMap::new(),
+            streams: BTreeSet::new(),
+            stream_addresses: BTreeMap::new(),
             destination: Destinations::default(),
         }
     }
@@ -175,6 +180,19 @@ impl Session {
     #[must_use]
     pub fn free_id(&self, channel_type: ChannelType) -> Option<u8> {
         (0..=u8::MAX).find(|id| self.find(channel_type, *id).is_none())
+    }
+
+    /// The smallest id that neither a display nor a cursor channel has.
+    #[must_use]
+    pub(super) fn free_display_id(&self) -> Option<u8> {
+        let taken = |id| [ChannelType::DISPLAY, ChannelType::CURSOR].map(|t| self.find(t, id));
+        (0..=u8::MAX).find(|id| taken(*id).iter().all(Option::is_none))
+    }
+
+    /// True for the display of a streaming agent.
+    #[must_use]
+    pub(super) fn is_stream(&self, channel_type: ChannelType, channel_id: u8) -> bool {
+        channel_type == ChannelType::DISPLAY && self.streams.contains(&channel_id)
     }
 
     /// Keeps the typed ways to the two channels that the session itself talks to.
@@ -220,7 +238,7 @@ impl Session {
                 address: info.address.clone(),
             })
         });
-        monitors.collect()
+        monitors.chain(self.stream_addresses.values().cloned()).collect()
     }
 
     pub(super) fn tell_inputs(&self, order: InputsOrder) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
 
-use crate::protocol::message::Bulk;
+use crate::protocol::message::{Bulk, Descriptors};
 
 /// Pieces that one system call may gather.
 const MAX_SLICES: usize = 64;
@@ -13,10 +13,15 @@ const COPY_LIMIT: usize = 1024;
 /// A piece of own bytes takes more small messages until it has this size.
 const MERGE_LIMIT: usize = 64 * 1024;
 
+/// The byte that descriptors travel with: a stream socket passes none without one (spec 11, section 11).
+const PASSING: &[u8] = b"@";
+
 #[derive(Debug)]
 enum Piece {
     Own(Vec<u8>),
     Shared(Bulk),
+    /// One byte, sent by itself, and these with it.
+    Passing(Descriptors),
 }
 
 impl Piece {
@@ -24,6 +29,15 @@ impl Piece {
         match self {
             Self::Own(bytes) => bytes,
             Self::Shared(bulk) => bulk.as_slice(),
+            Self::Passing(_) => PASSING,
+        }
+    }
+
+    /// The descriptors that go with it.
+    fn descriptors(&self) -> Option<&Descriptors> {
+        match self {
+            Self::Passing(descriptors) => Some(descriptors),
+            Self::Own(_) | Self::Shared(_) => None,
         }
     }
 
@@ -32,6 +46,8 @@ impl Piece {
         match self {
             Self::Own(bytes) => to.push(bytes.get(range).unwrap_or_default()),
             Self::Shared(bulk) => to.push_bulk(bulk.part(range)),
+            // Layers make other bytes of these, which carry nothing.
+            Self::Passing(_) => to.push(PASSING),
         }
     }
 }
@@ -60,6 +76,12 @@ impl Lent {
     #[must_use]
     pub fn total(&self) -> usize {
         self.len
+    }
+
+    /// What goes with them; there is one piece then.
+    #[must_use]
+    pub fn descriptors(&self) -> Option<&Descriptors> {
+        self.pieces.first().and_then(Piece::descriptors)
     }
 
     /// The bytes, a slice for each piece.
@@ -130,6 +152,26 @@ impl Outbox {
         }
     }
 
+    /// Queues descriptors, with the one byte that they travel with. Only for a stream without layers that can carry them.
+    pub fn push_descriptors(&mut self, descriptors: Descriptors) {
+        self.len += PASSING.len();
+        self.pieces.push_back(Piece::Passing(descriptors));
+    }
+
+    /// What has to go with the bytes that are offered next, which are one piece then.
+    #[must_use]
+    pub fn descriptors(&self) -> Option<&Descriptors> {
+        self.pieces.front().and_then(Piece::descriptors)
+    }
+
+    /// Pieces that one call may send: descriptors go by themselves, so that the peer gets them with their own byte.
+    fn together(&self) -> usize {
+        let passing = |p: &Piece| p.descriptors().is_some();
+        let first = usize::from(self.pieces.front().is_some_and(passing));
+        let before = self.pieces.iter().take(MAX_SLICES).take_while(|p| !passing(p)).count();
+        first.max(before)
+    }
+
     /// Offers the waiting bytes to `send` in gathered form; drops what `send` says it took.
     ///
     /// # Errors
@@ -154,7 +196,7 @@ impl Outbox {
         let slices: Vec<IoSlice<'_>> = self
             .pieces
             .iter()
-            .take(MAX_SLICES)
+            .take(self.together())
             .map(|p| IoSlice::new(first_of(p, &mut skip, &mut left)))
             .filter(|slice| !slice.is_empty())
             .collect();
@@ -177,7 +219,7 @@ impl Outbox {
         }
         let skip = self.sent;
         let (mut count, mut all) = (0, 0usize);
-        for piece in self.pieces.iter().take(MAX_SLICES) {
+        for piece in self.pieces.iter().take(self.together()) {
             count += 1;
             all += piece.bytes().len();
             if all.saturating_sub(skip) >= most {
@@ -358,6 +400,44 @@ mod tests {
             }
             assert!(one == want && other == want, "{most}");
         }
+    }
+
+    #[test]
+    fn descriptors_leave_by_themselves_and_in_their_place() {
+        let open = || std::fs::File::open("/dev/null").unwrap().into();
+        let descriptors = Descriptors::new(vec![open()]).unwrap();
+        let queue = || {
+            let mut outbox = Outbox::default();
+            outbox.push(b"body");
+            outbox.push_descriptors(descriptors.clone());
+            outbox.push_descriptors(descriptors.clone());
+            outbox.push(b"next");
+            outbox
+        };
+        let want: [(&[u8], bool); 4] =
+            [(b"body", false), (b"@", true), (b"@", true), (b"next", false)];
+        let (mut drained, mut lent) = (queue(), queue());
+        assert_eq!(drained.len(), 10);
+        for (bytes, passes) in want {
+            assert_eq!(drained.descriptors().is_some(), passes);
+            let taken = drained.drain(|slices| {
+                assert_eq!(
+                    slices.iter().flat_map(|s| s.iter().copied()).collect::<Vec<_>>(),
+                    bytes
+                );
+                Ok::<_, Infallible>(bytes.len())
+            });
+            taken.unwrap();
+            let piece = lent.lend().unwrap();
+            assert_eq!(piece.descriptors().is_some(), passes);
+            assert_eq!(piece.slices().collect::<Vec<_>>().concat(), bytes);
+            // Refused once, they wait with their byte.
+            lent.settle(piece, 0);
+            let piece = lent.lend().unwrap();
+            assert_eq!(piece.descriptors().is_some(), passes);
+            lent.settle(piece, bytes.len());
+        }
+        assert!(drained.is_empty() && lent.is_empty());
     }
 
     #[test]

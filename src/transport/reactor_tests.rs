@@ -1,12 +1,15 @@
 //! What every reactor does, run on each of them.
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSliceMut, Read, Seek, Write};
+use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::conn::UNREAD_LIMIT;
 use super::layer::tests::Masked;
@@ -15,7 +18,7 @@ use super::mio_reactor::MioReactor;
 use super::reactor::{Event, Key, Reactor};
 use super::stream::Stream;
 use super::uring_reactor::UringReactor;
-use crate::protocol::message::Bulk;
+use crate::protocol::message::{Bulk, Descriptors};
 
 type Make<'a> = &'a dyn Fn() -> Box<dyn Reactor>;
 
@@ -50,6 +53,7 @@ on_every_reactor!(
     calls_from_many_threads_are_never_lost,
     more_than_the_socket_holds_arrives_complete,
     gathered_pieces_arrive_in_order,
+    descriptors_arrive_with_their_byte,
     what_came_before_the_end_is_read_first,
     a_reset_is_told_once,
     removing_gives_back_all_that_came,
@@ -100,6 +104,64 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     theirs.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     (listener.accept().unwrap().0, theirs)
+}
+
+/// Bytes up to the first descriptors or the end of what is there, and the descriptors.
+fn receive_with_descriptors(socket: &UnixStream) -> (Vec<u8>, Vec<OwnedFd>) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(Descriptors::MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = vec![0; 100_000];
+    let got =
+        recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC);
+    bytes.truncate(got.unwrap().bytes);
+    let mut list = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            list.extend(rights);
+        }
+    }
+    (bytes, list)
+}
+
+fn descriptors_arrive_with_their_byte(make: Make<'_>) {
+    let mut reactor = make();
+    let (key, theirs) = pair(&mut *reactor);
+    let file = |text: &str| {
+        let fd = rustix::fs::memfd_create("cayenne-test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::io::write(&fd, text.as_bytes()).unwrap();
+        fd
+    };
+    let outbox = reactor.outbox(key).unwrap();
+    // More than the socket holds, so that they have to wait.
+    outbox.push_owned(vec![b'-'; 1 << 20]);
+    outbox.push_descriptors(Descriptors::new(vec![file("one")]).unwrap());
+    outbox.push(b"between");
+    outbox.push_descriptors(Descriptors::new(vec![file("two"), file("three")]).unwrap());
+    outbox.push(b"end");
+    reactor.flush(key);
+    let reader = std::thread::spawn(move || {
+        let (mut all, mut found) = (Vec::new(), Vec::new());
+        while !all.ends_with(b"end") {
+            let (bytes, list) = receive_with_descriptors(&theirs);
+            assert!(!bytes.is_empty());
+            all.extend(bytes);
+            found.extend(list.into_iter().map(|fd| {
+                let mut text = String::new();
+                let mut file = std::fs::File::from(fd);
+                file.rewind().unwrap();
+                file.read_to_string(&mut text).unwrap();
+                // The kernel gives no byte behind those that descriptors came with.
+                (all.len() - (1 << 20), text)
+            }));
+        }
+        (all, found)
+    });
+    wait_for(&mut *reactor, Event::Drained(key));
+    let (all, found) = reader.join().unwrap();
+    assert_eq!(&all[1 << 20..], b"@between@end");
+    let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(texts, ["one", "two", "three"]);
+    assert!((1..=8).contains(&found[0].0) && found[1].0 >= 9, "{found:?}");
 }
 
 /// All events until the wanted one.

@@ -1,17 +1,19 @@
 //! A connected socket of any family: TCP, unix, or handed over by the host.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, getpeername,
-    getsockname, sockopt,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrAny,
+    getpeername, getsockname, sockopt,
 };
 
 use super::layer::Layers;
 use super::outbox::Outbox;
 use crate::observe::probes;
+use crate::protocol::message::Descriptors;
 use crate::sys::tcp::{held_up_by_receiver, limit_unsent};
 
 /// Seconds of silence before TCP keepalive probes start (spec 02 §1).
@@ -60,6 +62,13 @@ impl Stream {
         self.local.as_ref().is_some_and(|a| {
             matches!(a.address_family(), AddressFamily::INET | AddressFamily::INET6)
         })
+    }
+
+    /// True if descriptors can be sent along: a unix socket whose bytes are the connection's.
+    #[must_use]
+    pub fn passes_descriptors(&self) -> bool {
+        self.layers.is_empty()
+            && self.local.as_ref().is_some_and(|a| a.address_family() == AddressFamily::UNIX)
     }
 
     /// How long in all the peer, by not reading, has held up what was to be sent; `None` if nobody knows.
@@ -135,10 +144,11 @@ impl Stream {
     /// As [`Stream::send`].
     pub fn send_at_most(&mut self, outbox: &mut Outbox, most: usize) -> io::Result<(usize, bool)> {
         let fd = &self.fd;
+        let passing = outbox.descriptors().filter(|_| self.layers.is_empty()).cloned();
         let mut offered = 0;
         let send = |slices: &[IoSlice<'_>]| {
             offered = slices.iter().map(|s| s.len()).sum();
-            send(fd, slices)
+            send(fd, slices, passing.as_ref())
         };
         let taken = if self.layers.is_empty() {
             outbox.drain_at_most(most, send)?
@@ -154,8 +164,13 @@ impl Stream {
     }
 }
 
-fn send(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let mut control = SendAncillaryBuffer::default();
+fn send(fd: &OwnedFd, slices: &[IoSlice<'_>], passing: Option<&Descriptors>) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(Descriptors::MAX))];
+    let list: Vec<BorrowedFd<'_>> = passing.into_iter().flat_map(Descriptors::iter).collect();
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !list.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&list)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     Ok(rustix::net::sendmsg(fd, slices, &mut control, SendFlags::NOSIGNAL)?)
 }
 

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 
+import stream_scripts  # noqa: F401  its scripts are among SCRIPTS then
 from device_scripts import ALONE, DIFFERENT, SCRIPTS
 from device_session import Session
 from driver import free_port
@@ -51,11 +52,21 @@ def run(program, script, lib, scratch, log):
 
 def plain(script, steps):
     """Without what differs on purpose."""
-    result = []
+    result, said = [], set()
     for name, lines, seen in steps:
         if not script.reads:
             # The original reads once per wakeup; ours until there is nothing.
             lines = [line for line in lines if not re.match(r". read \d+$", line)]
+        once = getattr(script, "once", None)
+        if once:
+            kept = []
+            for line in lines:
+                if not re.match(once, line):
+                    kept.append(line)
+                elif line not in said:
+                    said.add(line)
+                    kept.append(line)
+            lines = kept
         result.append((name, lines, seen))
     return result
 

@@ -8,11 +8,12 @@ import time
 
 from hosts import Host
 from raw_client import ATTACH_CHANNELS, MAIN_INIT, Channel
-from relay import MAIN
+from relay import CURSOR, DISPLAY, MAIN
 
 SMARTCARD, USBREDIR, PORT, WEBDAV = 8, 9, 10, 11
 DATA, COMPRESSED, PORT_EVENT = 101, 102, 201
 CHANNELS_LIST = 104
+STREAM_DATA = 123
 LZ4_CAP = 1
 
 LZ4 = ctypes.CDLL("liblz4.so.1")
@@ -58,10 +59,12 @@ class Linked:
         self.session_id = None
         self.channel = Channel(session.address, kind, who, caps, True, self.message, number)
         self.channel.socket.settimeout(5)
-        self.is_main = kind == MAIN
+        self.is_main, self.is_display = kind == MAIN, kind == DISPLAY
         session.linked.append(self)
 
     def message(self, kind, body):
+        if self.is_display and kind == STREAM_DATA:
+            body = body[:4] + b"time" + body[8:]
         if not self.is_main:
             self.log.append(shown(kind, body))
         elif kind == MAIN_INIT:
@@ -69,7 +72,7 @@ class Linked:
         elif kind == CHANNELS_LIST:
             count = struct.unpack_from("<I", body)[0]
             pairs = [struct.unpack_from("<BB", body, 4 + 2 * i) for i in range(count)]
-            self.log.append(f"channels {[p for p in pairs if p[0] >= SMARTCARD]}")
+            self.log.append(f"channels {[p for p in pairs if p[0] >= SMARTCARD or p[0] in (DISPLAY, CURSOR)]}")
 
     def send(self, kind, body=b""):
         if not self.ended:

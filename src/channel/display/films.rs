@@ -155,7 +155,7 @@ fn source(draw: &PipedDraw) -> Option<(&Bitmap, Rect)> {
 }
 
 /// True if a client says that it decodes a codec. One that cannot tell decodes MJPEG.
-fn decodes(caps: &Caps, codec: Codec) -> bool {
+pub fn decodes(caps: &Caps, codec: Codec) -> bool {
     if !caps.has(cap::MULTI_CODEC) {
         return codec == Codec::Mjpeg;
     }

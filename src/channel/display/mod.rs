@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::observe::probes;
 use crate::protocol::geometry::Rect;
+use crate::protocol::gl::GlScanout;
 use crate::qxl::command::CommandExt;
 use crate::qxl::memslot::MemSlot;
 use crate::qxl::ring::{AttachError, RingSetup, RingState};
@@ -16,7 +17,9 @@ use super::{Handle, Order};
 
 mod device;
 mod films;
+mod gl;
 mod lane;
+mod mirror;
 mod pace;
 mod peers;
 mod recording;
@@ -25,6 +28,8 @@ mod rings;
 mod snapshots;
 mod spin;
 pub mod worker;
+
+pub(in crate::channel) use films::decodes;
 
 /// What a host gives to create the primary surface (`QXLDevSurfaceCreate`); nothing is checked.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +115,10 @@ pub enum Request {
     },
     /// The guest's driver is gone.
     DriverUnload,
+    /// Show a picture that is rendered with GL instead of the primary surface, or (`None`) no longer.
+    GlScanout(Option<Box<GlScanout>>),
+    /// A part of that picture has changed; done when clients have shown it.
+    GlDraw(Rect),
     /// Only to be completed: what was asked for makes no sense, or nobody has to be waited for.
     Nothing,
 }

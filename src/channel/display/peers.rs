@@ -29,20 +29,26 @@ use crate::video::detect::{Change, StreamKey};
 use crate::video::encode::Studio;
 
 use super::films::{Films, PROBE_ID, Picture, Screening};
+use super::gl::View;
 use super::lane::Lane;
+use super::mirror::Mirror;
 use super::pace::{Pace, Sight};
 use super::snapshots::{Shared, Snapshots};
 
 /// One client.
 #[derive(Debug)]
-struct Peer {
+pub(super) struct Peer {
     /// `None` until the client sent INIT: nothing is told or owed before.
-    pipe: Option<ClientPipe>,
+    pub(super) pipe: Option<ClientPipe>,
+    /// How far it is with GL pictures.
+    pub(super) view: View,
+    /// Its surface 0 is what is read back of a GL picture; it knows no other.
+    pub(super) mirrored: bool,
     images: ClientImages,
     screening: Screening,
     lane: Lane,
     pace: Pace,
-    monitors: bool,
+    pub(super) monitors: bool,
     abilities: Abilities,
     /// On this machine: it gets the images of commands as they are.
     local: bool,
@@ -53,9 +59,11 @@ struct Peer {
 /// All clients of one display.
 #[derive(Debug)]
 pub struct Peers {
-    list: BTreeMap<Key, Peer>,
+    pub(super) list: BTreeMap<Key, Peer>,
     /// The channel's id.
-    channel: u8,
+    pub(super) channel: u8,
+    /// A GL picture for those who are not given it.
+    pub(super) mirror: Option<Box<Mirror>>,
     share: Arc<ImageShare>,
     /// Where their images are coded.
     shop: Shop,
@@ -72,7 +80,7 @@ impl Peers {
     pub fn new(channel: u8, share: Arc<ImageShare>, shop: Shop, studio: Studio) -> Self {
         let (list, snapshots) = (BTreeMap::new(), Snapshots::default());
         let films = Films::new(Arc::clone(&share), studio);
-        Self { list, channel, share, shop, snapshots, films, told: 0, coded: false }
+        Self { list, channel, mirror: None, share, shop, snapshots, films, told: 0, coded: false }
     }
 
     /// A client has linked; what it gets begins with its INIT.
@@ -91,6 +99,8 @@ impl Peers {
         let (caps, speed) = (client.caps.clone(), Arc::clone(&client.speed));
         let peer = Peer {
             pipe: None,
+            view: View::of(client),
+            mirrored: false,
             images,
             screening: Screening::new(&self.films, caps, speed, skills.local),
             lane: Lane::default(),
@@ -164,46 +174,42 @@ impl Peers {
         pipe.set_abilities(peer.abilities);
         pipe.set_stream_skills(peer.screening.skills());
         pipe.push_message(wire::inval_all_palettes());
-        for id in scene.ids() {
-            match scene.info(id) {
-                Some(info) if info.primary => {
-                    pipe.surface_created(info, true);
-                    if let Some(config) = monitors.filter(|_| peer.monitors) {
-                        pipe.push_latest(monitors_message(config));
-                    }
-                    pipe.push_latest(wire::mark());
-                }
-                Some(info) if !peer.abilities.simple => pipe.surface_known(info),
-                _ => {}
-            }
-        }
         peer.pipe = Some(pipe);
+        peer.tell_surfaces(scene, monitors);
         self.count();
         true
     }
 
     fn pipes(&mut self) -> impl Iterator<Item = &mut ClientPipe> {
-        self.list.values_mut().filter_map(|p| p.pipe.as_mut())
+        self.list.values_mut().filter(|p| !p.mirrored).filter_map(|p| p.pipe.as_mut())
     }
 
     /// A command was executed; `surface` is the whole surface that it drew on.
     pub fn draw(&mut self, draw: &Arc<PipedDraw>, surface: Rect) {
+        self.push_draw(draw, surface, false);
+    }
+
+    /// As [`Peers::draw`], for those who see the mirror or for those who do not.
+    pub(super) fn push_draw(&mut self, draw: &Arc<PipedDraw>, surface: Rect, mirrored: bool) {
         let photograph = OnceCell::new();
         let is_photo = || *photograph.get_or_init(|| is_photograph(&draw.drawable));
         if let Some(ended) = self.films.settings_changed() {
             self.choose_codecs(&ended);
         }
-        // Without anybody who looks there are no films.
-        let picture = if self.told > 0 { self.films.look(draw, is_photo) } else { Picture::Plain };
+        // Without anybody who looks there are no films. Those of a mirror are the only ones while there is one.
+        let looks = self.told > 0 && mirrored == self.mirror.is_some();
+        let picture = if looks { self.films.look(draw, is_photo) } else { Picture::Plain };
         let frame = match picture {
             // What the server has painted is what was there.
             Picture::Repeat => return,
             Picture::Frame(frame) => Some(frame),
             Picture::Plain => None,
         };
-        self.snapshots.drawn(draw.drawable.surface_id, &draw.region);
+        if !mirrored {
+            self.snapshots.drawn(draw.drawable.surface_id, &draw.region);
+        }
         let bands = if self.coded { bands(draw, surface) } else { None };
-        for peer in self.list.values_mut() {
+        for peer in self.list.values_mut().filter(|p| p.mirrored == mirrored) {
             let Some(pipe) = &mut peer.pipe else { continue };
             if let Some(frame) = &frame
                 && pipe.push_frame(frame, &draw.region)
@@ -312,7 +318,7 @@ impl Peers {
 
     /// The pipes of clients that are told of surfaces like this one.
     fn pipes_for(&mut self, info: SurfaceInfo) -> impl Iterator<Item = &mut ClientPipe> {
-        let told = move |p: &&mut Peer| info.primary || !p.abilities.simple;
+        let told = move |p: &&mut Peer| !p.mirrored && (info.primary || !p.abilities.simple);
         self.list.values_mut().filter(told).filter_map(|p| p.pipe.as_mut())
     }
 
@@ -341,7 +347,7 @@ impl Peers {
     }
 
     /// The screen is another one.
-    fn end_films(&mut self) {
+    pub(super) fn end_films(&mut self) {
         for key in self.films.reset() {
             for peer in self.list.values_mut() {
                 peer.screening.ended(key);
@@ -369,9 +375,10 @@ impl Peers {
 
     /// Sends to a client while it has room.
     pub fn pump(&mut self, clients: &mut Clients, key: Key, scene: &mut Scene) {
-        let mut surfaces = Shared { scene, snapshots: (self.told > 1).then_some(&self.snapshots) };
-        if let Some(peer) = self.list.get_mut(&key) {
-            peer.pump(clients, key, &mut surfaces);
+        let Self { list, mirror, told, snapshots, .. } = self;
+        if let Some(peer) = list.get_mut(&key) {
+            let snapshots = (*told > 1).then_some(&*snapshots);
+            peer.pump(clients, key, &mut peer.sees(scene, mirror, snapshots));
         }
     }
 
@@ -383,14 +390,46 @@ impl Peers {
 
     /// Sends to everybody who has room.
     pub fn pump_all(&mut self, clients: &mut Clients, scene: &mut Scene) {
-        let mut surfaces = Shared { scene, snapshots: (self.told > 1).then_some(&self.snapshots) };
-        for (key, peer) in &mut self.list {
-            peer.pump(clients, *key, &mut surfaces);
+        let Self { list, mirror, told, snapshots, .. } = self;
+        let snapshots = (*told > 1).then_some(&*snapshots);
+        for (key, peer) in list {
+            peer.pump(clients, *key, &mut peer.sees(scene, mirror, snapshots));
         }
     }
 }
 
 impl Peer {
+    /// Where its pixels come from.
+    fn sees<'a>(
+        &self,
+        scene: &'a mut Scene,
+        mirror: &'a mut Option<Box<Mirror>>,
+        snapshots: Option<&'a Snapshots>,
+    ) -> Shared<'a> {
+        match mirror {
+            Some(mirror) if self.mirrored => Shared { scene: &mut mirror.scene, snapshots: None },
+            _ => Shared { scene, snapshots },
+        }
+    }
+
+    /// Queues what a client that knows no surface has to know.
+    pub(super) fn tell_surfaces(&mut self, scene: &Scene, monitors: Option<&MonitorsConfig>) {
+        let Some(pipe) = &mut self.pipe else { return };
+        for id in scene.ids() {
+            match scene.info(id) {
+                Some(info) if info.primary => {
+                    pipe.surface_created(info, true);
+                    if let Some(config) = monitors.filter(|_| self.monitors) {
+                        pipe.push_latest(monitors_message(config));
+                    }
+                    pipe.push_latest(wire::mark());
+                }
+                Some(info) if !self.abilities.simple => pipe.surface_known(info),
+                _ => {}
+            }
+        }
+    }
+
     fn pump(&mut self, clients: &mut Clients, key: Key, surfaces: &mut Shared<'_>) {
         let Self { pipe: Some(pipe), images, screening, lane, pace, woken, .. } = self else {
             return;
@@ -499,7 +538,7 @@ fn send(feed: &mut Feed<'_>, draft: Draft, screening: &mut Screening, now: Insta
     }
 }
 
-fn monitors_message(config: &MonitorsConfig) -> Message {
+pub(super) fn monitors_message(config: &MonitorsConfig) -> Message {
     let heads: Vec<Head> = config
         .heads
         .iter()

@@ -1,5 +1,6 @@
 //! The host's requests (`spice_qxl_*`), executed by the worker in the order of the calls.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -8,9 +9,10 @@ use crate::channel::clients::Clients;
 use crate::channel::cursor::CursorOrder;
 use crate::protocol::display as wire;
 use crate::protocol::geometry::Rect;
-use crate::qxl::parse::{Head, MonitorsConfig, MonitorsError, parse_monitors_config};
+use crate::qxl::parse::{MonitorsError, parse_monitors_config};
 use crate::qxl::surface::SurfaceGeometry;
 
+use super::gl::one_monitor;
 use super::worker::Display;
 use super::{Done, PrimaryCreate, Request};
 
@@ -26,6 +28,17 @@ const FLUSH_AT_LEAST: usize = 1024;
 impl Display {
     /// Executes one request and tells its end, whatever came of it.
     pub(super) fn serve(&mut self, clients: &mut Clients, request: Request, done: Done) {
+        if let Request::GlDraw(area) = request {
+            let step = AssertUnwindSafe(|| {
+                self.record_request(&request, &done);
+                self.gl_draw(&area)
+            });
+            let waits = catch_unwind(step).unwrap_or_else(|_| {
+                tracing::error!("internal error in a GL draw");
+                BTreeSet::new()
+            });
+            return self.gl_wait(waits, done);
+        }
         let updated = match &request {
             Request::UpdateArea { surface_id, .. } => Some(*surface_id),
             _ => None,
@@ -39,15 +52,22 @@ impl Display {
             tracing::error!("internal error in a request of the host");
             Vec::new()
         });
+        match (done, updated) {
+            (Done::Reply(reply), _) => reply.send(rects),
+            (done @ Done::Cookie(_), Some(surface)) => {
+                self.device.update_area_complete(surface, &rects);
+                self.complete(done);
+            }
+            (done, _) => self.complete(done),
+        }
+    }
+
+    /// Tells the end of a request that brings nothing.
+    pub(super) fn complete(&mut self, done: Done) {
         match done {
             Done::Nothing => {}
-            Done::Reply(reply) => reply.send(rects),
-            Done::Cookie(cookie) => {
-                if let Some(surface) = updated {
-                    self.device.update_area_complete(surface, &rects);
-                }
-                self.device.async_complete(cookie);
-            }
+            Done::Reply(reply) => reply.send(Vec::new()),
+            Done::Cookie(cookie) => self.device.async_complete(cookie),
         }
     }
 
@@ -104,7 +124,9 @@ impl Display {
             }
             Request::MonitorsConfig { address, group } => self.monitors_config(address, group),
             Request::DriverUnload => self.driver_sends_monitors = false,
-            Request::Nothing => {}
+            Request::GlScanout(scanout) => self.gl_scanout(scanout.map(|scanout| *scanout)),
+            // Not here: its end comes later.
+            Request::GlDraw(_) | Request::Nothing => {}
         }
         Vec::new()
     }
@@ -175,16 +197,7 @@ impl Display {
             return self.bad(&error);
         }
         let max_allowed = self.monitors.as_ref().map_or(1, |m| m.max_allowed);
-        let head = Head {
-            id: 0,
-            surface_id: PRIMARY,
-            width: create.width,
-            height: create.height,
-            x: 0,
-            y: 0,
-            flags: 0,
-        };
-        let config = MonitorsConfig { max_allowed, heads: vec![head] };
+        let config = one_monitor(create.width, create.height, max_allowed);
         if let Some(info) = self.scene.info(PRIMARY) {
             self.peers.surface_created(info, keep);
         }
@@ -196,7 +209,8 @@ impl Display {
         self.tell_cursor(CursorOrder::Init);
         let hardware_cursor = create.mouse_mode != 0;
         let primary = Primary { width: create.width, height: create.height, hardware_cursor };
-        self.upward.primary_changed(self.id, Some(primary));
+        self.primary = Some(primary);
+        self.tell_primary();
     }
 
     fn destroy_primary(&mut self) {
@@ -208,7 +222,8 @@ impl Display {
         self.scene.settle(PRIMARY);
         self.destroy_surface(PRIMARY);
         self.reset_cursor();
-        self.upward.primary_changed(self.id, None);
+        self.primary = None;
+        self.tell_primary();
     }
 
     fn destroy_all(&mut self) {
@@ -222,7 +237,8 @@ impl Display {
         self.peers.latest(&wire::stream_destroy_all());
         self.reset_cursor();
         if had_primary {
-            self.upward.primary_changed(self.id, None);
+            self.primary = None;
+            self.tell_primary();
         }
     }
 

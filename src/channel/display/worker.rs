@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::channel::clients::{Client, Clients};
 use crate::channel::cursor::CursorOrder;
 use crate::channel::engine::{Channel, Turn};
-use crate::channel::{Handle, Upward};
+use crate::channel::{Handle, Primary, Upward};
 use crate::display::encode::client::ImageShare;
 use crate::display::encode::shop::Shop;
 use crate::display::guest_image::decode_quic;
@@ -33,6 +33,7 @@ use crate::transport::reactor::Key;
 use crate::video::encode::Studio;
 
 use super::device::Device;
+use super::gl::Gl;
 use super::peers::Peers;
 use super::spin::Spin;
 use super::{DisplayOrder, Pending};
@@ -114,6 +115,9 @@ pub struct Display {
     /// The guest's driver has said by itself how its monitors lie.
     pub(super) driver_sends_monitors: bool,
     pub(super) max_monitors: u32,
+    /// The primary surface, as the session is to know it.
+    pub(super) primary: Option<Primary>,
+    pub(super) gl: Gl,
     /// Where the guest kicks, if it has rings of its own.
     pub(super) kick: Option<Key>,
     /// Commands of the guest that were refused.
@@ -175,6 +179,8 @@ impl Display {
             monitors: None,
             driver_sends_monitors: false,
             max_monitors: u32::MAX,
+            primary: None,
+            gl: Gl::default(),
             kick: None,
             bad_commands: 0,
             taken: 0,
@@ -572,9 +578,13 @@ impl Channel for Display {
                 if !self.peers.init(clients, key, &init, &self.scene, self.monitors.as_ref()) {
                     return Err("second INIT".to_owned());
                 }
+                self.gl_init(key);
                 self.peers.pump(clients, key, &mut self.scene);
             }
-            DisplayRequest::GlDrawDone => return Err("GL_DRAW_DONE without a draw".to_owned()),
+            DisplayRequest::GlDrawDone => {
+                self.gl_done(key)?;
+                self.peers.pump(clients, key, &mut self.scene);
+            }
             DisplayRequest::PreferredCompression(wish) => self.peers.prefer(key, wish),
             DisplayRequest::StreamReport(report) => self.peers.report(key, &report)?,
             DisplayRequest::PreferredVideoCodecs(wish) => self.peers.prefer_codecs(key, wish),
@@ -612,14 +622,28 @@ impl Channel for Display {
 
     fn left(&mut self, clients: &mut Clients, key: Key, _client: &Client) {
         self.peers.remove(key);
+        self.gl_left(key);
         self.tell_capabilities(clients, Some(key));
     }
 
     fn stopping(&mut self, _clients: &mut Clients) {
         self.record_number(request::CLOSE_WORKER);
+        self.gl_complete();
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {
+        let patience = self.gl_patience(Instant::now());
+        match (self.work(clients), patience) {
+            (Turn::Idle, Some(at)) => Turn::At(at),
+            (Turn::At(at), Some(late)) => Turn::At(at.min(late)),
+            (turn, _) => turn,
+        }
+    }
+}
+
+impl Display {
+    /// Takes what the guest has and sends what clients have room for.
+    fn work(&mut self, clients: &mut Clients) -> Turn {
         self.peers.settle_films(Instant::now());
         if !self.running {
             // A wakeup now is for commands that `start` will look for, or images are made.

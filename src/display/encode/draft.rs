@@ -213,7 +213,7 @@ impl Unfinished {
             bulk.extend(block.pixels);
         }
         u32::try_from(end).map_err(|_| EncodeError::TooLong(end as u64))?;
-        Ok(Message { kind, body: bytes, bulk })
+        Ok(Message { kind, body: bytes, bulk, ..Message::default() })
     }
 }
 

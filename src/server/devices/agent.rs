@@ -250,6 +250,8 @@ impl<S: Session> Kind for Agent<S> {
             | DeviceTask::Message(..)
             | DeviceTask::Attached(_)
             | DeviceTask::Event(_)
+            | DeviceTask::Codecs(_)
+            | DeviceTask::Refuse
             | DeviceTask::Continue => {}
         }
     }

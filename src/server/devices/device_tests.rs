@@ -132,7 +132,11 @@ impl Kind for Plain {
                 todo.write(Owner::Server, vec![9]);
             }
             DeviceTask::Event(event) => todo.event(event),
-            DeviceTask::Room | DeviceTask::Agent(_) | DeviceTask::Continue => {}
+            DeviceTask::Room
+            | DeviceTask::Agent(_)
+            | DeviceTask::Codecs(_)
+            | DeviceTask::Refuse
+            | DeviceTask::Continue => {}
         }
     }
     fn removed(&mut self, todo: &mut Todo) {

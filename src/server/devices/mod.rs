@@ -18,17 +18,19 @@ mod agent;
 pub mod device;
 pub mod kind;
 mod smartcard;
+mod stream;
 mod vmc;
 mod writes;
 
 use device::{After, Device};
-use kind::{Kind, Owner, Todo};
+use kind::Kind;
 use smartcard::Readers;
+use stream::Stream;
 use vmc::Bytes;
 
 /// Name of the port whose channel is webdav.
 const WEBDAV_PORT: &[u8] = b"org.spice-space.webdav.0";
-/// Name of the port of a streaming agent; its display comes with video.
+/// Name of the port of a streaming agent, which has a display and a cursor channel.
 const STREAM_PORT: &[u8] = b"org.spice-space.stream.0";
 
 /// Name of the thread of a device's channel.
@@ -49,6 +51,8 @@ struct Table {
     running: bool,
     /// Of smartcards; `None` while there is none.
     readers: Option<Readers>,
+    /// Ports of streaming agents.
+    streams: BTreeMap<DeviceId, Arc<Stream>>,
 }
 
 struct Entry {
@@ -61,8 +65,8 @@ struct Entry {
 enum Role {
     /// The guest agent's.
     Agent,
-    /// Known, and nothing more.
-    Silent,
+    /// A streaming agent's port.
+    Stream,
     /// One of the readers that share the smartcard channel.
     Reader,
     /// Has a channel of its own.
@@ -71,7 +75,7 @@ enum Role {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { devices: BTreeMap::new(), running: true, readers: None }
+        Self { devices: BTreeMap::new(), running: true, readers: None, streams: BTreeMap::new() }
     }
 }
 
@@ -104,7 +108,7 @@ impl Core {
                 None => Err(io::Error::new(io::ErrorKind::InvalidInput, "a port needs a name")),
                 Some(WEBDAV_PORT) => self.add_bytes::<{ ChannelType::WEBDAV.0 }>(id, port),
                 Some(STREAM_PORT) => {
-                    self.start_device(id, Role::Silent, Box::new(Silent));
+                    self.add_stream(id);
                     Ok(())
                 }
                 Some(_) => self.add_bytes::<{ ChannelType::PORT.0 }>(id, port),
@@ -157,7 +161,8 @@ impl Core {
         }
         match entry.role {
             // An agent has told by itself.
-            Role::Agent | Role::Silent => {}
+            Role::Agent => {}
+            Role::Stream => self.end_stream(id),
             Role::Reader => {
                 if self.reader_removed(id) {
                     self.end_device_channel(smartcard::CHANNEL);
@@ -238,16 +243,4 @@ impl Core {
             self.post(HostTask::Device(id, DeviceTask::Continue));
         }
     }
-}
-
-/// A device with which nobody speaks yet: neither read nor written.
-struct Silent;
-
-impl Kind for Silent {
-    fn wants(&mut self) -> usize {
-        0
-    }
-    fn read(&mut self, _bytes: &[u8], _todo: &mut Todo) {}
-    fn written(&mut self, _owner: Owner, _bytes: usize, _todo: &mut Todo) {}
-    fn task(&mut self, _task: DeviceTask, _todo: &mut Todo) {}
 }
