@@ -42,6 +42,10 @@ pub enum DeviceTask {
     Event(u8),
     /// The way to the client has room again.
     Room,
+    /// A client goes on at another server, and all that it had to say is here: [`DeviceOrder::HandedOver`] answers.
+    HandOver(ClientId),
+    /// For a smartcard reader: what the device of another server gave of a message that is not complete.
+    Begun(Vec<u8>),
     /// For an agent's device alone.
     Agent(AgentTask),
     /// The last call into the device moved enough for one turn of the host's loop: go on.
@@ -68,6 +72,13 @@ pub enum DeviceOrder {
     },
     /// The host told of a port event.
     PortEvent(u8),
+    /// For another server.
+    HandedOver {
+        /// What the device has not taken.
+        bytes: Vec<u8>,
+        /// What it gave of a message that is not complete; smartcard readers only.
+        begun: Vec<u8>,
+    },
 }
 
 /// Messages of a client that may wait for its device (the 128 self tokens of the protocol).

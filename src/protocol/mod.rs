@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod display;
 pub mod error;
 pub mod geometry;
+pub mod handover;
 pub mod header;
 pub mod inputs;
 pub mod main;

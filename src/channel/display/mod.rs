@@ -16,6 +16,7 @@ use super::{Handle, Order};
 
 mod device;
 mod films;
+mod handover;
 mod lane;
 mod pace;
 mod peers;

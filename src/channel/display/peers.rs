@@ -29,21 +29,25 @@ use crate::video::detect::{Change, StreamKey};
 use crate::video::encode::Studio;
 
 use super::films::{Films, PROBE_ID, Picture, Screening};
+use super::handover::Passing;
 use super::lane::Lane;
 use super::pace::{Pace, Sight};
 use super::snapshots::{Shared, Snapshots};
 
 /// One client.
 #[derive(Debug)]
-struct Peer {
+pub(super) struct Peer {
     /// `None` until the client sent INIT: nothing is told or owed before.
-    pipe: Option<ClientPipe>,
-    images: ClientImages,
-    screening: Screening,
-    lane: Lane,
+    pub(super) pipe: Option<ClientPipe>,
+    pub(super) images: ClientImages,
+    pub(super) screening: Screening,
+    pub(super) lane: Lane,
     pace: Pace,
-    monitors: bool,
-    abilities: Abilities,
+    pub(super) monitors: bool,
+    pub(super) abilities: Abilities,
+    /// What it said of its caches.
+    pub(super) init: Option<DisplayInit>,
+    pub(super) passing: Passing,
     /// On this machine: it gets the images of commands as they are.
     local: bool,
     /// The first wakeup of the host since something was sent.
@@ -53,10 +57,10 @@ struct Peer {
 /// All clients of one display.
 #[derive(Debug)]
 pub struct Peers {
-    list: BTreeMap<Key, Peer>,
+    pub(super) list: BTreeMap<Key, Peer>,
     /// The channel's id.
-    channel: u8,
-    share: Arc<ImageShare>,
+    pub(super) channel: u8,
+    pub(super) share: Arc<ImageShare>,
     /// Where their images are coded.
     shop: Shop,
     snapshots: Snapshots,
@@ -98,6 +102,8 @@ impl Peers {
             monitors: client.caps.has(cap::MONITORS_CONFIG),
             local: skills.local,
             woken: None,
+            init: None,
+            passing: Passing::Nothing,
             abilities: Abilities {
                 composite: client.caps.has(cap::COMPOSITE),
                 alpha_surfaces: client.caps.has(cap::A8_SURFACE),
@@ -113,7 +119,7 @@ impl Peers {
         self.count();
     }
 
-    fn count(&mut self) {
+    pub(super) fn count(&mut self) {
         let told = self.list.values().filter(|p| p.pipe.is_some());
         (self.told, self.coded) = (0, false);
         for peer in told {
@@ -178,6 +184,7 @@ impl Peers {
             }
         }
         peer.pipe = Some(pipe);
+        peer.init = Some(*init);
         self.count();
         true
     }
@@ -341,7 +348,7 @@ impl Peers {
     }
 
     /// The screen is another one.
-    fn end_films(&mut self) {
+    pub(super) fn end_films(&mut self) {
         for key in self.films.reset() {
             for peer in self.list.values_mut() {
                 peer.screening.ended(key);
@@ -392,6 +399,9 @@ impl Peers {
 
 impl Peer {
     fn pump(&mut self, clients: &mut Clients, key: Key, surfaces: &mut Shared<'_>) {
+        if self.passing.waits() || !clients.is_here(key) {
+            return;
+        }
         let Self { pipe: Some(pipe), images, screening, lane, pace, woken, .. } = self else {
             return;
         };
@@ -476,6 +486,9 @@ impl Peer {
         if let Some(client) = clients.get(key) {
             client.waits(pipe.queued_draws() + lane.len(), pipe.dropped());
         }
+        if self.passing.leaves() && lane.is_empty() && pipe.is_empty() {
+            clients.leave(key, true);
+        }
     }
 }
 
@@ -495,7 +508,7 @@ fn send(feed: &mut Feed<'_>, draft: Draft, screening: &mut Screening, now: Insta
     }
 }
 
-fn monitors_message(config: &MonitorsConfig) -> Message {
+pub(super) fn monitors_message(config: &MonitorsConfig) -> Message {
     let heads: Vec<Head> = config
         .heads
         .iter()
