@@ -47,6 +47,8 @@ impl Upward for Host {
     }
     fn closed(&self, _: &Arc<Connection>, _: ClientId) {}
     fn arrived(&self, _: ClientId) {}
+    fn inherits(&self, _: ClientId) {}
+    fn hand_over(&self, _: ClientId) {}
     fn migration(&self, _: MigrationEvent) {}
     fn channel_list(&self) -> Vec<(ChannelType, u8)> {
         Vec::new()

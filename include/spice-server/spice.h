@@ -917,11 +917,14 @@ int spice_server_set_agent_file_xfer(SpiceServer *server, int enable);
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
 int spice_server_is_server_mouse(SpiceServer *server);
 
-// Allows migration that keeps the state of the channels; off by default.
+// Allows migration in which the channels hand over what they know, so that nothing on its way is lost; off by default.
+// Clients and targets that cannot do so fall back to channels that begin anew. One client at a time only
+// (`cayenne_set_multiple_clients`).
 //
 // # Safety
 // - `server` is NULL or came from `spice_server_new` and was not destroyed.
-void spice_server_set_seamless_migration(SpiceServer *server, int enable);
+void spice_server_set_seamless_migration(SpiceServer *server,
+                                         int enable);
 
 // There are new commands. Returns at once.
 //

@@ -113,7 +113,7 @@ pub const MATRIX: &[Entry] = &[
     row("spice_server_set_agent_copypaste", "SPICE_SERVER_0.8.1", Status::Done, 6),
     row("spice_server_set_agent_file_xfer", "SPICE_SERVER_0.12.4", Status::Done, 6),
     row("spice_server_is_server_mouse", "SPICE_SERVER_0.10.3", Status::Done, 2),
-    row("spice_server_set_seamless_migration", "SPICE_SERVER_0.11.2", Status::Partly("clients are told that it is semi-seamless: channels begin anew at the target"), 9),
+    row("spice_server_set_seamless_migration", "SPICE_SERVER_0.11.2", Status::Done, 9),
     row("spice_qxl_wakeup", "SPICE_SERVER_0.8.2", Status::Done, 2),
     row("spice_qxl_oom", "SPICE_SERVER_0.8.2", Status::Done, 2),
     row("spice_qxl_start", "SPICE_SERVER_0.8.2", Status::Done, 2),

@@ -300,7 +300,9 @@ pub unsafe extern "C" fn spice_server_is_server_mouse(server: *mut SpiceServer) 
 }
 
 symver!(spice_server_set_seamless_migration, "0.11.2");
-/// Allows migration that keeps the state of the channels; off by default.
+/// Allows migration in which the channels hand over what they know, so that nothing on its way is lost; off by default.
+/// Clients and targets that cannot do so fall back to channels that begin anew. One client at a time only
+/// (`cayenne_set_multiple_clients`).
 ///
 /// # Safety
 /// - `server` is NULL or came from `spice_server_new` and was not destroyed.
@@ -311,7 +313,7 @@ pub unsafe extern "C" fn spice_server_set_seamless_migration(
 ) {
     guard("spice_server_set_seamless_migration", (), || {
         with("spice_server_set_seamless_migration", server, (), |s| {
-            s.core.session().settings.seamless_migration = enable != 0
+            s.core.set_seamless_migration(enable != 0)
         })
     })
 }

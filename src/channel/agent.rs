@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::protocol::agent::{MouseState, Rules};
+use crate::protocol::agent::{DeviceReader, MouseState, Rules};
 
 use super::ClientId;
 
@@ -30,10 +30,30 @@ pub enum AgentTask {
     Taken(ClientId),
     /// No client is left.
     LastLeft,
+    /// This client goes on at another server: what was read for it comes at once, and nothing more is read.
+    /// [`super::main::AgentOrder::Frozen`] answers.
+    Freeze(ClientId),
+    /// All that it had to say is here. [`super::main::AgentOrder::HandedOver`] answers.
+    HandOver(ClientId),
+    /// A client goes on here where another server ends.
+    Resumed(ClientId, Box<Resumed>),
     /// The pointer moved, or a button changed.
     Mouse(MouseState),
     /// Something new is known of the monitors' hardware.
     DeviceInfo,
+}
+
+/// What another server knew of an agent's stream.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The client's way, if it has opened its stream.
+    pub way: Option<Arc<AgentWay>>,
+    /// Where the agent is in its stream.
+    pub reader: DeviceReader,
+    /// What the device has not taken.
+    pub write: Vec<u8>,
+    /// Pieces that the client is given back when it has.
+    pub price: u32,
 }
 
 /// What the host lets pass between agent and clients. Everything at first, as in the original.
@@ -44,13 +64,15 @@ pub struct AgentRules {
     copy_paste: AtomicBool,
     file_xfer: AtomicBool,
     devices_take_monitors: AtomicBool,
+    steady_window: AtomicBool,
 }
 
 impl Default for AgentRules {
     fn default() -> Self {
         let on = || AtomicBool::new(true);
-        let devices_take_monitors = AtomicBool::new(false);
-        Self { copy_paste: on(), file_xfer: on(), devices_take_monitors }
+        let off = || AtomicBool::new(false);
+        let (devices_take_monitors, steady_window) = (off(), off());
+        Self { copy_paste: on(), file_xfer: on(), devices_take_monitors, steady_window }
     }
 }
 
@@ -63,6 +85,17 @@ impl AgentRules {
     /// Lets files pass, or not.
     pub fn set_file_xfer(&self, on: bool) {
         self.file_xfer.store(on, Ordering::Relaxed);
+    }
+
+    /// Keeps the window of every client as it is at first: other servers could not go on with a wider one.
+    pub fn set_steady_window(&self, on: bool) {
+        self.steady_window.store(on, Ordering::Relaxed);
+    }
+
+    /// True if windows do not grow.
+    #[must_use]
+    pub fn has_steady_window(&self) -> bool {
+        self.steady_window.load(Ordering::Relaxed)
     }
 
     /// Notes whether the display devices took monitors when they were asked last.
@@ -114,6 +147,30 @@ impl AgentWay {
         let way = Self::default();
         let _ = way.set_allowance(pieces);
         Arc::new(way)
+    }
+
+    /// Of a client that lets the server send so many pieces, goes on where another server ends, and is to be given back
+    /// `unpaid` pieces when the device has taken what that server had for it, and `owed` ones at some time.
+    #[must_use]
+    pub fn resumed(pieces: u32, unpaid: u32, owed: u32) -> Arc<Self> {
+        let way = Self::new(pieces);
+        // Relaxed: only the numbers count.
+        way.to_device.store(unpaid as usize, Ordering::Relaxed);
+        way.unpaid.store(unpaid, Ordering::Relaxed);
+        way.owed.store(owed, Ordering::Relaxed);
+        way
+    }
+
+    /// Pieces that the client lets the server send; more than 32 bits hold are as many as those.
+    #[must_use]
+    pub fn allowed(&self) -> u32 {
+        u32::try_from(self.allowance.load(Ordering::SeqCst)).unwrap_or(u32::MAX)
+    }
+
+    /// Pieces that are given back when the device has taken what it has not taken yet.
+    #[must_use]
+    pub fn unpaid(&self) -> u32 {
+        self.unpaid.load(Ordering::Relaxed)
     }
 
     /// Main's thread: the client begins anew with so many pieces. True if the device is to be read again.

@@ -20,6 +20,7 @@ use crate::transport::outbox::Outbox;
 use crate::transport::reactor::{Key, Reactor};
 
 use super::ack::AckWindow;
+use super::handover::Passage;
 use super::{Attach, ClientId, qos};
 
 /// Bytes in the outbox above which a client has no room for more.
@@ -42,9 +43,14 @@ pub struct Client {
     pub takes_descriptors: bool,
     /// It came from another server (see [`Attach::arriving`]). Stays true.
     pub arriving: bool,
+    /// It brings what another server's channel knew (see [`Attach::inherits`]). Stays true.
+    pub inherits: bool,
     pub(super) mini_header: bool,
     /// Serial of the last message sent; the first one has 1.
     serial: u64,
+    /// The last serial of the server that it comes from: the numbers on the wire go on.
+    pub(super) before: u64,
+    pub(super) passage: Passage,
     pub(super) acks: Option<AckWindow>,
     /// When the last bytes came.
     pub(super) heard: Instant,
@@ -65,17 +71,23 @@ pub struct Client {
 
 impl Client {
     fn has_room(&self, outbox: &Outbox) -> bool {
-        self.acks.as_ref().is_none_or(AckWindow::is_open) && outbox.len() < self.room
+        !self.passage.is_silent()
+            && self.acks.as_ref().is_none_or(AckWindow::is_open)
+            && outbox.len() < self.room
     }
 
     /// Puts header and message into the outbox; the error is the end of the connection.
-    fn queue(&mut self, outbox: &mut Outbox, message: Message) -> Result<(), Close> {
+    pub(super) fn queue(&mut self, outbox: &mut Outbox, message: Message) -> Result<(), Close> {
+        if self.passage.is_silent() {
+            return Ok(());
+        }
         let before = outbox.len();
         let size = u32::try_from(message.len())
             .map_err(|_| Close::Ours("a message of 4 GiB cannot be sent"))?;
         self.serial += 1;
         self.header.clear();
-        encode_header(self.mini_header, self.serial, message.kind, size, &mut self.header);
+        let serial = self.before + self.serial;
+        encode_header(self.mini_header, serial, message.kind, size, &mut self.header);
         outbox.push(&self.header);
         outbox.push(&message.body);
         for bulk in message.bulk {
@@ -198,7 +210,7 @@ impl fmt::Display for Close {
 /// All clients of one channel.
 pub struct Clients {
     pub(super) reactor: Box<dyn Reactor>,
-    list: BTreeMap<Key, Client>,
+    pub(super) list: BTreeMap<Key, Client>,
     /// Have bytes queued since the last flush.
     touched: Vec<Key>,
     /// To be closed at the end of the current step.
@@ -304,8 +316,11 @@ impl Clients {
             caps: attach.caps,
             takes_descriptors,
             arriving: attach.arriving,
+            inherits: attach.inherits,
             mini_header: attach.mini_header,
             serial: 0,
+            before: 0,
+            passage: Passage::default(),
             acks: None,
             heard: Instant::now(),
             header: Vec::new(),

@@ -34,6 +34,8 @@ pub enum CursorOrder {
     Init,
     /// Back to the start: no shape, visible, at 0,0.
     Reset,
+    /// The machine runs.
+    Runs,
 }
 
 /// What is still to be told to one client.
@@ -42,6 +44,9 @@ struct Peer {
     pending: VecDeque<Pending>,
     /// Ids the client has, least recently used first. In step with the messages sent.
     cache: Vec<u64>,
+    /// It comes from another server with its pointer, and the machine has not run here: the pointer is as there, whatever
+    /// the host tells of it meanwhile.
+    inherits: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -63,6 +68,7 @@ pub struct Cursor {
     /// The session's mouse mode, 1 server, 2 client.
     mouse_mode: Arc<AtomicU16>,
     peers: BTreeMap<Key, Peer>,
+    runs: bool,
 }
 
 impl Cursor {
@@ -76,6 +82,7 @@ impl Cursor {
             trail: (0, 0),
             mouse_mode,
             peers: BTreeMap::new(),
+            runs: false,
         }
     }
 
@@ -109,8 +116,15 @@ impl Cursor {
     fn queue(&mut self, clients: &mut Clients, item: &Pending) {
         let keys: Vec<Key> = self.peers.keys().copied().collect();
         for key in keys {
-            self.queue_for(key, item.clone());
-            self.pump(clients, key);
+            match self.peers.get(&key) {
+                Some(peer) if !peer.inherits => {
+                    self.queue_for(key, item.clone());
+                    self.pump(clients, key);
+                }
+                // Its shapes are those of the other server, which this one does not know.
+                Some(_) if matches!(item, Pending::Reset) => clients.send(key, wire::inval_all()),
+                _ => {}
+            }
         }
     }
 
@@ -237,9 +251,30 @@ impl super::engine::Channel for Cursor {
     const USES_ACKS: bool = true;
 
     fn attached(&mut self, clients: &mut Clients, key: Key) {
-        self.peers.insert(key, Peer::default());
+        let comes_along = clients.get(key).is_some_and(|client| client.inherits);
+        let inherits = comes_along && !self.runs;
+        self.peers.insert(key, Peer { inherits, ..Peer::default() });
+        if inherits {
+            return;
+        }
+        if comes_along {
+            // It has had its INIT, and stock clients take no second one without this.
+            self.queue_for(key, Pending::Reset);
+        }
         self.queue_for(key, Pending::Init);
         self.pump(clients, key);
+    }
+
+    fn hand_over(&mut self, clients: &mut Clients, key: Key) {
+        // Few, whatever the client has room for.
+        while let Some(item) = self.peers.get_mut(&key).and_then(|p| p.pending.pop_front()) {
+            for message in self.messages(key, &item) {
+                clients.send(key, message);
+            }
+        }
+        // The other server does not know which shapes it has.
+        clients.send(key, wire::inval_all());
+        clients.leave(key, false);
     }
 
     fn request(
@@ -260,6 +295,10 @@ impl super::engine::Channel for Cursor {
                 }
             }
             CursorOrder::Init => self.queue(clients, &Pending::Init),
+            CursorOrder::Runs => {
+                self.runs = true;
+                self.peers.values_mut().for_each(|peer| peer.inherits = false);
+            }
             CursorOrder::Reset => {
                 self.shape = None;
                 self.visible = true;

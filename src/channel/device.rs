@@ -46,6 +46,10 @@ pub enum DeviceTask {
     Codecs(Vec<u8>),
     /// For the same: the guest broke the protocol, and the host is to be told.
     Refuse,
+    /// A client goes on at another server, and all that it had to say is here: [`DeviceOrder::HandedOver`] answers.
+    HandOver(ClientId),
+    /// For a smartcard reader: what the device of another server gave of a message that is not complete.
+    Begun(Vec<u8>),
     /// For an agent's device alone.
     Agent(AgentTask),
     /// The last call into the device moved enough for one turn of the host's loop: go on.
@@ -72,6 +76,13 @@ pub enum DeviceOrder {
     },
     /// The host told of a port event.
     PortEvent(u8),
+    /// For another server.
+    HandedOver {
+        /// What the device has not taken.
+        bytes: Vec<u8>,
+        /// What it gave of a message that is not complete; smartcard readers only.
+        begun: Vec<u8>,
+    },
 }
 
 /// Messages of a client that may wait for its device (the 128 self tokens of the protocol).

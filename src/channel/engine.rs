@@ -114,6 +114,28 @@ pub trait Channel: Send + 'static {
     /// An eventfd that the channel watches was written.
     fn kicked(&mut self, _key: Key) {}
 
+    /// Most bytes of MIGRATE_DATA; 0: a channel that hands nothing over.
+    const HANDOVER_MAX: usize = 0;
+
+    /// The machine has moved and the client goes on there: [`Clients::leave`] as soon as it has been told everything.
+    fn hand_over(&mut self, clients: &mut Clients, key: Key) {
+        clients.leave(key, Self::HANDOVER_MAX > 0);
+    }
+
+    /// All that a leaving client had to say has come: [`Clients::give_data`] follows, now or later.
+    fn flushed(&mut self, _clients: &mut Clients, _key: Key) {}
+
+    /// What the channel of the server that a client comes from has handed over.
+    ///
+    /// # Errors
+    /// The reason for which the client is disconnected. Nothing has changed then.
+    fn restore(&mut self, _clients: &mut Clients, _key: Key, _data: &[u8]) -> Result<(), String> {
+        Err("a channel that takes nothing over".to_owned())
+    }
+
+    /// The machine runs.
+    fn machine_runs(&mut self, _clients: &mut Clients) {}
+
     /// A client is gone; its socket is closed already.
     fn left(&mut self, _clients: &mut Clients, _key: Key, _client: &Client) {}
 
@@ -178,9 +200,9 @@ fn is_common(kind: u16) -> bool {
     (client::ACK_SYNC..=client::DISCONNECTING).contains(&kind)
 }
 
-struct Engine<C: Channel> {
-    channel: C,
-    clients: Clients,
+pub(super) struct Engine<C: Channel> {
+    pub(super) channel: C,
+    pub(super) clients: Clients,
     orders: Handle<C::Order>,
     upward: Arc<dyn Upward>,
     qos: Arc<QosCell>,
@@ -221,6 +243,7 @@ impl<C: Channel> Engine<C> {
             for key in self.nudges.due(Instant::now()) {
                 self.clients.send(key, common::ping(nudge::PING_ID, 0, 0));
             }
+            self.end_waits();
             self.finish_step();
             let timeout = match turn.unwrap_or(Turn::Idle) {
                 _ if more || self.stop => Some(Duration::ZERO),
@@ -229,7 +252,8 @@ impl<C: Channel> Engine<C> {
                 Turn::Idle => None,
             };
             let nudge = self.nudges.next().map(|at| at.saturating_duration_since(Instant::now()));
-            let timeout = timeout.into_iter().chain(nudge).min();
+            let handover = self.clients.next_wait();
+            let timeout = timeout.into_iter().chain(nudge).chain(handover).min();
             events.clear();
             if let Err(error) = self.clients.reactor.wait(timeout, &mut events) {
                 tracing::error!(%error, "waiting for sockets failed, the channel ends");
@@ -255,7 +279,7 @@ impl<C: Channel> Engine<C> {
     }
 
     /// Runs a step of the channel; a panic closes the client that it was for.
-    fn guarded<R>(
+    pub(super) fn guarded<R>(
         &mut self,
         key: Option<Key>,
         step: impl FnOnce(&mut C, &mut Clients) -> R,
@@ -301,6 +325,8 @@ impl<C: Channel> Engine<C> {
                         self.clients.close(key, Close::Ours("the session ends"));
                     }
                 }
+                Some(Order::HandOver(client)) => self.hand_over(client),
+                Some(Order::MachineRuns) => self.machine_runs(),
                 Some(Order::Stop) => {
                     self.stop = true;
                     return false;
@@ -312,11 +338,14 @@ impl<C: Channel> Engine<C> {
 
     fn attach(&mut self, attach: Attach) {
         let (connection, client) = (Arc::clone(&attach.connection), attach.client);
-        let nudge = attach.nudge;
+        let (nudge, inherits) = (attach.nudge, attach.inherits);
         match self.clients.attach(attach) {
             Ok(key) => {
                 if nudge {
                     self.nudges.add(key, Instant::now());
+                }
+                if inherits && C::HANDOVER_MAX > 0 {
+                    self.clients.await_data(key, false);
                 }
                 self.guarded(Some(key), |channel, clients| channel.attached(clients, key));
             }
@@ -360,7 +389,10 @@ impl<C: Channel> Engine<C> {
                 return;
             }
             let Some(client) = self.clients.get(key) else { return };
-            let incoming = Incoming::new(client.mini_header, C::TYPE);
+            let mut incoming = Incoming::new(client.mini_header, C::TYPE);
+            if client.passage.awaits_data() {
+                incoming = incoming.expecting(C::HANDOVER_MAX);
+            }
             let unread = self.clients.reactor.unread(key);
             let frame = match incoming.next(unread) {
                 Ok(None) => {
@@ -385,6 +417,9 @@ impl<C: Channel> Engine<C> {
                 return;
             }
             let Frame { kind, body: place, consumed } = frame;
+            if !is_common(kind) && !self.may_speak(key, kind, consumed) {
+                continue;
+            }
             if let Some(client) = self.clients.get(key) {
                 client.stats.traffic.messages_in.add(1);
                 client.stats.traffic.bytes_in.add(consumed as u64);
@@ -411,7 +446,7 @@ impl<C: Channel> Engine<C> {
     }
 
     /// Lets the channel handle a message of its own.
-    fn own_request(
+    pub(super) fn own_request(
         &mut self,
         key: Key,
         step: impl FnOnce(&mut C, &mut Clients) -> Result<(), String>,
@@ -447,10 +482,8 @@ impl<C: Channel> Engine<C> {
                 self.guarded(Some(key), |channel, clients| channel.pong(clients, key, id, time));
             }
             Ok(ClientCommon::Disconnecting) => {}
-            Ok(ClientCommon::MigrateFlushMark | ClientCommon::MigrateData(_)) => {
-                let why = "migration message outside a migration".to_owned();
-                self.clients.close(key, Close::Violation(why));
-            }
+            Ok(ClientCommon::MigrateFlushMark) => self.flushed(key),
+            Ok(ClientCommon::MigrateData(data)) => self.restore(key, data),
         }
     }
 

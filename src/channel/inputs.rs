@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::protocol::caps::ChannelType;
+use crate::protocol::handover::{INPUTS_MAX, read_inputs, write_inputs};
 use crate::protocol::inputs::{self as wire, InputsRequest, modifier};
 use crate::transport::reactor::Key;
 
@@ -261,7 +262,8 @@ impl Inputs {
     fn moved(&mut self, clients: &mut Clients, key: Key) {
         let count = self.motions.entry(key).or_default();
         *count += 1;
-        if *count == wire::MOTION_ACK_BUNCH {
+        // Who leaves is answered by the other server.
+        if *count >= wire::MOTION_ACK_BUNCH && clients.is_here(key) {
             *count = 0;
             clients.send(key, wire::mouse_motion_ack());
         }
@@ -271,6 +273,7 @@ impl Inputs {
 impl Channel for Inputs {
     type Order = InputsOrder;
     const TYPE: ChannelType = ChannelType::INPUTS;
+    const HANDOVER_MAX: usize = INPUTS_MAX;
 
     fn attached(&mut self, clients: &mut Clients, key: Key) {
         self.greet.push(key);
@@ -309,6 +312,21 @@ impl Channel for Inputs {
                 clients.broadcast(&wire::key_modifiers(self.modifiers));
             }
         }
+    }
+
+    fn flushed(&mut self, clients: &mut Clients, key: Key) {
+        let count = self.motions.get(&key).copied().unwrap_or(0);
+        clients.give_data(key, write_inputs(u16::try_from(count).unwrap_or(u16::MAX)));
+    }
+
+    fn restore(&mut self, clients: &mut Clients, key: Key, data: &[u8]) -> Result<(), String> {
+        let count = u32::from(read_inputs(data).map_err(|e| e.to_string())?);
+        for _ in 0..count / wire::MOTION_ACK_BUNCH {
+            clients.send(key, wire::mouse_motion_ack());
+        }
+        self.motions.insert(key, count % wire::MOTION_ACK_BUNCH);
+        clients.send(key, wire::key_modifiers(self.modifiers));
+        Ok(())
     }
 
     fn left(&mut self, _clients: &mut Clients, key: Key, _client: &Client) {

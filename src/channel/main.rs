@@ -1,5 +1,5 @@
 //! The main channel (thread `spice-main`): session data, mouse modes, liveness; `agent` has the clients' ways to
-//! the guest agent, `migration` those to another server.
+//! the guest agent, `migration` those to another server, `handover` what they take along.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::protocol::caps::{ChannelType, main as cap};
 use crate::protocol::common::{self, Severity, Visibility};
+use crate::protocol::handover::MAIN_MAX;
 use crate::protocol::main::{self as wire, MainRequest};
 use crate::protocol::message::{Bulk, Message};
-use crate::protocol::migrate;
+use crate::protocol::migrate::MIGRATION_VERSION;
 use crate::sys::clock::{mm_time, monotonic_ns};
 use crate::transport::reactor::Key;
 
@@ -20,12 +21,14 @@ use super::engine::{Channel, Turn};
 use super::{ClientId, Upward};
 
 mod agent;
+mod handover;
 mod migration;
 
 pub use agent::AgentOrder;
 use agent::AgentPeer;
+use handover::Handing;
 pub use migration::{ARRIVING_TIME, MigrationEvent, MigrationOrder};
-use migration::{Action, Migration};
+use migration::{Ability, Action, Answer, Migration};
 
 /// Between two pings of a main channel that says nothing by itself.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -51,6 +54,8 @@ pub struct MainState {
     pub name: Option<String>,
     /// UUID of the machine.
     pub uuid: Option<[u8; 16]>,
+    /// There is one client at a time, which may bring what its channels knew elsewhere.
+    pub one_client: bool,
 }
 
 /// What the main channel is told.
@@ -96,6 +101,7 @@ struct Peer {
     /// Shortest round trip of the net test, nanoseconds.
     latency: Option<u64>,
     agent: AgentPeer,
+    handing: Handing,
 }
 
 /// State of the channel.
@@ -109,6 +115,8 @@ pub struct Main {
     untold: bool,
     rules: Arc<AgentRules>,
     migration: Migration<Key>,
+    /// The machine has run since the channel is there.
+    ran: bool,
 }
 
 impl Main {
@@ -118,7 +126,7 @@ impl Main {
         let zeros = Arc::new(vec![0; NET_TEST_BYTES]);
         let migration = Migration::new();
         let peers = BTreeMap::new();
-        Self { upward, peers, zeros, agent: None, untold: false, rules, migration }
+        Self { upward, peers, zeros, agent: None, untold: false, rules, migration, ran: false }
     }
 
     fn greet(&self, clients: &mut Clients, key: Key) {
@@ -173,9 +181,9 @@ impl Main {
         let Some(client) = clients.get(key).filter(|_| self.migration.is_arriving(key)) else {
             return tracing::debug!("a client that does not migrate says that it has");
         };
-        let (id, prepares) = (client.client, prepares(client));
+        let id = client.client;
         let now = Instant::now();
-        let actions = self.migration.arrived(key, prepares, now);
+        let actions = self.migration.arrived(key, now);
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.next_ping = Some(now + PING_EVERY);
         }
@@ -185,10 +193,11 @@ impl Main {
         self.act(clients, actions);
     }
 
-    fn act(&self, clients: &mut Clients, actions: Vec<Action<Key>>) {
+    fn act(&mut self, clients: &mut Clients, actions: Vec<Action<Key>>) {
         for action in actions {
             match action {
                 Action::Send(key, message) => clients.send(key, message),
+                Action::HandOver(key) => self.begin_handing(clients, key),
                 Action::Close(key, why) => clients.close(key, Close::Ours(why)),
                 Action::Tell(event) => self.upward.migration(event),
             }
@@ -204,19 +213,25 @@ impl Main {
     }
 }
 
-/// True if a client can connect to another server before it leaves this one.
-fn prepares(client: &Client) -> bool {
-    client.caps.has(cap::SEMI_SEAMLESS_MIGRATE)
+/// How a client can go to another server.
+fn able(client: &Client) -> Ability {
+    let has = |bit| client.caps.has(bit);
+    match (has(cap::SEMI_SEAMLESS_MIGRATE), has(cap::SEAMLESS_MIGRATE)) {
+        (_, true) if has(cap::AGENT_CONNECTED_TOKENS) => Ability::HandsOver,
+        (true, _) | (_, true) => Ability::Prepares,
+        (false, false) => Ability::BeginsAnew,
+    }
 }
 
 impl Channel for Main {
     type Order = MainOrder;
     const TYPE: ChannelType = ChannelType::MAIN;
+    const HANDOVER_MAX: usize = MAIN_MAX;
 
     fn attached(&mut self, clients: &mut Clients, key: Key) {
         let Some(client) = clients.get(key) else { return };
         let arriving = client.arriving;
-        self.migration.attached(key, arriving, prepares(client), Instant::now());
+        self.migration.attached(key, arriving, able(client), Instant::now());
         let ping_id = *NET_TEST_IDS.end();
         let next_ping = Some(Instant::now() + PING_EVERY);
         self.peers.insert(key, Peer { next_ping, ping_id, ..Peer::default() });
@@ -237,16 +252,10 @@ impl Channel for Main {
             MainRequest::AttachChannels if self.migration.is_arriving(key) => {}
             MainRequest::AttachChannels => self.send_list(clients, key),
             MainRequest::MouseMode(mode) => self.upward.request_mouse_mode(mode),
-            MainRequest::MigrateConnected | MainRequest::MigrateConnectedSeamless => {
-                let actions = self.migration.answered(key, true);
-                self.act(clients, actions);
-            }
-            MainRequest::MigrateConnectError => {
-                let actions = self.migration.answered(key, false);
-                self.act(clients, actions);
-            }
-            // The client goes on without.
-            MainRequest::MigrateDstDoSeamless(_) => clients.send(key, migrate::seamless_nack()),
+            MainRequest::MigrateConnected => self.answered(clients, key, Answer::Connected),
+            MainRequest::MigrateConnectedSeamless => self.answered(clients, key, Answer::Seamless),
+            MainRequest::MigrateConnectError => self.answered(clients, key, Answer::Failed),
+            MainRequest::MigrateDstDoSeamless(version) => self.may_inherit(clients, key, version),
             MainRequest::MigrateEnd => self.arrived(clients, key),
             MainRequest::AgentStart(pieces) => self.agent_start(clients, key, pieces),
             MainRequest::AgentData(data) => self.agent_data(clients, key, data)?,
@@ -315,7 +324,7 @@ impl Channel for Main {
             MainOrder::Migration(order) => {
                 let now = Instant::now();
                 let actions = match order {
-                    MigrationOrder::Begin(to) => self.migration.begin(*to, now),
+                    MigrationOrder::Begin(to, seamless) => self.migration.begin(*to, seamless, now),
                     MigrationOrder::End(completed) => self.migration.end(completed, now),
                     MigrationOrder::Switch(to) => self.migration.switch(&to),
                 };
@@ -326,6 +335,19 @@ impl Channel for Main {
 
     fn room(&mut self, clients: &mut Clients, key: Key) {
         self.feed_agent(clients, key);
+    }
+
+    fn flushed(&mut self, clients: &mut Clients, key: Key) {
+        self.flushed(clients, key);
+    }
+
+    fn restore(&mut self, clients: &mut Clients, key: Key, data: &[u8]) -> Result<(), String> {
+        self.restore(clients, key, data)
+    }
+
+    fn machine_runs(&mut self, clients: &mut Clients) {
+        self.ran = true;
+        self.agents_are_there(clients);
     }
 
     fn left(&mut self, clients: &mut Clients, key: Key, client: &Client) {

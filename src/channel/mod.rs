@@ -27,6 +27,7 @@ pub mod cursor;
 pub mod device;
 pub mod display;
 pub mod engine;
+mod handover;
 pub mod inputs;
 pub mod main;
 mod nudge;
@@ -63,6 +64,8 @@ pub struct Attach {
     pub nudge: bool,
     /// True: it comes from another server, which it has not left (main channel only).
     pub arriving: bool,
+    /// True: it goes on where another server's channel ends, whose data it brings.
+    pub inherits: bool,
 }
 
 /// What a channel thread is told.
@@ -72,6 +75,10 @@ pub enum Order<T> {
     Attach(Box<Attach>),
     /// End the connections of this client.
     Drop(ClientId),
+    /// The machine has moved to another server: this client goes on there with what its channel knows.
+    HandOver(ClientId),
+    /// The machine runs: clients that come with it are not waited for any longer than others.
+    MachineRuns,
     /// End all connections and the thread.
     Stop,
     /// Something that only this kind of channel understands.
@@ -247,6 +254,12 @@ pub trait Upward: Send + Sync {
 
     /// A client that came from another server has left that: its other channels may be attached.
     fn arrived(&self, client: ClientId);
+
+    /// A client that comes from another server brings what its channels know: they may be attached for that.
+    fn inherits(&self, client: ClientId);
+
+    /// The machine has moved and a client goes on there: all its channels but main hand over what they know.
+    fn hand_over(&self, client: ClientId);
 
     /// What the host is to be told of a migration.
     fn migration(&self, event: main::MigrationEvent);

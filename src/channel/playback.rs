@@ -237,6 +237,15 @@ impl Channel for Playback {
         self.pump(clients);
     }
 
+    fn hand_over(&mut self, clients: &mut Clients, key: Key) {
+        if self.peer.as_ref().is_some_and(|peer| peer.key == key) {
+            self.pump(clients);
+            // The other server says when it begins there.
+            self.send_change(clients, &Change::Stop);
+        }
+        clients.leave(key, false);
+    }
+
     fn left(&mut self, _clients: &mut Clients, key: Key, _client: &Client) {
         if self.peer.as_ref().is_some_and(|peer| peer.key == key) {
             self.lose_peer();

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::protocol::caps::ChannelType;
+use crate::protocol::handover::{CARD_MAX, CardHandover, CharDevice};
 use crate::protocol::message::Message;
 use crate::protocol::smartcard::{self as wire, CardMessage, code, kind};
 use crate::transport::reactor::Key;
@@ -185,6 +186,22 @@ impl Smartcard {
         }
     }
 
+    /// The first reader that a client has, which goes with it to another server: the protocol knows of one.
+    fn first_of(&self, key: Key) -> Option<(DeviceId, &Holder)> {
+        self.readers.values().find_map(|reader| {
+            let holder = reader.holder.as_ref().filter(|holder| holder.key == key)?;
+            Some((reader.device, holder))
+        })
+    }
+
+    /// What a reader's device has not taken or not completed is here.
+    fn handed_over(&self, clients: &mut Clients, device: DeviceId, bytes: Vec<u8>, begun: Vec<u8>) {
+        let reader = self.readers.values().find(|reader| reader.device == device);
+        let Some(holder) = reader.and_then(|reader| reader.holder.as_ref()) else { return };
+        let (device, reader_added) = (CharDevice::uncounted(bytes), holder.added);
+        clients.give_data(holder.key, CardHandover { device, reader_added, begun }.write());
+    }
+
     /// Bytes of a device are dealt with.
     fn took(&self, device: DeviceId, bytes: usize) {
         let reader = self.readers.values().find(|r| r.device == device);
@@ -202,6 +219,7 @@ fn is_request(message: u32) -> bool {
 impl Channel for Smartcard {
     type Order = CardOrder;
     const TYPE: ChannelType = ChannelType::SMARTCARD;
+    const HANDOVER_MAX: usize = CARD_MAX;
 
     fn attached(&mut self, clients: &mut Clients, key: Key) {
         if let Some(client) = clients.get(key) {
@@ -243,12 +261,52 @@ impl Channel for Smartcard {
                 self.readers.insert(number, Reader { device, flow, holder: None, turn: 0 });
             }
             CardOrder::Removed(device) => self.removed(clients, device),
+            CardOrder::Device(device, DeviceOrder::HandedOver { bytes, begun }) => {
+                self.handed_over(clients, device, bytes, begun);
+            }
             CardOrder::Device(device, order) => self.said(device, order),
         }
     }
 
     fn room(&mut self, clients: &mut Clients, key: Key) {
         self.feed(clients, key);
+    }
+
+    fn hand_over(&mut self, clients: &mut Clients, key: Key) {
+        // Bounded by the readers' flows, whatever the client has room for.
+        for (device, body) in self.waiting.remove(&key).into_iter().flatten() {
+            self.took(device, body.len());
+            clients.send(key, Message::new(wire::DATA, body));
+        }
+        clients.leave(key, true);
+    }
+
+    fn flushed(&mut self, clients: &mut Clients, key: Key) {
+        match self.first_of(key) {
+            Some((device, holder)) => {
+                self.upward.device(device, DeviceTask::HandOver(holder.client));
+            }
+            None => {
+                clients.give_data(key, CardHandover::default().write());
+            }
+        }
+    }
+
+    fn restore(&mut self, _clients: &mut Clients, key: Key, data: &[u8]) -> Result<(), String> {
+        let card = CardHandover::read(data).map_err(|e| e.to_string())?;
+        let theirs = |reader: &&mut Reader| reader.holder.as_ref().is_some_and(|h| h.key == key);
+        let Some(reader) = self.readers.values_mut().find(theirs) else { return Ok(()) };
+        let Some(holder) = &mut reader.holder else { return Ok(()) };
+        holder.added = card.reader_added;
+        if !card.begun.is_empty() {
+            self.upward.device(reader.device, DeviceTask::Begun(card.begun));
+        }
+        if !card.device.write.is_empty() {
+            reader.flow.give_device(card.device.write.len());
+            let task = DeviceTask::Data(holder.client, card.device.write);
+            self.upward.device(reader.device, task);
+        }
+        Ok(())
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {

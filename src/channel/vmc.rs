@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::pool::{self, BlockScratch};
 use crate::protocol::caps::ChannelType;
+use crate::protocol::handover::{CharDevice, VMC_MAX, read_vmc, write_vmc};
 use crate::protocol::message::Message;
 use crate::protocol::vmc::{self as wire, VmcRequest};
 use crate::transport::reactor::Key;
@@ -117,6 +118,26 @@ impl<const T: u8> Vmc<T> {
         self.took(taken);
     }
 
+    /// Sends all that waits, which the flow bounds, whatever the client has room for.
+    fn feed_all(&mut self, clients: &mut Clients) {
+        let Some(key) = self.peer.as_ref().map(|peer| peer.key) else { return };
+        let mut taken = 0;
+        for waiting in self.waiting.drain(..) {
+            clients.send(
+                key,
+                match waiting {
+                    Waiting::Event(event) => wire::port_event(event),
+                    Waiting::Data(bytes) => {
+                        taken += bytes.len();
+                        wire::data(Arc::new(bytes))
+                    }
+                },
+            );
+        }
+        self.events = 0;
+        self.took(taken);
+    }
+
     /// Bytes of the device are dealt with.
     fn took(&self, bytes: usize) {
         if bytes > 0 && self.flow.client_took(bytes) {
@@ -188,6 +209,7 @@ impl<const T: u8> Channel for Vmc<T> {
     type Order = DeviceOrder;
     const TYPE: ChannelType = ChannelType(T);
     const TAKES_MEMORY: bool = true;
+    const HANDOVER_MAX: usize = VMC_MAX;
 
     fn attached(&mut self, clients: &mut Clients, key: Key) {
         let Some(client) = clients.get(key) else { return };
@@ -198,7 +220,8 @@ impl<const T: u8> Channel for Vmc<T> {
         let compresses = client.caps.has(wire::CAP_LZ4) && client.connection.tcp;
         let peer = Peer { key, client: client.client, compresses };
         self.turn += 1;
-        if let Some(name) = &self.port {
+        // Who comes along with the machine has had it.
+        if let Some(name) = self.port.as_ref().filter(|_| !client.inherits) {
             clients.send(key, wire::port_init(name, self.opened));
         }
         self.upward.device(self.device, DeviceTask::Attached(peer.client));
@@ -247,6 +270,11 @@ impl<const T: u8> Channel for Vmc<T> {
             }
             // Read for a client that has gone.
             DeviceOrder::Data { bytes, .. } => self.took(bytes.len()),
+            DeviceOrder::HandedOver { bytes, .. } => {
+                if let Some(peer) = &self.peer {
+                    clients.give_data(peer.key, write_vmc(&CharDevice::uncounted(bytes)));
+                }
+            }
             DeviceOrder::PortEvent(event) => {
                 match event {
                     wire::event::OPENED => self.opened = true,
@@ -266,6 +294,32 @@ impl<const T: u8> Channel for Vmc<T> {
 
     fn room(&mut self, clients: &mut Clients, _key: Key) {
         self.feed(clients);
+    }
+
+    fn hand_over(&mut self, clients: &mut Clients, key: Key) {
+        if self.peer.as_ref().is_some_and(|peer| peer.key == key) {
+            self.feed_all(clients);
+        }
+        clients.leave(key, true);
+    }
+
+    fn flushed(&mut self, clients: &mut Clients, key: Key) {
+        match self.peer.as_ref().filter(|peer| peer.key == key) {
+            // Behind all that the client said.
+            Some(peer) => self.upward.device(self.device, DeviceTask::HandOver(peer.client)),
+            None => {
+                clients.give_data(key, write_vmc(&CharDevice::default()));
+            }
+        }
+    }
+
+    fn restore(&mut self, _clients: &mut Clients, key: Key, data: &[u8]) -> Result<(), String> {
+        let device = read_vmc(data).map_err(|e| e.to_string())?;
+        let client = self.peer.as_ref().filter(|peer| peer.key == key).map(|peer| peer.client);
+        if let Some(client) = client.filter(|_| !device.write.is_empty()) {
+            self.give(client, device.write, 0);
+        }
+        Ok(())
     }
 
     fn turn(&mut self, clients: &mut Clients) -> Turn {

@@ -31,6 +31,7 @@
 mod bands;
 mod footprint;
 mod index;
+mod inherit;
 mod lossy;
 mod queue;
 mod repair;
@@ -56,6 +57,7 @@ pub use surface::SurfaceInfo;
 
 use footprint::footprint;
 use index::Index;
+use inherit::Inheritance;
 use lossy::Losses;
 use queue::{Queue, Slot};
 use streams::Streams;
@@ -130,6 +132,8 @@ pub struct ClientPipe {
     losses: Losses,
     /// What the client has from streams.
     streams: Streams,
+    /// What it has from another server.
+    inheritance: Inheritance,
     generations: u64,
     /// Queue length at which dead surfaces are looked for next.
     prune_at: usize,
@@ -218,6 +222,7 @@ impl ClientPipe {
             dirty: BTreeSet::new(),
             losses: Losses::default(),
             streams: Streams::default(),
+            inheritance: Inheritance::default(),
             generations: 0,
             prune_at: PRUNE_MIN,
             ids: ServerImageIds::default(),

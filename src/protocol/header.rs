@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::caps::ChannelType;
+use super::common::client;
 use super::error::MessageError;
 use super::main;
 use super::wire::{Reader, TooShort, WireWrite};
@@ -29,7 +30,7 @@ pub fn encode_header(mini: bool, serial: u64, kind: u16, size: u32, out: &mut Ve
 /// The largest body in bytes that a client may send on a channel, per message type.
 ///
 /// Inputs, display, cursor and main are the reference's numbers; it has none for the others.
-/// The data of a live migration is larger than this and is allowed by its own state.
+/// The data of a live migration may be larger, see [`Incoming::expecting`].
 #[must_use]
 pub fn receive_limit(channel: ChannelType, kind: u16) -> usize {
     /// Type of a data message on char-device channels, and of its compressed twin.
@@ -66,13 +67,21 @@ pub struct Frame {
 pub struct Incoming {
     mini: bool,
     channel: ChannelType,
+    /// Most bytes of MIGRATE_DATA, while that is expected.
+    handover: Option<usize>,
 }
 
 impl Incoming {
     /// For a channel whose client chose mini (or full) headers.
     #[must_use]
     pub fn new(mini: bool, channel: ChannelType) -> Self {
-        Self { mini, channel }
+        Self { mini, channel, handover: None }
+    }
+
+    /// While MIGRATE_DATA is expected, which may have so many bytes.
+    #[must_use]
+    pub fn expecting(self, handover: usize) -> Self {
+        Self { handover: Some(handover), ..self }
     }
 
     /// The first message of `unread`; `None` if it is not complete yet.
@@ -84,7 +93,10 @@ impl Incoming {
     /// that no caller ever waits for, or keeps, a body beyond it.
     pub fn next(&self, unread: &[u8]) -> Result<Option<Frame>, MessageError> {
         let Ok((kind, size)) = self.header(unread) else { return Ok(None) };
-        let limit = receive_limit(self.channel, kind);
+        let limit = match self.handover {
+            Some(limit) if kind == client::MIGRATE_DATA => limit,
+            _ => receive_limit(self.channel, kind),
+        };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if size > limit {
             return Err(MessageError::TooLong { kind, size, limit });

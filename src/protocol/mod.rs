@@ -10,6 +10,7 @@ pub mod display;
 pub mod error;
 pub mod geometry;
 pub mod gl;
+pub mod handover;
 pub mod header;
 pub mod inputs;
 pub mod main;

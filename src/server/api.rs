@@ -373,6 +373,16 @@ impl Core {
                 device.call(Request::Stop);
             }
         }
+        if running {
+            self.session().machine_runs();
+        }
+    }
+
+    /// Allows migrations in which channels hand over what they know.
+    pub fn set_seamless_migration(&self, on: bool) {
+        let mut session = self.session();
+        session.settings.seamless_migration = on;
+        self.agent_rules.set_steady_window(session.settings.seamless());
     }
 
     /// Sets how images are compressed, also for clients that are here; what it was before.

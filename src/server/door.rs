@@ -237,7 +237,7 @@ impl Hall {
                 Order::Do(DoorOrder::Checked(key, answer)) => self.checked(key, answer),
                 Order::Do(DoorOrder::Answer(key, sasl, answer)) => self.answered(key, sasl, answer),
                 // Nobody attaches to the door.
-                Order::Attach(_) | Order::Drop(_) => {}
+                Order::Attach(_) | Order::Drop(_) | Order::HandOver(_) | Order::MachineRuns => {}
             }
         }
     }
@@ -433,6 +433,8 @@ impl Hall {
                 let Some((stream, unread)) = self.reactor.remove(key) else { return };
                 let first = link_result(LinkCode::Ok).to_vec();
                 let (speed, arriving) = (session.speed_of(client), session.is_arriving(client));
+                let is_main = linked.channel_type == ChannelType::MAIN;
+                let inherits = !is_main && session.inherits(client);
                 let Linked { channel_caps: caps, mini_header, .. } = linked;
                 route.attach(Attach {
                     stream,
@@ -444,8 +446,12 @@ impl Hall {
                     caps,
                     mini_header,
                     nudge,
-                    arriving,
+                    arriving: arriving && is_main,
+                    inherits,
                 });
+                if inherits && session.vm_running {
+                    route.machine_runs();
+                }
             }
         }
     }
@@ -475,7 +481,15 @@ impl LinkPolicy for Policy {
         // Only what is really served; more bits come with their issues.
         let bits: &[u32] = match channel {
             ChannelType::MAIN => {
-                &[main::SEMI_SEAMLESS_MIGRATE, main::NAME_AND_UUID, main::AGENT_CONNECTED_TOKENS]
+                let bits = [
+                    main::SEMI_SEAMLESS_MIGRATE,
+                    main::NAME_AND_UUID,
+                    main::AGENT_CONNECTED_TOKENS,
+                    main::SEAMLESS_MIGRATE,
+                ];
+                let seamless = self.core.session().settings.seamless();
+                let count = if seamless { bits.len() } else { bits.len() - 1 };
+                return Caps::from_bits(bits.get(..count).unwrap_or(&bits)).words().to_vec();
             }
             // Reports and wishes are for the guest's agent, which does not hear of them so far.
             ChannelType::DISPLAY if self.core.session().is_stream(channel, id) => {

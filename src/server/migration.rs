@@ -29,7 +29,8 @@ impl Core {
         let mut session = self.session();
         session.destination.prepared = Some(to.clone());
         if session.has_base() {
-            session.tell_main(MigrationOrder::Begin(Box::new(to)));
+            let seamless = session.settings.seamless();
+            session.tell_main(MigrationOrder::Begin(Box::new(to), seamless));
         } else {
             // No thread, no client.
             drop(session);

@@ -301,6 +301,7 @@ impl Upward for Core {
             ram_hint: session.ram.values().next().copied().unwrap_or(0),
             name: session.settings.name.clone(),
             uuid: session.settings.uuid,
+            one_client: !session.settings.multi_client,
         }
     }
 
@@ -345,6 +346,15 @@ impl Upward for Core {
     fn arrived(&self, client: ClientId) {
         self.session().arrived(client);
         self.with_door(Door::poke);
+    }
+
+    fn inherits(&self, client: ClientId) {
+        self.session().set_inherits(client);
+        self.with_door(Door::poke);
+    }
+
+    fn hand_over(&self, client: ClientId) {
+        self.session().hand_over(client);
     }
 
     fn migration(&self, event: MigrationEvent) {

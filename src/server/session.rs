@@ -31,6 +31,10 @@ pub trait Route: Send + Sync {
     fn attach(&self, attach: Attach);
     /// Ends a client's connections.
     fn drop_client(&self, client: ClientId);
+    /// Has a client's channel hand over what it knows.
+    fn hand_over(&self, client: ClientId);
+    /// Says that the machine runs.
+    fn machine_runs(&self);
     /// Has the thread take a turn.
     fn poke(&self);
     /// Ends the thread.
@@ -44,6 +48,14 @@ impl<T: Send> Route for Handle<T> {
 
     fn drop_client(&self, client: ClientId) {
         self.send(Order::Drop(client));
+    }
+
+    fn hand_over(&self, client: ClientId) {
+        self.send(Order::HandOver(client));
+    }
+
+    fn machine_runs(&self) {
+        self.send(Order::MachineRuns);
     }
 
     fn poke(&self) {
@@ -76,6 +88,18 @@ pub struct Registered {
     pub route: Arc<dyn Route>,
 }
 
+/// Whether a client comes from another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Arriving {
+    /// It does not, or has left that.
+    #[default]
+    No,
+    /// Its channels wait at the door until it has left that.
+    Waits,
+    /// Its channels take over what that server knows.
+    Inherits,
+}
+
 #[derive(Debug, Default)]
 struct ClientEntry {
     /// Connections by their id, with what they are linked to.
@@ -84,8 +108,8 @@ struct ClientEntry {
     speed: Arc<LinkSpeed>,
     /// Told to go: no further channel attaches.
     leaving: bool,
-    /// It comes from another server and has not left that: its channels wait at the door.
-    arriving: bool,
+    /// It comes from another server and has not left that.
+    arriving: Arriving,
 }
 
 /// Where an authenticated connection goes.
@@ -314,7 +338,9 @@ impl Session {
             }
         };
         let entry = self.clients.entry(client).or_default();
-        entry.arriving |= channel_type == ChannelType::MAIN && wanted != 0;
+        if channel_type == ChannelType::MAIN && wanted != 0 {
+            entry.arriving = Arriving::Waits;
+        }
         // A new link for sound takes the place of the old one, which its channel closes.
         let replaces = matches!(channel_type, ChannelType::PLAYBACK | ChannelType::RECORD);
         let duplicate =
@@ -325,7 +351,7 @@ impl Session {
         let _ = connection.identity.set(identity);
         if duplicate {
             Binding::Duplicate(client)
-        } else if entry.arriving && channel_type != ChannelType::MAIN {
+        } else if entry.arriving == Arriving::Waits && channel_type != ChannelType::MAIN {
             Binding::Park(client)
         } else {
             Binding::Attach(route, client)
@@ -335,13 +361,37 @@ impl Session {
     /// True if a client comes from another server and has not left that.
     #[must_use]
     pub fn is_arriving(&self, client: ClientId) -> bool {
-        self.clients.get(&client).is_some_and(|entry| entry.arriving)
+        self.clients.get(&client).is_some_and(|entry| entry.arriving != Arriving::No)
+    }
+
+    /// True if the channels of a client that comes from another server take over what that knows.
+    #[must_use]
+    pub fn inherits(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_some_and(|entry| entry.arriving == Arriving::Inherits)
+    }
+
+    /// They are to do so.
+    pub fn set_inherits(&mut self, client: ClientId) {
+        if let Some(entry) = self.clients.get_mut(&client).filter(|e| e.arriving != Arriving::No) {
+            entry.arriving = Arriving::Inherits;
+        }
+    }
+
+    /// Has all channels of a client but main hand over what they know to another server.
+    pub(super) fn hand_over(&self, client: ClientId) {
+        let others = self.channels.iter().filter(|c| c.channel_type != ChannelType::MAIN);
+        others.for_each(|c| c.route.hand_over(client));
+    }
+
+    /// Says to the channels that the machine runs.
+    pub(super) fn machine_runs(&self) {
+        self.channels.iter().for_each(|c| c.route.machine_runs());
     }
 
     /// A client has left the server that it comes from.
     pub fn arrived(&mut self, client: ClientId) {
         if let Some(entry) = self.clients.get_mut(&client) {
-            entry.arriving = false;
+            entry.arriving = Arriving::No;
         }
     }
 
@@ -352,7 +402,7 @@ impl Session {
         let entry = self.clients.get(&identity.client);
         let channel = self.find(ChannelType(identity.channel_type), identity.channel_id);
         match (entry, channel) {
-            (Some(entry), Some(_)) if entry.arriving && !entry.leaving => None,
+            (Some(entry), Some(_)) if entry.arriving == Arriving::Waits && !entry.leaving => None,
             (Some(entry), Some(channel)) if !entry.leaving => Some(Ok(Arc::clone(&channel.route))),
             _ => Some(Err(identity.client)),
         }

@@ -108,6 +108,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// True if channels may hand over what they know to another server: of one client only.
+    #[must_use]
+    pub fn seamless(&self) -> bool {
+        self.seamless_migration && !self.multi_client
+    }
+
     /// Which streams a channel accepts.
     #[must_use]
     pub fn security_of(&self, channel: ChannelType) -> Security {

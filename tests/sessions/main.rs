@@ -3,6 +3,7 @@
 
 mod client;
 mod door;
+mod handover;
 mod migration;
 mod observe;
 
@@ -32,6 +33,12 @@ struct Recorder {
     core: OnceLock<Weak<Core>>,
     destroy_at_initialized: AtomicBool,
     migrations: Mutex<Vec<MigrationEvent>>,
+    /// Its devices take nothing.
+    full: AtomicBool,
+    /// What they took.
+    written: Mutex<Vec<u8>>,
+    /// What they have to give.
+    gives: Mutex<Vec<u8>>,
 }
 
 impl Host for Recorder {
@@ -65,10 +72,17 @@ impl Host for Recorder {
         assert_eq!(monitors.words(), [1, 0, 600, 800, 32, 0, 0]);
         self.wishes.fetch_add(1, Ordering::SeqCst);
     }
-    fn device_read(&self, _: DeviceId, _: &mut [u8]) -> usize {
-        0
+    fn device_read(&self, _: DeviceId, bytes: &mut [u8]) -> usize {
+        let mut gives = self.gives.lock().expect("no panic under it");
+        let count = gives.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&gives.drain(..count).collect::<Vec<u8>>());
+        count
     }
     fn device_write(&self, _: DeviceId, bytes: &[u8]) -> usize {
+        if self.full.load(Ordering::SeqCst) {
+            return 0;
+        }
+        self.written.lock().expect("no panic under it").extend(bytes);
         bytes.len()
     }
     fn device_state(&self, _: DeviceId, _: bool) {}

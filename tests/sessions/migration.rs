@@ -24,14 +24,14 @@ const SAYS_END: u16 = 109;
 /// SEMI_SEAMLESS_MIGRATE.
 const CAN_PREPARE: u32 = 1;
 /// An id that another server gave.
-const ID: u32 = 0x1234_5678;
+pub const ID: u32 = 0x1234_5678;
 
-fn target() -> Destination {
+pub fn target() -> Destination {
     Destination::new(b"there", Some(5900), None, None).expect("a destination")
 }
 
 /// True if nothing comes for a while.
-fn is_silent(socket: &mut UnixStream) -> bool {
+pub fn is_silent(socket: &mut UnixStream) -> bool {
     socket.set_read_timeout(Some(Duration::from_millis(150))).expect("a timeout can be set");
     let result = socket.read(&mut [0; 1]);
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -55,7 +55,7 @@ impl Session {
         self.meanwhile(move || receive(&mut socket).expect("the client stays").0)
     }
 
-    fn hears(&self, events: &[MigrationEvent]) {
+    pub fn hears(&self, events: &[MigrationEvent]) {
         let heard = || self.host.migrations.lock().expect("no panic under it").clone();
         self.run_until("the host is told", || heard().len() >= events.len());
         assert_eq!(heard(), events);

@@ -18,6 +18,7 @@ use super::{Handle, Order};
 mod device;
 mod films;
 mod gl;
+mod handover;
 mod lane;
 mod mirror;
 mod pace;

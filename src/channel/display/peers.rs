@@ -30,6 +30,7 @@ use crate::video::encode::Studio;
 
 use super::films::{Films, PROBE_ID, Picture, Screening};
 use super::gl::View;
+use super::handover::Passing;
 use super::lane::Lane;
 use super::mirror::Mirror;
 use super::pace::{Pace, Sight};
@@ -44,12 +45,15 @@ pub(super) struct Peer {
     pub(super) view: View,
     /// Its surface 0 is what is read back of a GL picture; it knows no other.
     pub(super) mirrored: bool,
-    images: ClientImages,
-    screening: Screening,
-    lane: Lane,
+    pub(super) images: ClientImages,
+    pub(super) screening: Screening,
+    pub(super) lane: Lane,
     pace: Pace,
     pub(super) monitors: bool,
-    abilities: Abilities,
+    pub(super) abilities: Abilities,
+    /// What it said of its caches.
+    pub(super) init: Option<DisplayInit>,
+    pub(super) passing: Passing,
     /// On this machine: it gets the images of commands as they are.
     local: bool,
     /// The first wakeup of the host since something was sent.
@@ -64,7 +68,7 @@ pub struct Peers {
     pub(super) channel: u8,
     /// A GL picture for those who are not given it.
     pub(super) mirror: Option<Box<Mirror>>,
-    share: Arc<ImageShare>,
+    pub(super) share: Arc<ImageShare>,
     /// Where their images are coded.
     shop: Shop,
     snapshots: Snapshots,
@@ -108,6 +112,8 @@ impl Peers {
             monitors: client.caps.has(cap::MONITORS_CONFIG),
             local: skills.local,
             woken: None,
+            init: None,
+            passing: Passing::Nothing,
             abilities: Abilities {
                 composite: client.caps.has(cap::COMPOSITE),
                 alpha_surfaces: client.caps.has(cap::A8_SURFACE),
@@ -123,7 +129,7 @@ impl Peers {
         self.count();
     }
 
-    fn count(&mut self) {
+    pub(super) fn count(&mut self) {
         let told = self.list.values().filter(|p| p.pipe.is_some());
         (self.told, self.coded) = (0, false);
         for peer in told {
@@ -176,6 +182,7 @@ impl Peers {
         pipe.push_message(wire::inval_all_palettes());
         peer.pipe = Some(pipe);
         peer.tell_surfaces(scene, monitors);
+        peer.init = Some(*init);
         self.count();
         true
     }
@@ -431,6 +438,9 @@ impl Peer {
     }
 
     fn pump(&mut self, clients: &mut Clients, key: Key, surfaces: &mut Shared<'_>) {
+        if self.passing.waits() || !clients.is_here(key) {
+            return;
+        }
         let Self { pipe: Some(pipe), images, screening, lane, pace, woken, .. } = self else {
             return;
         };
@@ -518,6 +528,9 @@ impl Peer {
         }
         if let Some(client) = clients.get(key) {
             client.waits(pipe.queued_draws() + lane.len(), pipe.dropped());
+        }
+        if self.passing.leaves() && lane.is_empty() && pipe.is_empty() {
+            clients.leave(key, true);
         }
     }
 }

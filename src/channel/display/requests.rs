@@ -135,6 +135,9 @@ impl Display {
         if !std::mem::replace(&mut self.running, true) {
             self.look_again();
             self.tell_capabilities(clients, None);
+            self.tell_cursor(CursorOrder::Runs);
+            self.peers.machine_runs();
+            self.peers.settle(self.monitors.as_ref());
         }
     }
 

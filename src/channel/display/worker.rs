@@ -19,6 +19,7 @@ use crate::observe::{RateLimit, probes};
 use crate::protocol::blocks;
 use crate::protocol::caps::{ChannelType, display as cap};
 use crate::protocol::display::DisplayRequest;
+use crate::protocol::handover::DISPLAY_MAX;
 use crate::qxl::command::{CommandExt, QxlDevice, ReleaseInfo};
 use crate::qxl::memslot::MemSlots;
 use crate::qxl::model::CursorCommand;
@@ -54,7 +55,7 @@ const CATCH_UP: usize = 4;
 /// in the outbox.
 const FREE_BYTES: u64 = 256 * 1024;
 /// Surfaces that a device may have, whatever it says.
-const MAX_SURFACES: u32 = 1024;
+pub(super) const MAX_SURFACES: u32 = 1024;
 /// Capabilities that the guest may rely on if every client has them.
 const GUEST_CAPS: [u32; 4] =
     [cap::SIZED_STREAM, cap::MONITORS_CONFIG, cap::COMPOSITE, cap::A8_SURFACE];
@@ -560,9 +561,13 @@ impl Channel for Display {
     const TYPE: ChannelType = ChannelType::DISPLAY;
     const USES_ACKS: bool = true;
     const FREE_BYTES: u64 = FREE_BYTES;
+    const HANDOVER_MAX: usize = DISPLAY_MAX;
 
     fn attached(&mut self, clients: &mut Clients, key: Key) {
         self.peers.add(clients, key);
+        if clients.awaits_data(key) {
+            self.peers.expect(key, &self.scene, self.running);
+        }
         self.tell_capabilities(clients, None);
     }
 
@@ -624,6 +629,24 @@ impl Channel for Display {
         self.peers.remove(key);
         self.gl_left(key);
         self.tell_capabilities(clients, Some(key));
+    }
+
+    fn hand_over(&mut self, clients: &mut Clients, key: Key) {
+        self.peers.hand_over(clients, key, self.monitors.as_ref());
+        self.peers.pump(clients, key, &mut self.scene);
+    }
+
+    fn flushed(&mut self, clients: &mut Clients, key: Key) {
+        self.peers.give_data(clients, key);
+    }
+
+    fn restore(&mut self, clients: &mut Clients, key: Key, data: &[u8]) -> Result<(), String> {
+        self.peers.restore(clients, key, data)?;
+        if self.running {
+            self.peers.settle(self.monitors.as_ref());
+        }
+        self.peers.pump(clients, key, &mut self.scene);
+        Ok(())
     }
 
     fn stopping(&mut self, _clients: &mut Clients) {

@@ -10,6 +10,7 @@ use crate::channel::clients::Clients;
 use crate::channel::device::{DeviceId, DeviceTask};
 use crate::protocol::agent::{CHUNK_HEADER, CLIENT_PORT, ClientStream, Piece, put_chunks};
 use crate::protocol::caps::main as cap;
+use crate::protocol::handover::AgentData;
 use crate::protocol::main as wire;
 use crate::transport::reactor::Key;
 
@@ -27,6 +28,10 @@ pub enum AgentOrder {
     Data(DeviceId, ClientId, Vec<u8>),
     /// So many pieces of a client were dealt with.
     Tokens(DeviceId, ClientId, u32),
+    /// Nothing more comes for this client; so far was the agent in its stream.
+    Frozen(DeviceId, ClientId, AgentData),
+    /// What the device has not taken, and the pieces that the client would be given back for it.
+    HandedOver(DeviceId, ClientId, Vec<u8>, u32),
     /// Pieces wait for a client that has no tokens while others have, or (false) no more.
     Waits(ClientId, bool),
 }
@@ -41,15 +46,15 @@ impl From<AgentOrder> for MainOrder {
 #[derive(Debug)]
 pub(super) struct AgentPeer {
     /// Set once the client has opened the stream to the agent that is there now.
-    way: Option<Arc<AgentWay>>,
+    pub(super) way: Option<Arc<AgentWay>>,
     /// Pieces that the client may send.
-    tokens: u32,
+    pub(super) tokens: u32,
     /// Pieces for the agent that it has sent.
     pieces: u32,
     /// Outlives the agents: what was meant for one may still come when the next one is there.
-    stream: ClientStream,
+    pub(super) stream: ClientStream,
     /// Pieces for the client that its outbox had no room for. Bounded by its way.
-    waiting: VecDeque<Vec<u8>>,
+    pub(super) waiting: VecDeque<Vec<u8>>,
     /// When it has to go if it gives the agent no tokens until then, while others do.
     pub(super) waits_until: Option<Instant>,
 }
@@ -58,6 +63,13 @@ impl Default for AgentPeer {
     fn default() -> Self {
         let (tokens, stream) = (wire::AGENT_TOKENS, ClientStream::default());
         Self { way: None, tokens, pieces: 0, stream, waiting: VecDeque::new(), waits_until: None }
+    }
+}
+
+impl AgentPeer {
+    /// Goes on where another server ends.
+    pub(super) fn resumed(way: Option<Arc<AgentWay>>, tokens: u32, stream: ClientStream) -> Self {
+        Self { way, tokens, stream, ..Self::default() }
     }
 }
 
@@ -112,7 +124,11 @@ impl Main {
             // So no more wait for the host than the window has, and a few ahead.
             Piece::Message => {
                 agent.pieces = agent.pieces.saturating_add(1);
-                let more = if agent.pieces == BULK_AFTER { BULK_WINDOW } else { 0 };
+                let wider = agent.pieces == BULK_AFTER && !self.rules.has_steady_window();
+                let more = if wider { BULK_WINDOW } else { 0 };
+                if wider {
+                    self.migration.cannot_hand_over(key);
+                }
                 let lot = way.give_device().unwrap_or(0) + more;
                 let mut chunk = Vec::with_capacity(CHUNK_HEADER + data.len());
                 put_chunks(&mut chunk, CLIENT_PORT, data);
@@ -120,7 +136,8 @@ impl Main {
                 // one turn of its loop.
                 self.upward.device_quietly(device, DeviceTask::Data(client, chunk));
                 self.untold = true;
-                if lot > 0 {
+                // Who leaves is told by the other server.
+                if lot > 0 && clients.is_here(key) {
                     agent.tokens += lot;
                     clients.send(key, wire::agent_token(lot));
                 }
@@ -132,7 +149,7 @@ impl Main {
                 self.upward.client_monitors(client, monitors, device, chunks);
             }
             Piece::PartOfMonitors | Piece::Discarded => {
-                if let Some(tokens) = way.taken() {
+                if let Some(tokens) = way.taken().filter(|_| clients.is_here(key)) {
                     agent.tokens += tokens;
                     clients.send(key, wire::agent_token(tokens));
                 }
@@ -157,10 +174,20 @@ impl Main {
             }
             AgentOrder::Tokens(device, client, tokens) => {
                 if let Some(key) = key_of(clients, client).filter(|_| self.agent == Some(device))
-                    && let Some(peer) = self.peers.get_mut(&key)
+                    && let Some(peer) = self.peers.get_mut(&key).filter(|_| clients.is_here(key))
                 {
                     peer.agent.tokens += tokens;
                     clients.send(key, wire::agent_token(tokens));
+                }
+            }
+            AgentOrder::Frozen(device, client, reader) => {
+                if let Some(key) = key_of(clients, client).filter(|_| self.agent == Some(device)) {
+                    self.frozen(clients, key, reader);
+                }
+            }
+            AgentOrder::HandedOver(device, client, write, price) => {
+                if let Some(key) = key_of(clients, client).filter(|_| self.agent == Some(device)) {
+                    self.handed_over(clients, key, write, price);
                 }
             }
             AgentOrder::Waits(client, waits) => {
@@ -209,6 +236,7 @@ impl Main {
     fn agent_present(&mut self, clients: &mut Clients, device: Option<DeviceId>) {
         self.agent = device;
         for (key, peer) in &mut self.peers {
+            let expected = peer.handing.expects_agent();
             let mut stream = std::mem::take(&mut peer.agent.stream);
             stream.interrupted();
             peer.agent = AgentPeer { stream, ..AgentPeer::default() };
@@ -218,10 +246,11 @@ impl Main {
                 (Some(_), false) => wire::agent_connected(),
                 (Some(_), true) => wire::agent_connected_tokens(wire::AGENT_TOKENS),
             };
-            // A client that has not had INIT learns of the agent by that.
-            if !self.migration.is_arriving(*key) {
+            // A client that has not had INIT learns of the agent by that; one that comes with the agent knows of it.
+            if !self.migration.is_arriving(*key) && !expected {
                 clients.send(*key, message);
             }
         }
+        self.agent_changed(clients);
     }
 }

@@ -179,6 +179,12 @@ impl Dictionary {
         new
     }
 
+    /// The number that the next image will have.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.lock().next
+    }
+
     /// [`Self::ticket_of`] for an image that is decoded and left alone.
     ///
     /// # Errors

@@ -16,7 +16,7 @@
 //!
 //! Within one channel the order of the messages is enough.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -83,6 +83,11 @@ struct State {
     going: HashMap<u64, Use>,
     /// The channels, with the last message of each that the client has handled for certain.
     channels: BTreeMap<u8, Arc<AtomicU64>>,
+    /// Channels that go on at another server.
+    left: BTreeSet<u8>,
+    /// Channels that are still to come from another server, with the size there: nothing is kept before, because what
+    /// the client has from there is unknown and they may still use it.
+    awaited: Option<(BTreeSet<u8>, u64)>,
 }
 
 impl State {
@@ -178,10 +183,56 @@ impl PixmapCaches {
             made
         });
         drop(list);
+        Self::member(cache, channel)
+    }
+
+    fn member(cache: Arc<PixmapCache>, channel: u8) -> Member {
         let handled = Arc::new(AtomicU64::new(0));
         cache.lock().channels.insert(channel, Arc::clone(&handled));
         Member { cache, channel, handled, noted: 0, asked: 0 }
     }
+
+    /// A channel of a client goes on with a cache of another server, where the `users` used it. True if the client is to
+    /// forget all images now, with a message of this channel: none of its channels needs them any more.
+    #[must_use]
+    pub fn resume(
+        &self,
+        client: u32,
+        cache: u8,
+        pixels: u64,
+        channel: u8,
+        users: impl IntoIterator<Item = u8>,
+    ) -> (Member, bool) {
+        // The first one makes it, without room.
+        let member = self.join(client, cache, 0, channel);
+        let mut state = member.cache.lock();
+        if state.capacity == 0 && state.awaited.is_none() {
+            state.awaited = Some((users.into_iter().collect(), 0));
+        }
+        let mut resets = false;
+        if let Some((awaited, size)) = &mut state.awaited {
+            awaited.remove(&channel);
+            *size = pixels.max(*size);
+            if awaited.is_empty() {
+                state.capacity = *size;
+                state.awaited = None;
+                resets = true;
+            }
+        }
+        drop(state);
+        (member, resets)
+    }
+}
+
+/// What of a client's cache goes to another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheHandover {
+    /// Its size in pixels.
+    pub pixels: u64,
+    /// The channels 0 to 3 that use it.
+    pub users: [bool; 4],
+    /// All its channels have gone now.
+    pub last: bool,
 }
 
 /// One channel's share in its client's images.
@@ -291,6 +342,17 @@ impl Member {
     /// The message that was to bring an image was not sent after all.
     pub fn take_back(&self, id: u64) {
         self.cache.lock().remove(id);
+    }
+
+    /// This channel goes on at another server.
+    #[must_use]
+    pub fn hand_over(&self) -> CacheHandover {
+        let mut state = self.cache.lock();
+        state.left.insert(self.channel);
+        let last = state.channels.keys().all(|channel| state.left.contains(channel));
+        let users = [0, 1, 2, 3].map(|channel| state.channels.contains_key(&channel));
+        let known = state.awaited.as_ref().map(|(_, size)| *size);
+        CacheHandover { pixels: known.unwrap_or(state.capacity), users, last }
     }
 
     /// Forgets every image; the client is told so with a message of this channel.

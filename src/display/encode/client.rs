@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::display::cache::fingerprint;
 use crate::display::cache::palette::{PaletteCache, Sent};
-use crate::display::cache::pixmap::{Facts, Found, Member, PixmapCaches};
+use crate::display::cache::pixmap::{CacheHandover, Facts, Found, Member, PixmapCaches};
 use crate::protocol::display as wire;
 use crate::protocol::message::Message;
 use crate::qxl::model::{Bitmap, BitmapFormat, Image};
@@ -164,6 +164,26 @@ impl ClientImages {
     /// It has a dictionary, together with its client's other displays.
     pub fn keep_dictionary(&mut self, member: DictionaryMember) {
         self.dictionary = Some(member);
+    }
+
+    /// The client goes on at another server: no image gets a number any more.
+    pub fn freeze(&self) {
+        if let Some(dictionary) = &self.dictionary {
+            dictionary.freeze();
+        }
+    }
+
+    /// What of its cache goes to another server, and of its dictionary: window in pixels and the number of the next image.
+    #[must_use]
+    pub fn hand_over(&self) -> (Option<CacheHandover>, Option<(u32, u64)>) {
+        let cache = self.pixmaps.as_ref().map(Member::hand_over);
+        (cache, self.dictionary.as_ref().map(DictionaryMember::hand_over))
+    }
+
+    /// True if it gets JPEG by the host's settings, over a link that is slow or not.
+    #[must_use]
+    pub fn would_take_jpeg(&self, slow: bool) -> bool {
+        self.share.wan.jpeg(slow)
     }
 
     /// From the next image on: other clients get the same images, so none goes that only this one could

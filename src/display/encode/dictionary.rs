@@ -48,6 +48,22 @@ pub struct Dictionaries {
 }
 
 impl Dictionaries {
+    /// A display channel of a client goes on with a dictionary of another server, where `next` would have been the
+    /// number of the next image: the client's window goes on, with nothing that could be referred to.
+    #[must_use]
+    pub fn resume(&self, client: u32, id: u8, window: u32, next: u64) -> Member {
+        let name = (client, id);
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may have been here before, on its way to where it comes from.
+        list.retain(|(known, shared)| *known != name || shared.lock().members > 0);
+        drop(list);
+        let member = self.join(client, id, window);
+        let mut state = member.shared.lock();
+        state.first = next.max(state.first);
+        drop(state);
+        member
+    }
+
     /// A display channel of a client begins to use a dictionary; the first one fixes its window, in
     /// pixels. With 0 nothing ever gets a number.
     #[must_use]
@@ -105,6 +121,10 @@ struct State {
     joined: u32,
     /// An image may be lost.
     broken: bool,
+    /// Number of the first image.
+    first: u64,
+    /// The client goes on at another server: there are no more numbers here.
+    frozen: bool,
 }
 
 impl Shared {
@@ -125,10 +145,11 @@ impl Shared {
     /// The dictionary, if it may be used.
     fn dictionary(&self) -> Option<Arc<GlzDictionary>> {
         let mut state = self.lock();
-        if state.broken {
+        if state.broken || state.frozen {
             return None;
         }
-        let made = || Arc::new(GlzDictionary::new(self.window));
+        let first = state.first;
+        let made = || Arc::new(GlzDictionary::resume(self.window, first));
         Some(Arc::clone(state.dictionary.get_or_insert_with(made)))
     }
 }
@@ -189,6 +210,21 @@ impl Member {
         self.last = stamp;
         let image = Some((dictionary, ticket));
         Some(GlzWork { image, shared: Arc::clone(&self.shared), flags, zlib })
+    }
+
+    /// The client goes on at another server: from now on images are sent without numbers, on all its channels.
+    pub fn freeze(&self) {
+        self.shared.lock().frozen = true;
+    }
+
+    /// What goes to another server: the window in pixels, 0 if the client may get no further number, and the number of
+    /// the next image.
+    #[must_use]
+    pub fn hand_over(&self) -> (u32, u64) {
+        let state = self.shared.lock();
+        let next = state.dictionary.as_ref().map_or(state.first, |dictionary| dictionary.next());
+        let window = u32::try_from(self.shared.window).unwrap_or(u32::MAX);
+        (if state.broken { 0 } else { window }, next)
     }
 
     /// True if an image that another codec is better at should go through the dictionary all the same: it shows what

@@ -30,6 +30,13 @@ impl Losses {
         self.0.get(&key.generation)
     }
 
+    /// The client has it from another server, where it got that with losses.
+    pub fn inherited(&mut self, key: SurfaceKey, area: &Rect) {
+        if !area.is_empty() {
+            self.0.insert(key.generation, Region::from_rect(*area));
+        }
+    }
+
     /// Surfaces with a lossy area.
     #[cfg(test)]
     pub fn count(&self) -> usize {

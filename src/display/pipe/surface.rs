@@ -122,6 +122,9 @@ impl ClientPipe {
     /// needed for a surface that the guest has just created: it is zero on both sides.
     pub fn surface_created(&mut self, info: SurfaceInfo, image: bool) {
         self.surface_known(info);
+        if self.inheritance.is_open() {
+            return self.inherits_created(info.id, image);
+        }
         if !image && let Some(surface) = self.surfaces.get_mut(&info.id) {
             surface.dirty = Region::new();
         }
@@ -165,6 +168,7 @@ impl ClientPipe {
         surface.dirty = Region::from_rect(surface.bounds());
         self.index.surface_created(surface.generation, surface.size(), info.primary);
         self.surfaces.insert(info.id, surface);
+        self.inherits_known(info.id);
     }
 
     /// Queues the destruction of a surface; its pixels and the commands on it are forgotten,
@@ -175,7 +179,7 @@ impl ClientPipe {
         let key = surface.key();
         self.streams_gone(key);
         self.index.surface_destroyed(key.generation);
-        if surface.stage == Stage::Hidden {
+        if surface.stage == Stage::Hidden || self.inheritance.destroyed(id) {
             return;
         }
         if self.index.is_read(key.generation) {

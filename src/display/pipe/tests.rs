@@ -4,6 +4,7 @@
 //! Both sides draw with the same naive executor, the client from decoded wire bytes.
 
 mod generate;
+mod inherit;
 mod losses;
 mod model;
 mod streams;

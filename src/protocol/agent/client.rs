@@ -30,6 +30,20 @@ pub struct ClientStream {
 }
 
 impl ClientStream {
+    /// Bytes of the current message that have not come, and whether they are dropped. Of a layout they are: what came
+    /// of it stays here.
+    #[must_use]
+    pub fn rest(&self) -> (u32, bool) {
+        let (left, drops) = self.filter.rest();
+        (left, drops || (left > 0 && self.layout.is_some()))
+    }
+
+    /// Goes on in a message of which so many bytes have not come.
+    #[must_use]
+    pub fn resume(left: u32, drops: bool) -> Self {
+        Self { filter: Filter::resume(left, drops), layout: None }
+    }
+
     /// Another agent is at the other end now, or none.
     pub fn interrupted(&mut self) {
         self.filter.interrupted();

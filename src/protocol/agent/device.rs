@@ -4,6 +4,7 @@
 //! what has no place with a client stays in the device. A piece is part of one chunk, unless a
 //! message's header is cut by the end of a chunk: then it is put together first.
 
+use super::super::handover::AgentData;
 use super::super::main::AGENT_DATA_MAX;
 use super::super::wire::Reader;
 use super::{
@@ -78,6 +79,11 @@ impl DeviceReader {
         if !full || (self.filter.between_messages() && self.piece.len() < head_of(&self.piece)) {
             return Ok(Reading::Incomplete);
         }
+        self.pass(rules)
+    }
+
+    /// Passes on the piece that has been read.
+    fn pass(&mut self, rules: Rules) -> Result<Reading, AgentError> {
         let step = self.filter.piece(&self.piece, rules)?;
         let mut data = std::mem::take(&mut self.piece);
         if step.verdict == Verdict::Discard {
@@ -86,6 +92,52 @@ impl DeviceReader {
         let announces = step.begins.is_some_and(|h| h.kind == kind::ANNOUNCE_CAPABILITIES);
         let wants_device_info = announces.then(|| edit_announcement(&mut data, rules));
         Ok(Reading::Piece { data, wants_device_info })
+    }
+
+    /// What has been read and is no piece yet, if its message has begun: it goes as a piece of its own.
+    ///
+    /// # Errors
+    /// As [`DeviceReader::take`].
+    pub fn cut(&mut self, rules: Rules) -> Result<Reading, AgentError> {
+        if self.piece.is_empty() || (self.filter.between_messages() && self.piece.len() < HEADER) {
+            return Ok(Reading::Incomplete);
+        }
+        self.pass(rules)
+    }
+
+    /// Where it is, for another server; [`DeviceReader::cut`] comes before.
+    #[must_use]
+    pub fn handover(&self) -> AgentData {
+        let mut chunk_header = self.head.clone();
+        if self.left > 0 || !self.piece.is_empty() {
+            // It was 32 bits long.
+            let left = u32::try_from(self.left).unwrap_or(u32::MAX);
+            chunk_header = [self.port.to_le_bytes(), left.to_le_bytes()].concat();
+        }
+        let (message_left, drops) = self.filter.rest();
+        AgentData {
+            chunk_header,
+            in_message: message_left > 0,
+            message_header: self.piece.clone(),
+            message_left,
+            drops,
+        }
+    }
+
+    /// Goes on where another server ends.
+    ///
+    /// # Errors
+    /// It cannot have been there.
+    pub fn resume(from: &AgentData) -> Result<Self, AgentError> {
+        let mut reader = Self::default();
+        reader.head.clone_from(&from.chunk_header);
+        reader.chunk_begins()?;
+        if from.message_header.len() >= HEADER {
+            return Err(AgentError::Header(from.message_header.len()));
+        }
+        reader.piece.clone_from(&from.message_header);
+        reader.filter = Filter::resume(from.message_left, from.drops);
+        Ok(reader)
     }
 
     /// Drops what is still to come of a message that has begun.

@@ -82,6 +82,19 @@ impl Filter {
         self.left == 0
     }
 
+    /// Bytes of the current message that have not come, and whether they are dropped.
+    #[must_use]
+    pub fn rest(&self) -> (u32, bool) {
+        (self.left, self.left > 0 && self.verdict == Verdict::Discard)
+    }
+
+    /// Goes on in a message of which so many bytes have not come.
+    #[must_use]
+    pub fn resume(left: u32, drops: bool) -> Self {
+        let verdict = if drops { Verdict::Discard } else { Verdict::Pass };
+        Self { left, verdict, unsure: false }
+    }
+
     /// Drops what is still to come of a message that has begun.
     pub fn drop_message(&mut self) {
         self.verdict = Verdict::Discard;

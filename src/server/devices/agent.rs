@@ -20,6 +20,7 @@ use crate::protocol::agent::{
 use super::kind::{Kind, Owner, Todo};
 
 mod life;
+mod passage;
 
 /// Pieces that may wait for a client without tokens while others go on; then all wait for it, for 30 seconds at most.
 pub const PIECES_WAITING: usize = 5;
@@ -50,12 +51,16 @@ pub(super) struct Agent<S> {
     own: Own,
     /// It broke the protocol: whatever comes after that is not looked at.
     ended: bool,
+    /// Its client goes on at another server: nothing more is read, and nothing said.
+    frozen: bool,
 }
 
 struct Attached {
     way: Arc<AgentWay>,
     /// Pieces that came while others had tokens and this one had not.
     waiting: VecDeque<Vec<u8>>,
+    /// Pieces that it is given back when the first of its writes has been taken, if that is another server's.
+    price: Option<u32>,
 }
 
 impl Attached {
@@ -86,12 +91,13 @@ impl<S: Session> Agent<S> {
             clients: BTreeMap::new(),
             own: Own::default(),
             ended: false,
+            frozen: false,
         }
     }
 
     /// Says what the server has to say, if nothing of it is on its way.
     fn say(&mut self, todo: &mut Todo) {
-        if self.ended || !self.own.out.is_empty() {
+        if self.ended || self.frozen || !self.own.out.is_empty() {
             return;
         }
         let bytes = if std::mem::take(&mut self.own.info_is_due) {
@@ -162,8 +168,13 @@ impl<S: Session> Agent<S> {
 
     /// A piece of this client was dealt with.
     fn taken(&self, client: ClientId) {
-        let lot = self.clients.get(&client).and_then(|attached| attached.way.device_took());
-        if let Some(tokens) = lot {
+        if let Some(attached) = self.clients.get(&client) {
+            self.pay(client, &attached.way);
+        }
+    }
+
+    fn pay(&self, client: ClientId, way: &AgentWay) {
+        if let Some(tokens) = way.device_took() {
             self.session.tell_main(AgentOrder::Tokens(self.id, client, tokens));
         }
     }
@@ -171,7 +182,8 @@ impl<S: Session> Agent<S> {
     fn agent_task(&mut self, task: AgentTask, todo: &mut Todo) {
         match task {
             AgentTask::Started(client, way) => {
-                self.clients.insert(client, Attached { way, waiting: VecDeque::new() });
+                let attached = Attached { way, waiting: VecDeque::new(), price: None };
+                self.clients.insert(client, attached);
                 self.info_is_due(todo);
             }
             AgentTask::Taken(client) => self.taken(client),
@@ -189,6 +201,9 @@ impl<S: Session> Agent<S> {
                 self.say(todo);
             }
             AgentTask::DeviceInfo => self.info_is_due(todo),
+            AgentTask::Freeze(client) => self.freeze(client),
+            AgentTask::HandOver(_) => todo.hand_over(),
+            AgentTask::Resumed(client, resumed) => self.resume(client, *resumed, todo),
         }
     }
 }
@@ -199,7 +214,7 @@ impl<S: Session> Kind for Agent<S> {
         let full = |attached: &Attached| attached.waiting.len() >= PIECES_WAITING;
         let open = self.clients.is_empty()
             || (!self.clients.values().any(full) && self.clients.values().any(Attached::is_open));
-        if open && !self.ended { self.reader.wanted() } else { 0 }
+        if open && !self.ended && !self.frozen { self.reader.wanted() } else { 0 }
     }
 
     fn read(&mut self, bytes: &[u8], todo: &mut Todo) {
@@ -224,7 +239,7 @@ impl<S: Session> Kind for Agent<S> {
 
     fn written(&mut self, owner: Owner, _bytes: usize, todo: &mut Todo) {
         match owner {
-            Owner::Client(client) => self.taken(client),
+            Owner::Client(client) => self.written_of(client),
             Owner::Server => {
                 self.own.out.pop_front();
                 self.say(todo);
@@ -242,6 +257,7 @@ impl<S: Session> Kind for Agent<S> {
             }
             DeviceTask::Left(client) => {
                 self.clients.remove(&client);
+                self.frozen = false;
                 todo.discard(Owner::Client(client));
             }
             DeviceTask::Room => self.room(),
@@ -252,7 +268,17 @@ impl<S: Session> Kind for Agent<S> {
             | DeviceTask::Event(_)
             | DeviceTask::Codecs(_)
             | DeviceTask::Refuse
+            | DeviceTask::HandOver(_)
+            | DeviceTask::Begun(_)
             | DeviceTask::Continue => {}
+        }
+    }
+
+    fn handing_over(&mut self, bytes: Vec<u8>, _todo: &mut Todo) {
+        for (client, attached) in &self.clients {
+            let order =
+                AgentOrder::HandedOver(self.id, *client, bytes.clone(), attached.way.unpaid());
+            self.session.tell_main(order);
         }
     }
 

@@ -227,6 +227,7 @@ impl Device {
                     }
                 }
                 Action::DiscardAll => inner.discard_all(),
+                Action::HandOver => inner.hand_over(),
                 Action::State(connected) => {
                     drop(inner);
                     host.device_state(self.id, connected);
@@ -381,6 +382,16 @@ impl Device {
 }
 
 impl Inner {
+    fn hand_over(&mut self) {
+        let Self { kind, todo, writes, .. } = self;
+        let all = writes.discard_all();
+        let bytes = all.iter().flat_map(Waiting::rest).copied().collect();
+        kind.handing_over(bytes, todo);
+        for waiting in all {
+            kind.written(waiting.owner, waiting.len(), todo);
+        }
+    }
+
     fn discard_all(&mut self) {
         for waiting in self.writes.discard_all() {
             self.kind.written(waiting.owner, waiting.len(), &mut self.todo);

@@ -32,6 +32,9 @@ pub trait Kind: Send {
     /// Something came through the mailbox.
     fn task(&mut self, task: DeviceTask, todo: &mut Todo);
 
+    /// What waited for the device goes to another server; [`Kind::written`] follows for each write of it.
+    fn handing_over(&mut self, _bytes: Vec<u8>, _todo: &mut Todo) {}
+
     /// True if what waits may be offered to the device in one call: to it, it is one stream.
     fn joins_writes(&self) -> bool {
         false
@@ -67,6 +70,7 @@ pub(super) enum Action {
     Event(u8),
     Discard(Owner),
     DiscardAll,
+    HandOver,
 }
 
 /// What a kind wants done, carried out in this order.
@@ -109,6 +113,11 @@ impl Todo {
     /// Drops everything that waits for the device.
     pub fn discard_all(&mut self) {
         self.actions.push_back(Action::DiscardAll);
+    }
+
+    /// Takes out everything that waits for the device, for another server: [`Kind::handing_over`].
+    pub fn hand_over(&mut self) {
+        self.actions.push_back(Action::HandOver);
     }
 
     /// True if nothing is to be done.

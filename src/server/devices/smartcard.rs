@@ -160,7 +160,15 @@ impl Kind for Cards {
     }
 
     fn task(&mut self, task: DeviceTask, todo: &mut Todo) {
-        self.bytes.task(task, todo);
+        match task {
+            // Only where nothing has been read: what that would be the end of nobody knows.
+            DeviceTask::Begun(begun) if self.begun.is_empty() => self.begun = begun,
+            task => self.bytes.task(task, todo),
+        }
+    }
+
+    fn handing_over(&mut self, bytes: Vec<u8>, _todo: &mut Todo) {
+        self.bytes.hand_over(bytes, std::mem::take(&mut self.begun));
     }
 
     fn removed(&mut self, todo: &mut Todo) {

@@ -36,16 +36,18 @@ pub(super) struct Bytes<O> {
     client: Option<ClientId>,
     /// Clients that came; the channel counts the same ones.
     turn: u64,
+    /// Its client goes on at another server: nothing more is read for it.
+    handing: bool,
 }
 
 impl<O: Outlet> Bytes<O> {
     pub(super) fn new(channel: O, flow: Arc<Flow>) -> Self {
-        Self { channel, flow, client: None, turn: 0 }
+        Self { channel, flow, client: None, turn: 0, handing: false }
     }
 
     /// False while so much waits for the client that the device is not to be read.
     pub(super) fn has_room(&self) -> bool {
-        self.client.is_none() || self.flow.client_has_room()
+        !self.handing && (self.client.is_none() || self.flow.client_has_room())
     }
 
     /// Sends a message's content to the client, if there is one.
@@ -54,6 +56,11 @@ impl<O: Outlet> Bytes<O> {
             self.flow.give_client(bytes.len());
             self.channel.tell(DeviceOrder::Data { turn: self.turn, bytes });
         }
+    }
+
+    /// Tells what goes to another server.
+    pub(super) fn hand_over(&self, bytes: Vec<u8>, begun: Vec<u8>) {
+        self.channel.tell(DeviceOrder::HandedOver { bytes, begun });
     }
 
     fn took(&self, bytes: usize) {
@@ -94,16 +101,20 @@ impl<O: Outlet> Kind for Bytes<O> {
     fn task(&mut self, task: DeviceTask, todo: &mut Todo) {
         match task {
             DeviceTask::Attached(client) => {
-                self.client = Some(client);
+                (self.client, self.handing) = (Some(client), false);
                 self.turn += 1;
                 // As in the original: what the device has for its client is asked before it hears of it.
                 todo.read();
                 todo.state(true);
             }
             DeviceTask::Left(client) if self.client == Some(client) => {
-                self.client = None;
+                (self.client, self.handing) = (None, false);
                 todo.discard(Owner::Client(client));
                 todo.state(false);
+            }
+            DeviceTask::HandOver(client) if self.client == Some(client) => {
+                self.handing = true;
+                todo.hand_over();
             }
             DeviceTask::Data(client, bytes) => todo.write(Owner::Client(client), bytes),
             DeviceTask::Message(client, bytes, from) => {
@@ -115,6 +126,10 @@ impl<O: Outlet> Kind for Bytes<O> {
             }
             _ => {}
         }
+    }
+
+    fn handing_over(&mut self, bytes: Vec<u8>, _todo: &mut Todo) {
+        self.hand_over(bytes, Vec::new());
     }
 
     fn port_event(&mut self, event: u8, _todo: &mut Todo) {

@@ -1,5 +1,6 @@
 //! Connections of clients that come from another server. They have passed the handshake and wait, without a message in
-//! either direction, until the client has left that server: hours, if the machine is large.
+//! either direction, until the client has left that server: hours, if the machine is large. Those that bring what that
+//! server knows go on to their channels and wait there.
 //!
 //! There is one at most for each channel of a client whose main connection is here, so they need no place in the crowd.
 
@@ -31,7 +32,7 @@ impl Hall {
         }
     }
 
-    /// Brings those to their channels whose client has arrived, and closes those whose client has gone.
+    /// Brings those to their channels whose client has arrived or brings their data, and closes those whose client has gone.
     pub(super) fn let_in_parked(&mut self) {
         let parked = |visitor: &Visitor| matches!(visitor.progress, Progress::Parked(_));
         let keys: Vec<Key> =
@@ -62,7 +63,8 @@ impl Hall {
             return;
         };
         let client = connection.identity.get().map_or(0, |identity| identity.client);
-        let speed = session.speed_of(client);
+        let (speed, inherits) = (session.speed_of(client), session.inherits(client));
+        let running = session.vm_running;
         route.attach(Attach {
             stream,
             unread,
@@ -74,6 +76,10 @@ impl Hall {
             mini_header: linked.mini_header,
             nudge: visitor.layered,
             arriving: false,
+            inherits,
         });
+        if inherits && running {
+            route.machine_runs();
+        }
     }
 }

@@ -1,0 +1,280 @@
+//! What a client's main channel takes along to another server, and brings from one: where both directions of the guest
+//! agent's stream are, and the tokens.
+//!
+//! The device is the host's side's; it is asked twice. First for what it has read for the client, which is told before it
+//! goes; then, when all that the client had to say is here, for what the device has not taken. The machine stands still
+//! meanwhile.
+
+use std::time::Instant;
+
+use crate::channel::agent::{AgentTask, AgentWay, Resumed, TOKEN_LOT};
+use crate::channel::clients::Clients;
+use crate::channel::device::DeviceTask;
+use crate::protocol::agent::{ClientStream, DeviceReader};
+use crate::protocol::caps::main as cap;
+use crate::protocol::handover::{AgentData, AgentHandover, CharDevice};
+use crate::protocol::main as wire;
+use crate::protocol::migrate;
+use crate::sys::clock::mm_time;
+use crate::transport::reactor::Key;
+
+use super::agent::AgentPeer;
+use super::migration::Answer;
+use super::{MIGRATION_VERSION, Main, PING_EVERY};
+
+/// How far a client's main channel is between two servers.
+#[derive(Debug, Default)]
+pub(super) enum Handing {
+    /// It is here.
+    #[default]
+    Nothing,
+    /// The agent's device is asked for what it has read.
+    Freezing,
+    /// That is on its way to the client; so far was the agent.
+    Frozen(Box<AgentData>),
+    /// It brings this; the agent's device is not here yet, but may come until the machine runs.
+    Expects(Box<Brought>),
+}
+
+/// What a client brings of an agent.
+#[derive(Debug)]
+pub(super) struct Brought {
+    handover: AgentHandover,
+    reader: DeviceReader,
+}
+
+impl Handing {
+    /// True if the client believes that the agent is there.
+    pub(super) fn expects_agent(&self) -> bool {
+        matches!(self, Self::Expects(_))
+    }
+}
+
+impl Main {
+    pub(super) fn answered(&mut self, clients: &mut Clients, key: Key, answer: Answer) {
+        let actions = self.migration.answered(key, answer);
+        self.act(clients, actions);
+    }
+
+    /// A client that comes from another server asks whether it may bring what its channels know there.
+    pub(super) fn may_inherit(&mut self, clients: &mut Clients, key: Key, version: u32) {
+        let Some(client) = clients.get(key).filter(|_| self.migration.is_arriving(key)) else {
+            return tracing::debug!("a client that does not migrate asks whether it may");
+        };
+        let id = client.client;
+        if version > MIGRATION_VERSION || !self.upward.main_state().one_client {
+            // It goes on without.
+            return clients.send(key, migrate::seamless_nack());
+        }
+        clients.send(key, migrate::seamless_ack());
+        clients.await_data(key, self.ran);
+        self.upward.inherits(id);
+    }
+
+    /// The machine has moved.
+    pub(super) fn begin_handing(&mut self, clients: &mut Clients, key: Key) {
+        let Some(client) = clients.get(key).map(|c| c.client) else { return };
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        match (self.agent, &peer.agent.way) {
+            (Some(device), Some(_)) => {
+                peer.handing = Handing::Freezing;
+                self.upward.device(device, DeviceTask::Agent(AgentTask::Freeze(client)));
+            }
+            _ => clients.leave(key, true),
+        }
+    }
+
+    /// All that the agent's device has read for a client is here.
+    pub(super) fn frozen(&mut self, clients: &mut Clients, key: Key, reader: AgentData) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if !matches!(peer.handing, Handing::Freezing) {
+            return;
+        }
+        peer.handing = Handing::Frozen(Box::new(reader));
+        // Bounded by its way, whatever its outbox has room for.
+        for piece in std::mem::take(&mut peer.agent.waiting) {
+            clients.send(key, wire::agent_data(piece));
+        }
+        clients.leave(key, true);
+    }
+
+    /// All that a client had to say is here.
+    pub(super) fn flushed(&mut self, clients: &mut Clients, key: Key) {
+        let Some(client) = clients.get(key).map(|c| c.client) else { return };
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let agent = &peer.agent;
+        match (self.agent, &peer.handing) {
+            (Some(device), Handing::Frozen(_)) if agent.way.is_some() => {
+                self.upward.device(device, DeviceTask::Agent(AgentTask::HandOver(client)));
+            }
+            // It has not opened its stream.
+            (Some(_), _) => {
+                let (client_left, client_drops) = agent.stream.rest();
+                let device = CharDevice {
+                    connected: true,
+                    client_tokens: agent.tokens,
+                    ..CharDevice::default()
+                };
+                let handover =
+                    AgentHandover { device, client_left, client_drops, ..AgentHandover::default() };
+                self.give(clients, key, &handover);
+            }
+            (None, _) => self.give(clients, key, &AgentHandover::default()),
+        }
+    }
+
+    /// What the agent's device has not taken is here.
+    pub(super) fn handed_over(
+        &mut self,
+        clients: &mut Clients,
+        key: Key,
+        write: Vec<u8>,
+        price: u32,
+    ) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let agent = &peer.agent;
+        let (Handing::Frozen(reader), Some(way)) = (std::mem::take(&mut peer.handing), &agent.way)
+        else {
+            return;
+        };
+        let (client_left, client_drops) = agent.stream.rest();
+        let handover = AgentHandover {
+            device: CharDevice {
+                connected: true,
+                client_tokens: agent.tokens,
+                send_tokens: way.allowed(),
+                write_tokens: price,
+                write,
+            },
+            started: true,
+            agent: *reader,
+            client_left,
+            client_drops,
+        };
+        self.give(clients, key, &handover);
+    }
+
+    /// The other channels follow: stock clients keep the main connection of a server that they left with it last.
+    fn give(&self, clients: &mut Clients, key: Key, handover: &AgentHandover) {
+        let Some(client) = clients.get(key).map(|c| c.client) else { return };
+        if clients.give_data(key, handover.write()) {
+            self.upward.hand_over(client);
+        }
+    }
+
+    /// A client brings what its main channel knew elsewhere: it is one of ours now.
+    pub(super) fn restore(
+        &mut self,
+        clients: &mut Clients,
+        key: Key,
+        data: &[u8],
+    ) -> Result<(), String> {
+        let handover = AgentHandover::read(data).map_err(|e| e.to_string())?;
+        let reader = DeviceReader::resume(&handover.agent).map_err(|e| e.to_string())?;
+        let device = &handover.device;
+        if device.connected {
+            let tokens = device.client_tokens.checked_add(device.write_tokens);
+            tokens.filter(|tokens| *tokens <= wire::AGENT_TOKENS).ok_or_else(|| {
+                format!("{} agent tokens and {}", device.client_tokens, device.write_tokens)
+            })?;
+        }
+        let Some(id) = clients.get(key).map(|c| c.client) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
+        let now = Instant::now();
+        let actions = self.migration.arrived(key, now);
+        peer.next_ping = Some(now + PING_EVERY);
+        // It has the list of the other server, which stands for the same machine.
+        peer.listed = Some(self.upward.channel_list());
+        self.upward.arrived(id);
+        let state = self.upward.main_state();
+        clients.send(key, wire::mouse_mode(state.supported_mouse_modes, state.mouse_mode));
+        // The clocks of two hosts have nothing in common.
+        clients.send(key, wire::multi_media_time(mm_time()));
+        if handover.device.connected {
+            peer.handing = Handing::Expects(Box::new(Brought { handover, reader }));
+            self.agent_changed(clients);
+            if self.ran {
+                self.agents_are_there(clients);
+            }
+        } else if self.agent.is_some() {
+            self.tell_of_agent(clients, key);
+        }
+        self.act(clients, actions);
+        Ok(())
+    }
+
+    /// The agent's device has come or gone: clients that bring a stream are connected to it, and those that take one
+    /// along are not kept waiting for it.
+    pub(super) fn agent_changed(&mut self, clients: &mut Clients) {
+        let Some(device) = self.agent else { return self.take_no_agent(clients) };
+        for (key, peer) in &mut self.peers {
+            let Some(client) = clients.get(*key).map(|c| c.client) else { continue };
+            let brought = match std::mem::take(&mut peer.handing) {
+                Handing::Expects(brought) => brought,
+                other => {
+                    peer.handing = other;
+                    continue;
+                }
+            };
+            let Brought { handover, reader } = *brought;
+            let CharDevice { client_tokens, send_tokens, write_tokens, write, .. } =
+                handover.device;
+            let price = if write.is_empty() { 0 } else { write_tokens };
+            // Checked when it was brought.
+            let mut owed = wire::AGENT_TOKENS.saturating_sub(client_tokens + price);
+            let mut tokens = client_tokens;
+            if owed >= TOKEN_LOT {
+                clients.send(*key, wire::agent_token(owed));
+                tokens += std::mem::take(&mut owed);
+            }
+            let way = handover.started.then(|| AgentWay::resumed(send_tokens, price, owed));
+            let stream = ClientStream::resume(handover.client_left, handover.client_drops);
+            peer.agent = AgentPeer::resumed(way.clone(), tokens, stream);
+            let resumed = Resumed { way, reader, write, price };
+            let task = AgentTask::Resumed(client, Box::new(resumed));
+            self.upward.device(device, DeviceTask::Agent(task));
+        }
+    }
+
+    fn take_no_agent(&mut self, clients: &mut Clients) {
+        let mut flushed = Vec::new();
+        for (key, peer) in &mut self.peers {
+            match peer.handing {
+                Handing::Nothing | Handing::Expects(_) => continue,
+                Handing::Freezing => clients.leave(*key, true),
+                Handing::Frozen(_) => flushed.push(*key),
+            }
+            peer.handing = Handing::Nothing;
+        }
+        // Others are when they are flushed.
+        for key in flushed {
+            self.give(clients, key, &AgentHandover::default());
+        }
+    }
+
+    /// The machine runs, so its agent is here or will not come with it.
+    pub(super) fn agents_are_there(&mut self, clients: &mut Clients) {
+        if self.agent.is_some() {
+            return;
+        }
+        for (key, peer) in &mut self.peers {
+            if peer.handing.expects_agent() {
+                peer.handing = Handing::Nothing;
+                clients.send(*key, wire::agent_disconnected());
+            }
+        }
+    }
+
+    /// Tells a client of the agent, which it does not know of.
+    fn tell_of_agent(&self, clients: &mut Clients, key: Key) {
+        let tokens = clients.get(key).is_some_and(|c| c.caps.has(cap::AGENT_CONNECTED_TOKENS));
+        clients.send(
+            key,
+            if tokens {
+                wire::agent_connected_tokens(wire::AGENT_TOKENS)
+            } else {
+                wire::agent_connected()
+            },
+        );
+    }
+}
