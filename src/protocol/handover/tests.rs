@@ -119,7 +119,7 @@ fn whatever_is_cut_or_points_outside_is_refused() {
         only[n] = true;
         assert_eq!(reads(body), only);
         // What is left of a list with areas may be one without.
-        let cuts = (0..body.len()).filter(|cut| (n, *cut) != (1, 80 + 4 + 2 * 4));
+        let cuts = (0..body.len()).filter(|cut| n != 1 || *cut < 80 + 4 + 2 * 4);
         cuts.for_each(|cut| assert_eq!(reads(&body[..cut]), [false; 5], "{n} {cut}"));
         let mut newer = body.clone();
         newer[4] = 2;
