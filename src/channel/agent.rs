@@ -65,14 +65,15 @@ pub struct AgentRules {
     file_xfer: AtomicBool,
     devices_take_monitors: AtomicBool,
     steady_window: AtomicBool,
+    held: AtomicBool,
 }
 
 impl Default for AgentRules {
     fn default() -> Self {
         let on = || AtomicBool::new(true);
         let off = || AtomicBool::new(false);
-        let (devices_take_monitors, steady_window) = (off(), off());
-        Self { copy_paste: on(), file_xfer: on(), devices_take_monitors, steady_window }
+        let (devices_take_monitors, steady_window, held) = (off(), off(), off());
+        Self { copy_paste: on(), file_xfer: on(), devices_take_monitors, steady_window, held }
     }
 }
 
@@ -96,6 +97,22 @@ impl AgentRules {
     #[must_use]
     pub fn has_steady_window(&self) -> bool {
         self.steady_window.load(Ordering::Relaxed)
+    }
+
+    /// A client is on its way here that knows where the agent's stream is: nothing is read until it has said so.
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends that. True if it was so.
+    pub fn release(&self) -> bool {
+        self.held.swap(false, Ordering::SeqCst)
+    }
+
+    /// True while the agent's device is not to be read.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
     }
 
     /// Notes whether the display devices took monitors when they were asked last.

@@ -115,6 +115,8 @@ pub struct Main {
     untold: bool,
     rules: Arc<AgentRules>,
     migration: Migration<Key>,
+    /// The client for which the agent's device waits until it has brought what it knows.
+    inheritor: Option<Key>,
     /// The machine has run since the channel is there.
     ran: bool,
 }
@@ -126,7 +128,17 @@ impl Main {
         let zeros = Arc::new(vec![0; NET_TEST_BYTES]);
         let migration = Migration::new();
         let peers = BTreeMap::new();
-        Self { upward, peers, zeros, agent: None, untold: false, rules, migration, ran: false }
+        Self {
+            upward,
+            peers,
+            zeros,
+            agent: None,
+            untold: false,
+            rules,
+            migration,
+            inheritor: None,
+            ran: false,
+        }
     }
 
     fn greet(&self, clients: &mut Clients, key: Key) {
@@ -187,6 +199,7 @@ impl Main {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.next_ping = Some(now + PING_EVERY);
         }
+        self.release_agent(key);
         self.greet(clients, key);
         // Its other channels after INIT.
         self.upward.arrived(id);
@@ -354,6 +367,7 @@ impl Channel for Main {
         if let Some(peer) = self.peers.remove(&key) {
             self.agent_left(client.client, &peer.agent);
         }
+        self.release_agent(key);
         let actions = self.migration.left(key, Instant::now());
         self.act(clients, actions);
     }

@@ -226,6 +226,9 @@ impl Session {
         (self.main, self.inputs) = (Some(main), Some(inputs));
         // Before any client.
         self.tell_main(AgentOrder::Present(self.agent));
+        if self.vm_running {
+            self.machine_runs();
+        }
     }
 
     /// True once main and inputs run.

@@ -66,9 +66,29 @@ impl Main {
             // It goes on without.
             return clients.send(key, migrate::seamless_nack());
         }
+        // Before it may send anything; until it is one of ours, has gone, or had no agent.
+        self.rules.hold();
+        self.inheritor = Some(key);
         clients.send(key, migrate::seamless_ack());
         clients.await_data(key, self.ran);
         self.upward.inherits(id);
+    }
+
+    /// The agent's device has waited for this client, if it has, and goes on.
+    pub(super) fn release_agent(&mut self, key: Key) {
+        if self.inheritor == Some(key) {
+            self.inheritor = None;
+            self.release_unless_waited();
+        }
+    }
+
+    fn release_unless_waited(&self) {
+        if self.inheritor.is_none()
+            && self.rules.release()
+            && let Some(device) = self.agent
+        {
+            self.upward.device(device, DeviceTask::Room);
+        }
     }
 
     /// The machine has moved.
@@ -196,8 +216,11 @@ impl Main {
             if self.ran {
                 self.agents_are_there(clients);
             }
-        } else if self.agent.is_some() {
-            self.tell_of_agent(clients, key);
+        } else {
+            self.release_agent(key);
+            if self.agent.is_some() {
+                self.tell_of_agent(clients, key);
+            }
         }
         self.act(clients, actions);
         Ok(())
@@ -206,6 +229,8 @@ impl Main {
     /// The agent's device has come or gone: clients that bring a stream are connected to it, and those that take one
     /// along are not kept waiting for it.
     pub(super) fn agent_changed(&mut self, clients: &mut Clients) {
+        // One that has gone may have been told, and have told nobody.
+        self.release_unless_waited();
         let Some(device) = self.agent else { return self.take_no_agent(clients) };
         for (key, peer) in &mut self.peers {
             let Some(client) = clients.get(*key).map(|c| c.client) else { continue };
@@ -232,6 +257,8 @@ impl Main {
             peer.agent = AgentPeer::resumed(way.clone(), tokens, stream);
             let resumed = Resumed { way, reader, write, price };
             let task = AgentTask::Resumed(client, Box::new(resumed));
+            // The device releases itself, when it knows.
+            self.inheritor = None;
             self.upward.device(device, DeviceTask::Agent(task));
         }
     }
@@ -257,12 +284,15 @@ impl Main {
         if self.agent.is_some() {
             return;
         }
+        let mut alone = Vec::new();
         for (key, peer) in &mut self.peers {
             if peer.handing.expects_agent() {
                 peer.handing = Handing::Nothing;
                 clients.send(*key, wire::agent_disconnected());
+                alone.push(*key);
             }
         }
+        alone.into_iter().for_each(|key| self.release_agent(key));
     }
 
     /// Tells a client of the agent, which it does not know of.

@@ -87,7 +87,7 @@ fn fields_lie_where_the_reference_has_them() {
     let plain = display(false).write(false);
     assert_eq!(plain.len(), 80 + 4 + 2 * 4);
     assert_eq!(display(true).write(true).len(), 80 + 4 + 2 * 20);
-    assert_eq!(plain[60..80], hex("c0fb5f00 04000000 0c00000000000000 50000000"));
+    assert_eq!(plain[60..80], hex("00fc5f00 04000000 0c00000000000000 50000000"));
     assert_eq!(plain[16..27], hex("00 01 0000400100000000 01"));
     assert_eq!(write_inputs(2), b"ICMD\x01\0\0\0\x02\0");
     let port = write_vmc(&CharDevice::uncounted(Vec::new()));
@@ -118,7 +118,9 @@ fn whatever_is_cut_or_points_outside_is_refused() {
         let mut only = [false; 5];
         only[n] = true;
         assert_eq!(reads(body), only);
-        (0..body.len()).for_each(|cut| assert_eq!(reads(&body[..cut]), [false; 5], "{n} {cut}"));
+        // What is left of a list with areas may be one without.
+        let cuts = (0..body.len()).filter(|cut| n != 1 || *cut < 80 + 4 + 2 * 4);
+        cuts.for_each(|cut| assert_eq!(reads(&body[..cut]), [false; 5], "{n} {cut}"));
         let mut newer = body.clone();
         newer[4] = 2;
         assert_eq!(reads(&newer), [false; 5]);

@@ -214,7 +214,8 @@ impl<S: Session> Kind for Agent<S> {
         let full = |attached: &Attached| attached.waiting.len() >= PIECES_WAITING;
         let open = self.clients.is_empty()
             || (!self.clients.values().any(full) && self.clients.values().any(Attached::is_open));
-        if open && !self.ended && !self.frozen { self.reader.wanted() } else { 0 }
+        let still = self.ended || self.frozen || self.rules.is_held();
+        if open && !still { self.reader.wanted() } else { 0 }
     }
 
     fn read(&mut self, bytes: &[u8], todo: &mut Todo) {

@@ -132,15 +132,20 @@ impl Kind for Plain {
                 todo.write(Owner::Server, vec![9]);
             }
             DeviceTask::Event(event) => todo.event(event),
+            DeviceTask::HandOver(_) => todo.hand_over(),
             DeviceTask::Room
             | DeviceTask::Agent(_)
             | DeviceTask::Codecs(_)
             | DeviceTask::Refuse
+            | DeviceTask::Begun(_)
             | DeviceTask::Continue => {}
         }
     }
     fn removed(&mut self, todo: &mut Todo) {
         todo.state(false);
+    }
+    fn handing_over(&mut self, bytes: Vec<u8>, _todo: &mut Todo) {
+        self.host.lock().unwrap().push(format!("hands over {bytes:?}"));
     }
     fn joins_writes(&self) -> bool {
         self.joins

@@ -35,6 +35,7 @@ impl<S: Session> Agent<S> {
     pub(super) fn resume(&mut self, client: ClientId, resumed: Resumed, todo: &mut Todo) {
         let Resumed { way, reader, write, price } = resumed;
         self.reader = reader;
+        self.rules.release();
         let price = (!write.is_empty()).then_some(price);
         if let Some(way) = way {
             self.clients.insert(client, Attached { way, waiting: VecDeque::new(), price });

@@ -36,6 +36,10 @@ impl Session for Arc<Told> {
             AgentOrder::Tokens(_, client, n) => format!("{n} tokens for {client}"),
             AgentOrder::Waits(client, true) => format!("{client} waits"),
             AgentOrder::Waits(client, false) => format!("{client} waits no more"),
+            AgentOrder::Frozen(_, client, at) => format!("{client} goes at {}", at.message_left),
+            AgentOrder::HandedOver(_, client, write, price) => {
+                format!("{} bytes and {price} tokens go with {client}", write.len())
+            }
             AgentOrder::Present(_) => unreachable!("the session's own"),
         });
     }
