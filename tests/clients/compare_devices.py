@@ -59,14 +59,10 @@ def plain(script, steps):
             lines = [line for line in lines if not re.match(r". read \d+$", line)]
         once = getattr(script, "once", None)
         if once:
-            kept = []
-            for line in lines:
-                if not re.match(once, line):
-                    kept.append(line)
-                elif line not in said:
-                    said.add(line)
-                    kept.append(line)
-            lines = kept
+            # Between which wakeups it is said is chance, with either.
+            news = [line for line in lines if re.match(once, line) and line not in said]
+            lines = [line for line in lines if not re.match(once, line)] + news[:1]
+            said.update(news)
         result.append((name, lines, seen))
     return result
 

@@ -215,7 +215,7 @@ fn the_agents_stream_goes_on_with_its_tokens_balanced() {
     say(&main, AGENT_START, &9u32.to_le_bytes());
     // A clipboard of 3,000 bytes of which half has come when the machine stops.
     let mut whole = [1u32, 4, 0, 0, 3000].map(u32::to_le_bytes).concat();
-    whole.extend((0..3000u32).map(|n| n as u8));
+    whole.extend((0..3000u32).map(|n| n.to_le_bytes()[0]));
     say(&main, SAYS_AGENT_DATA, &whole[..1500]);
     source.connects(&main);
     let mut chunk = [1u32, 3020].map(u32::to_le_bytes).concat();

@@ -3,7 +3,7 @@ use crate::protocol::geometry::Rect;
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let digit = |d: u8| char::from(d).to_digit(16).unwrap() as u8;
+    let digit = |d: u8| u8::try_from(char::from(d).to_digit(16).unwrap()).unwrap();
     digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
