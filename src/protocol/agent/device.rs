@@ -84,8 +84,9 @@ impl DeviceReader {
 
     /// Passes on the piece that has been read.
     fn pass(&mut self, rules: Rules) -> Result<Reading, AgentError> {
-        let step = self.filter.piece(&self.piece, rules)?;
+        // Taken in any case: what is broken is not handed over to another server either.
         let mut data = std::mem::take(&mut self.piece);
+        let step = self.filter.piece(&data, rules)?;
         if step.verdict == Verdict::Discard {
             return Ok(Reading::Dropped);
         }
@@ -271,6 +272,19 @@ mod tests {
             read(&chunk(1, &[2; 20]), 9, Rules::NONE),
             Err(AgentError::Protocol(0x0202_0202))
         );
+    }
+
+    #[test]
+    fn what_is_broken_is_not_handed_over() {
+        let mut reader = DeviceReader::default();
+        let head = [CLIENT_PORT, 30].map(u32::to_le_bytes).concat();
+        assert_eq!(reader.take(&head, Rules::ALL), Ok(Reading::Incomplete));
+        // A header that no agent sends, of a chunk that is not complete.
+        assert_eq!(reader.take(&[2; 21], Rules::NONE), Ok(Reading::Incomplete));
+        assert!(reader.cut(Rules::NONE).is_err());
+        let known = reader.handover();
+        assert!(known.message_header.is_empty());
+        assert!(DeviceReader::resume(&known).is_ok());
     }
 
     fn announce(request: u32, words: &[u32]) -> Vec<u8> {
