@@ -83,6 +83,12 @@ impl Clients {
         self.list.get(&key).is_some_and(|client| !client.passage.is_silent())
     }
 
+    /// True if a client has everything that it carries to the other server.
+    #[must_use]
+    pub fn has_left(&self, key: Key) -> bool {
+        self.list.get(&key).is_some_and(|client| client.passage == Passage::Left)
+    }
+
     /// The next message of a client has to be what the channel at another server knew; soon if the machine `runs`.
     pub fn await_data(&mut self, key: Key, runs: bool) {
         if let Some(client) = self.list.get_mut(&key) {

@@ -82,6 +82,8 @@ pub enum MainOrder {
         /// Its id.
         channel_id: u8,
     },
+    /// All other connections of a client have ended.
+    OnlyMainLeft(ClientId),
     /// A warning for the user of one client.
     Notice(ClientId, &'static str),
     /// About the guest agent.
@@ -319,6 +321,7 @@ impl Channel for Main {
                     listed.retain(|channel| *channel != (channel_type, channel_id));
                 }
             }
+            MainOrder::OnlyMainLeft(client) => Self::see_off(clients, client),
             MainOrder::Notice(client, text) => {
                 // Whoever comes from another server was told there.
                 let wanted = |(_, c): &(Key, &Client)| c.client == client && !c.arriving;

@@ -451,8 +451,11 @@ impl Session {
     pub fn closed(&mut self, connection: &Connection, client: ClientId) -> bool {
         let Some(entry) = self.clients.get_mut(&client) else { return false };
         let was = entry.connections.remove(&connection.id);
+        let rest_is_main = entry.connections.values().all(|(t, _)| *t == ChannelType::MAIN);
         if was.is_some_and(|(t, _)| t == ChannelType::MAIN) {
             self.drop_client(client);
+        } else if was.is_some() && rest_is_main {
+            self.tell_main(MainOrder::OnlyMainLeft(client));
         }
         let gone = self.clients.get(&client).is_some_and(|e| e.connections.is_empty() && e.leaving);
         if gone {

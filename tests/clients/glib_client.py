@@ -13,6 +13,7 @@ Every event is one JSON line on stdout, {"event": ..., ...}. Commands, one per l
   monitors [raw] WxH+X+Y...  wishes for these monitors, put side by side unless raw; 0x0 is off; answers "wished"
   clip-grab, clip-give, clip-ask, clip-release, send-file: see glib_agent.py
   state                   answers "state": channels, mouse mode, modifiers, surfaces, counters
+  gap                     answers "gap": the longest time without a change since the last time it was asked
   quit                    disconnects and ends
 
 Needs python3-gi and gir1.2-spiceclientglib-2.0.
@@ -123,6 +124,7 @@ class Client:
         self.partial = ""  # of a command line
         self.last_change = time.monotonic()
         self.changes = 0
+        self.longest = 0  # seconds without a change, since `gap` was asked
         self.verbose = options.verbose
         self.beacon = tuple(options.beacon or ())
         self.stood = 0  # longest time in ms in which this process could not look at anything
@@ -241,7 +243,9 @@ class Client:
             self.say("beacon", id=number, x=x, y=y, ms=time.monotonic() * 1000, stood=self.stood)
 
     def touch(self):
-        self.last_change = time.monotonic()
+        now = time.monotonic()
+        self.longest = max(self.longest, now - self.last_change)
+        self.last_change = now
         self.changes += 1
 
     def cursor_set(self, _channel, width, height, hot_x, hot_y, rgba, number):
@@ -369,6 +373,9 @@ class Client:
             self.wish(rest)
         elif word == "state":
             self.state()
+        elif word == "gap":
+            self.say("gap", seconds=self.longest)
+            self.longest, self.last_change = 0, time.monotonic()
         elif word == "quit":
             self.session.disconnect()
             GLib.timeout_add(100, self.loop.quit)

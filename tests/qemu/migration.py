@@ -16,10 +16,10 @@ import tempfile
 import time
 
 from machine import HERE, Machine, accelerators
-from tls import SUBJECT, Pki
+from moves import Mover, move
 
 sys.path.insert(0, os.path.join(HERE, "..", "clients"))
-from driver import Client, difference, free_port, read_ppm  # noqa: E402
+from driver import difference, read_ppm  # noqa: E402
 
 OPTIONS = None
 FAILED = []
@@ -49,59 +49,17 @@ def key_pixel(key):
     return key * 0x91D35 & 0xFFFFFF
 
 
-class Host(Machine):
+class Host(Mover, Machine):
     """One end of a migration: a machine that runs, or (`incoming`) one that waits for it."""
 
     def __init__(self, library, disk, incoming=False, seamless=False, tls=False, password=None):
-        self.library = library
-        self.incoming = free_port() if incoming else None
-        self.tls_port = free_port() if tls else None
-        self.tls, self.password = tls, password
-        spice = "addr=127.0.0.1" + (f",tls-port={self.tls_port},x509-dir={Pki.path()}" if tls else "")
-        spice += "" if tls == "only" else ",port={port}"
-        spice += ",password-secret=word" if password else ",disable-ticketing=on"
-        spice += ",seamless-migration=on" if seamless else ""
-        more = ["-object", f"secret,id=word,data={password}"] if password else []
-        more += ["-incoming", f"tcp:127.0.0.1:{self.incoming}"] if incoming else []
+        spice, more = self.open_doors(library, incoming, seamless, tls, password)
         # Sound, a tablet and a port: every kind of channel takes part.
         more += ["-audiodev", "spice,id=sound", "-device", "intel-hda", "-device", "hda-duplex,audiodev=sound"]
         more += ["-device", "virtio-serial-pci", "-chardev", "spiceport,id=port,name=org.test.port"]
         more += ["-device", "virtserialport,chardev=port,name=org.test.port", "-usb", "-device", "usb-tablet"]
         more += ["-drive", f"file={disk},format=raw,if=ide", "-vga", "qxl"]
         super().__init__(*more, spice=spice, accel=OPTIONS.accel)
-
-    def viewer(self, **more):
-        options = []
-        if self.tls:
-            options = ["--tls-port", self.tls_port, "--ca-file", Pki.path("ca-cert.pem"), "--cert-subject", SUBJECT]
-            options += [] if self.tls == "only" else ["--secure-channels", "all"]
-        return Client(port=0 if self.tls == "only" else self.port, password=self.password, options=options, **more)
-
-    def send_to(self, target):
-        """Tells the clients of this machine where it is going to."""
-        where = {"tls-port": target.tls_port, "cert-subject": SUBJECT} if target.tls else {}
-        where |= {} if target.tls == "only" else {"port": target.port}
-        return self.qmp.ask("client_migrate_info", protocol="spice", hostname="127.0.0.1", **where)
-
-    def wait_for(self, test, limit=30):
-        end = time.monotonic() + limit
-        while time.monotonic() < end:
-            if test():
-                return True
-            time.sleep(0.02)
-        return False
-
-    def migrate(self, target):
-        return self.qmp.ask("migrate", uri=f"tcp:127.0.0.1:{target.incoming}")
-
-    def status(self):
-        return self.qmp.ask("query-migrate").get("status")
-
-    def clients_left(self):
-        return self.qmp.ask("query-spice").get("migrated") is True
-
-    def connections(self):
-        return len(self.qmp.ask("query-spice").get("channels", []))
 
     def shows(self, size, key, limit=60):
         """True once the machine has drawn what this key leads to."""
@@ -131,26 +89,6 @@ def same_picture(target, client):
                 return wrong
     finally:
         target.qmp.ask("cont")
-
-
-def move(source, target, client, key=None):
-    """The move itself; a sentence if it fails. Returns it with the seconds from the machine's arrival to the client's."""
-    told = source.send_to(target)
-    if told != {}:
-        return f"client_migrate_info: {told}", 0
-    started = source.migrate(target)
-    if started != {}:
-        return f"migrate: {started}", 0
-    if key:
-        client.send("tap", hex(key))
-    if not source.wait_for(lambda: source.status() in ("completed", "failed"), 60) or source.status() != "completed":
-        return f"the machine did not move: {source.qmp.ask('query-migrate')}", 0
-    arrived = time.monotonic()
-    if not source.wait_for(source.clients_left, 15):
-        return "the source was never told that its clients have gone", 0
-    if not target.wait_for(lambda: target.connections() >= 4, 15):
-        return f"the client is not at the target: {target.qmp.ask('query-spice')}", 0
-    return None, time.monotonic() - arrived
 
 
 def case_name(libraries, seamless, tls):
@@ -184,7 +122,7 @@ def one_move(source, target, client, times):
     client.send("tap", hex(KEYS[0]))
     if not source.shows(SIZES[1], KEYS[0]):
         return "the key before the move did not arrive"
-    wrong, took = move(source, target, client, KEYS[1])
+    wrong, took = move(source, target, lambda: client.send("tap", hex(KEYS[1])))
     if wrong:
         return wrong
     source.end()
@@ -210,7 +148,7 @@ def one_move(source, target, client, times):
 
 def works(machine):
     """None if a new client sees what the machine shows. QEMU draws a machine that has moved at its next refresh."""
-    if not machine.wait_for(lambda: machine.qmp.ask("query-status").get("running"), 15):
+    if not machine.comes(lambda: machine.qmp.ask("query-status").get("running"), 15):
         return "the machine does not run"
     time.sleep(1.5)
     return machine.pictures_equal(password=machine.password, timeout=30)
@@ -237,15 +175,15 @@ def troubled(libraries, trouble):
 def client_dies(source, target, client):
     """the client is killed before the machine has moved"""
     source.send_to(target)
-    if not target.wait_for(lambda: target.connections() >= 1):
+    if not target.comes(lambda: target.connections() >= 1):
         return "the client does not connect to the target"
     client.kill()
-    if not target.wait_for(lambda: target.connections() == 0):
+    if not target.comes(lambda: target.connections() == 0):
         return "its connections stay at the target"
     wrong = None if source.migrate(target) == {} else "migrate"
-    if not source.wait_for(lambda: source.status() == "completed", 60):
+    if not source.comes(lambda: source.status() == "completed", 60):
         return "the machine did not move"
-    if not source.wait_for(source.clients_left, 15):
+    if not source.comes(source.clients_left, 15):
         return "migrate_end is not answered"
     return wrong or works(target)
 
@@ -253,14 +191,14 @@ def client_dies(source, target, client):
 def target_dies(source, target, client):
     """the target is killed before the machine has moved"""
     source.send_to(target)
-    if not target.wait_for(lambda: target.connections() >= 1):
+    if not target.comes(lambda: target.connections() >= 1):
         return "the client does not connect to the target"
     # A stock client ends by itself if a server goes while one of its links is half way.
-    target.wait_for(lambda: target.connections() >= 4, 3)
+    target.comes(lambda: target.connections() >= 4, 3)
     target.process.kill()
     target.process.wait()
     source.migrate(target)
-    if not source.wait_for(lambda: source.status() == "failed"):
+    if not source.comes(lambda: source.status() == "failed"):
         return f"the migration goes on: {source.status()}"
     time.sleep(0.5)
     if client.seen("disconnected") or not source.alive():
@@ -273,10 +211,10 @@ def cancelled(source, target, client):
     source.qmp.ask("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
     source.send_to(target)
     source.migrate(target)
-    if not source.wait_for(lambda: source.status() == "active"):
+    if not source.comes(lambda: source.status() == "active"):
         return f"the migration does not begin: {source.status()}"
     source.qmp.ask("migrate_cancel")
-    if not source.wait_for(lambda: source.status() == "cancelled"):
+    if not source.comes(lambda: source.status() == "cancelled"):
         return f"it is not cancelled: {source.status()}"
     time.sleep(0.5)
     if client.seen("disconnected"):
@@ -289,9 +227,9 @@ def wrong_ticket(source, target, client):
     target.qmp.ask("set_password", protocol="spice", password="another one")
     source.send_to(target)
     source.migrate(target)
-    if not source.wait_for(lambda: source.status() == "completed", 60):
+    if not source.comes(lambda: source.status() == "completed", 60):
         return f"the machine did not move: {source.status()}"
-    if not source.wait_for(source.clients_left, 25):
+    if not source.comes(source.clients_left, 25):
         return "migrate_end is not answered"
     target.password = "another one"
     return works(target)

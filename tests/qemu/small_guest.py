@@ -29,7 +29,7 @@ class SmallGuest(Line, Machine):
 
     image = None
 
-    def __init__(self, *arguments, options="", memory=640):
+    def __init__(self, *arguments, options="", memory=640, spice=SPICE):
         devices = ["-machine", "q35,vmport=off", "-cpu", "max", "-vga", "qxl"] + ports()
         devices += ["-device", "qemu-xhci,id=usb"]
         for number in range(2):
@@ -41,7 +41,7 @@ class SmallGuest(Line, Machine):
         self.begun = time.monotonic()
         super().__init__(
             "-kernel", os.path.join(self.image, "vmlinuz"), "-initrd", os.path.join(self.image, "initrd"), "-append", KERNEL,
-            *devices, *arguments, spice=SPICE + (options and "," + options), memory=memory,
+            *devices, *arguments, spice=spice + (options and "," + options), memory=memory,
         )
         self.control, self.console, self.out = (self.path(name) for name in ("control", "console", "out"))
         self.call()

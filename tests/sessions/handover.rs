@@ -175,7 +175,11 @@ fn what_the_channels_know_goes_with_the_client() {
     let inputs_data = source.expect(&inputs, MIGRATE_DATA);
     assert_eq!(inputs_data, write_inputs(5), "nothing was acknowledged meanwhile");
     source.hears(&[Connected]);
-    drop((main, inputs, stream));
+    drop(inputs);
+    assert!(source.quiet(&main), "the port is here");
+    drop(stream);
+    // Nobody waits for a client of which only the main connection is left.
+    assert!(source.closes(&main));
     source.hears(&[Connected, Ended]);
 
     let there = Session::new();

@@ -8,7 +8,8 @@
 use std::time::Instant;
 
 use crate::channel::agent::{AgentTask, AgentWay, Resumed, TOKEN_LOT};
-use crate::channel::clients::Clients;
+use crate::channel::ClientId;
+use crate::channel::clients::{Clients, Close};
 use crate::channel::device::DeviceTask;
 use crate::protocol::agent::{ClientStream, DeviceReader};
 use crate::protocol::caps::main as cap;
@@ -179,6 +180,18 @@ impl Main {
         let Some(client) = clients.get(key).map(|c| c.client) else { return };
         if clients.give_data(key, handover.write()) {
             self.upward.hand_over(client);
+        }
+    }
+
+    /// All other connections of a client have ended. If it has everything it has gone: stock clients close those when the
+    /// last channel has its data, but notice that they closed main only when something comes there.
+    pub(super) fn see_off(clients: &mut Clients, client: ClientId) {
+        let key = clients.iter().find(|(_, c)| c.client == client).map(|(key, _)| key);
+        if let Some(key) = key
+            && clients.has_left(key)
+            && clients.waiting(key) == 0
+        {
+            clients.close(key, Close::Ours("it goes on at the other server"));
         }
     }
 
