@@ -1,7 +1,7 @@
 /* A film on a QXL device: moving photographs, so many a second, each with its number in it, so that whoever looks at the
  * client's side can count the frames and see how late they are.
  *
- *   play_film --unix PATH | --port P [--size 640x360] [--fps 30] [--mode 1|2|3] [--seed S] [--codecs LIST]
+ *   play_film --unix PATH | --port P [--size 640x360] [--fps 30] [--mode 1|2|3] [--seed S] [--codecs LIST] [--sound]
  *       serves a screen of 1024x768 or more and obeys lines on stdin:
  *         "play N"         N frames in their time; answers "played N first MS last MS" (CLOCK_MONOTONIC)
  *         "place X Y"      where the film is from now on
@@ -13,6 +13,8 @@
  *         "repeat N"       the last frame again, N times
  *         "update"         update_area of the screen
  *         "mode N", "codecs LIST", "dump FILE", "cpu" (answers "cpu MS" of the process), "quit"
+ *
+ * With --sound there is a playback device: while frames are played each of its samples is the number of the frame on the screen.
  *
  * The number of a frame stands in its first 16 rows: 16 squares of 16 pixels, white for 1, the lowest bit first.
  */
@@ -35,8 +37,14 @@ static struct {
     QXLRect window;
     unsigned number;
     uint32_t *pixels;
-    bool quit;
+    bool quit, sounds;
+    uint64_t sound_due; /* ms */
 } state = { .width = 640, .height = 360, .fps = 30, .x = 64, .y = 32 };
+
+static const SpicePlaybackInterface playback_interface = {
+    .base = { SPICE_INTERFACE_PLAYBACK, "film's sound", SPICE_INTERFACE_PLAYBACK_MAJOR, SPICE_INTERFACE_PLAYBACK_MINOR },
+};
+static SpicePlaybackInstance playback = { .base.sif = &playback_interface.base };
 
 static uint32_t (*world)[WORLD];
 
@@ -128,16 +136,34 @@ static void push_frame(void)
     push(item);
 }
 
+/* A buffer of 10 ms each 10 ms, as a sound card that is emulated gives them. */
+static void sound(void)
+{
+    for (uint64_t now = now_ms(); state.sounds && state.sound_due <= now; state.sound_due += 10) {
+        uint32_t *samples = NULL, count = 0;
+
+        spice_server_playback_get_buffer(&playback, &samples, &count);
+        if (!samples)
+            continue;
+        for (uint32_t i = 0; i < count; i++)
+            samples[i] = state.number;
+        spice_server_playback_put_samples(&playback, samples);
+    }
+}
+
 static void play(int count)
 {
     struct timespec start, next;
     uint64_t first = 0, last = 0;
 
     clock_gettime(CLOCK_MONOTONIC, &start);
+    state.sound_due = now_ms();
+    if (state.sounds)
+        spice_server_playback_start(&playback);
     for (int i = 0; i < count; i++) {
         int64_t at = (int64_t)start.tv_nsec + (int64_t)i * 1000000000 / state.fps;
 
-        draw_frame(++state.number);
+        draw_frame(state.number + 1);
         next.tv_sec = start.tv_sec + at / 1000000000;
         next.tv_nsec = at % 1000000000;
         for (;;) {
@@ -148,8 +174,10 @@ static void play(int count)
             left = (int64_t)(next.tv_sec - now.tv_sec) * 1000 + (next.tv_nsec - now.tv_nsec) / 1000000;
             if (left <= 0)
                 break;
-            core_loop_step((int)left);
+            core_loop_step(state.sounds && left > 5 ? 5 : (int)left);
+            sound();
         }
+        state.number++;
         /* A server that is far behind is not given more: it would be another measurement. */
         if (qxl_host_backlog(state.device) < 100)
             push_frame();
@@ -158,6 +186,8 @@ static void play(int count)
             first = last;
         core_loop_step(0);
     }
+    if (state.sounds)
+        spice_server_playback_stop(&playback);
     printf("played %u first %llu last %llu\n", state.number, (unsigned long long)first, (unsigned long long)last);
 }
 
@@ -254,7 +284,8 @@ int main(int argc, char **argv)
         { "seed", required_argument, NULL, 's' },   { "unix", required_argument, NULL, 'u' },
         { "port", required_argument, NULL, 'p' },   { "size", required_argument, NULL, 'S' },
         { "fps", required_argument, NULL, 'f' },    { "mode", required_argument, NULL, 'm' },
-        { "codecs", required_argument, NULL, 'c' }, { NULL, 0, NULL, 0 },
+        { "codecs", required_argument, NULL, 'c' }, { "sound", no_argument, NULL, 'a' },
+        { NULL, 0, NULL, 0 },
     };
     const char *path = NULL, *codecs = NULL;
     int seed = 1, port = 0, mode = 0, option;
@@ -272,6 +303,7 @@ int main(int argc, char **argv)
         case 'S': sscanf(optarg, "%dx%d", &state.width, &state.height); break;
         case 'f': state.fps = atoi(optarg); break;
         case 'm': mode = atoi(optarg); break;
+        case 'a': state.sounds = true; break;
         case 'c': codecs = optarg; break;
         default: return 2;
         }
@@ -298,6 +330,11 @@ int main(int argc, char **argv)
         return 1;
     if (codecs && spice_server_set_video_codecs(state.server, codecs) != 0)
         return 1;
+    if (state.sounds) {
+        spice_server_set_playback_compression(state.server, 0);
+        spice_server_add_interface(state.server, &playback.base);
+        spice_server_set_playback_rate(&playback, 48000);
+    }
     state.device = qxl_host_new(0);
     qxl_host_attach(state.device, state.server);
     qxl_host_create_primary(state.device, SCREEN_WIDTH, SCREEN_HEIGHT, false, 0);
@@ -311,6 +348,8 @@ int main(int argc, char **argv)
     spice_qxl_destroy_surfaces(&state.device->qxl);
     all = qxl_host_wait_released(state.device, 2000);
     printf("released %s\n", all ? "all" : "not all");
+    if (state.sounds)
+        spice_server_remove_interface(&playback.base);
     spice_server_destroy(state.server);
     offences = qxl_host_offences(state.device, stdout);
     qxl_host_free(state.device);

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::display::encode::wan::LinkSpeed;
 use crate::observe::codecs::{self, Codec};
 use crate::observe::{RateLimit, probes};
-use crate::protocol::caps::{Caps, ChannelType, playback as cap};
+use crate::protocol::caps::{ChannelType, playback as cap};
 use crate::protocol::error::MessageError;
 use crate::protocol::message::Message;
 use crate::protocol::sound::{self as wire, Mode, playback as kind};
@@ -45,6 +46,8 @@ pub struct Playback {
 /// The one client.
 struct Peer {
     key: Key,
+    /// Its displays are told by it that sound is the client's clock.
+    speed: Arc<LinkSpeed>,
     takes_opus: bool,
     takes_volume: bool,
     mode: Mode,
@@ -55,9 +58,11 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(key: Key, caps: &Caps) -> Self {
+    fn new(key: Key, client: &Client) -> Self {
+        let caps = &client.caps;
         Self {
             key,
+            speed: Arc::clone(&client.speed),
             takes_opus: caps.has(cap::OPUS),
             takes_volume: caps.has(cap::VOLUME),
             mode: Mode::Raw,
@@ -122,11 +127,13 @@ impl Playback {
         match change {
             Change::Start(rate) => {
                 if !std::mem::replace(&mut peer.playing, true) {
+                    peer.speed.set_hears(true);
                     clients.send(key, wire::playback_start(*rate, mm_time()));
                 }
             }
             Change::Stop => {
                 if std::mem::take(&mut peer.playing) {
+                    peer.speed.set_hears(false);
                     clients.send(key, Message::new(kind::STOP, Vec::new()));
                     self.upward.sound_clock_stopped();
                 }
@@ -197,6 +204,7 @@ impl Playback {
             tracing::debug!(dropped, "a client left; sound was dropped because it came late");
         }
         if peer.playing {
+            peer.speed.set_hears(false);
             self.upward.sound_clock_stopped();
         }
     }
@@ -212,7 +220,7 @@ impl Channel for Playback {
             self.lose_peer();
         }
         let Some(client) = clients.get(key) else { return };
-        let mut peer = Peer::new(key, &client.caps);
+        let mut peer = Peer::new(key, client);
         let state = self.feed.attach();
         peer.choose(&state);
         Self::send_mode(clients, &peer);

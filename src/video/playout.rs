@@ -4,7 +4,8 @@
 //! (spice-gtk, `channel-display-mjpeg.c`). Their clock is ours of the moment when the main channel told it, so a frame
 //! that bears the time at which the guest gave it is late by its coding and its way. Therefore a *lead* is added, as
 //! small as the client's reports allow. While sound plays a client's clock is that of the sound, which is behind by what it
-//! has buffered: frames come early then and need none.
+//! has buffered: frames come early then, and a lead would only put them behind the sound that belongs to them. So there is
+//! none when sound begins; one that reports ask for all the same keeps a film going on a slow link.
 #![forbid(unsafe_code)]
 
 /// The lead before a client has said anything: on fast and on slow links.
@@ -27,6 +28,10 @@ pub struct Playout {
     calm: u32,
     /// Least time in hand of the reports in a row.
     least: i32,
+    /// The lead without sound.
+    first: u32,
+    /// Sound is the client's clock.
+    hears: bool,
 }
 
 impl Playout {
@@ -40,7 +45,15 @@ impl Playout {
         } else {
             BLIND
         };
-        Self { lead, calm: 0, least: i32::MAX }
+        Self { lead, calm: 0, least: i32::MAX, first: lead, hears: false }
+    }
+
+    /// Whether sound is the client's clock now.
+    pub fn set_hears(&mut self, hears: bool) {
+        if std::mem::replace(&mut self.hears, hears) != hears {
+            self.lead = if hears { 0 } else { self.first };
+            (self.calm, self.least) = (0, i32::MAX);
+        }
     }
 
     /// Milliseconds that a frame's time is put off.
@@ -103,6 +116,16 @@ mod tests {
         }
         let lead = settle(&[10, 60, 20, 15, 30], 200).lead();
         assert!((70..=120).contains(&lead), "{lead}");
+        // Frames belong to the sound from its beginning on; afterwards the client's clock is another one.
+        let mut playout = Playout::new(true, false);
+        playout.set_hears(true);
+        assert_eq!(playout.lead(), 0);
+        playout.report(-30, 1);
+        assert_eq!(playout.lead(), 50);
+        playout.set_hears(true);
+        assert_eq!(playout.lead(), 50);
+        playout.set_hears(false);
+        assert_eq!(playout.lead(), FIRST);
         // With sound the client's clock is behind by far more than the way takes.
         assert_eq!(settle(&[-300], 200).lead(), 0);
     }

@@ -16,6 +16,7 @@ import time
 from driver import Client, difference, free_port
 from film_client import MULTI_CODEC, REPORT, REPORTS, SIZED, FilmClient
 from hosts import Host, Report
+from sound_session import DATA, MODE, PLAYBACK, Logged
 
 START = 25  # frames before there is a stream for certain
 
@@ -189,7 +190,55 @@ def absurd(options, scratch, report):
         report.none_wrong("host's end", cinema.host.end())
 
 
-SCENES = {"rates": rates, "pictures": pictures, "clients": clients, "absurd": absurd}
+def middle(values):
+    values = sorted(values)
+    return values[len(values) // 2]
+
+
+class Loudspeaker(Logged):
+    """Hears, and sets a client's clock as stock ones do: what is heard is as old as their buffers are long."""
+
+    BUFFERED = 100
+
+    def __init__(self, client, *where):
+        self.client = client
+        super().__init__(*where)
+
+    def message(self, kind, body):
+        if kind == DATA and len(body) > 4:
+            self.client.started = (time.monotonic(), struct.unpack_from("<I", body)[0] - self.BUFFERED)
+        super().message(kind, body)
+
+
+def sound(options, scratch, report):
+    """What is heard belongs to what is seen: media times of a frame and of the first sample that was made after it."""
+    with Cinema(options, scratch, "--sound") as cinema:
+        client = FilmClient(cinema.port)
+        heard = Loudspeaker(client, cinema.port, PLAYBACK, client.session)
+        heard.until(lambda c: c.count(MODE))
+        cinema.play(START)
+        cinema.play(int(options.seconds * 30))
+        time.sleep(0.3)
+        first = {}
+        for kind, body in heard.log:
+            if kind == DATA and len(body) > 8:
+                at, number = struct.unpack_from("<II", body)
+                first.setdefault(number, at)
+        frames = [(number, frame) for number, frame in zip(client.numbers(), client.screen.frames) if number in first]
+        report.check("sound: frames that are heard", len(frames) > options.share * 30 * options.seconds, len(frames))
+        # Buffers are 10 ms long: their first sample is 5 ms younger than the frame, as a mean.
+        apart = [struct.unpack("<i", struct.pack("<I", (first[number] - frame["time"]) % (1 << 32)))[0] for number, frame in frames] or [999]
+        report.check("sound: within 40 ms of the frames", -40 <= min(apart) and max(apart) <= 40, f"{min(apart)} to {max(apart)} ms")
+        # A frame that comes after its time is shown late, whatever stands on it.
+        late = [frame["late"] for _, frame in frames] or [999]
+        report.check("sound: frames in time to be shown", middle(late) <= 0, f"{middle(late)} ms")
+        print(f"     sound: {min(apart)} to {max(apart)} ms behind its frame, median {middle(apart)}; frames come {-middle(late)} ms before their time, at worst {-max(late)}")
+        heard.close()
+        client.close()
+        report.none_wrong("sound: host's end", cinema.host.end())
+
+
+SCENES = {"rates": rates, "sound": sound, "pictures": pictures, "clients": clients, "absurd": absurd}
 
 
 def main():

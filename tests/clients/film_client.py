@@ -105,6 +105,7 @@ class Screen:
         self.frames.append(
             {
                 "at": now,
+                "time": time_at,
                 "data": data,
                 "bytes": len(data),
                 "late": late,

@@ -429,6 +429,7 @@ impl Screening {
         }
         let stream = next.frame.stream;
         let wish = Wish { quality: link.quality(), rate: link.rate(stream) };
+        playout.set_hears(self.speed.hears());
         let time = playout.time(next.frame.time);
         let encoder = match self.encoders.iter().position(|(of, _)| *of == stream) {
             Some(at) => self.encoders.get_mut(at),

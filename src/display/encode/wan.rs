@@ -5,7 +5,7 @@
 //! change while images are sent; every image asks anew.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// Below this many bits per second a link is slow (display channel spec, section 8.3).
 pub const SLOW_BELOW: u64 = 10 * 1024 * 1024;
@@ -82,11 +82,14 @@ fn holds(setting: &AtomicU8, slow: bool) -> bool {
     Wan::from_u8(setting.load(Ordering::Relaxed)).is_some_and(|wan| wan.holds(slow))
 }
 
-/// How fast a client's link is; written by the main channel, read by its other channels.
+/// How fast a client's link is, and what its clock hangs on; written by the main and the playback channel, read by its
+/// other channels.
 #[derive(Debug, Default)]
 pub struct LinkSpeed {
     /// Bits per second by the net test; 0: no result.
     rate: AtomicU64,
+    /// Sound is being played to the client.
+    hears: AtomicBool,
 }
 
 impl LinkSpeed {
@@ -100,6 +103,17 @@ impl LinkSpeed {
     #[must_use]
     pub fn rate(&self) -> Option<u64> {
         Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
+    /// Sound begins or ends for the client, which takes its time from that while it plays.
+    pub fn set_hears(&self, hears: bool) {
+        self.hears.store(hears, Ordering::Relaxed);
+    }
+
+    /// True while sound is played to the client.
+    #[must_use]
+    pub fn hears(&self) -> bool {
+        self.hears.load(Ordering::Relaxed)
     }
 
     /// True if the net test says so; not while it has not said anything.
