@@ -23,7 +23,7 @@ STEPS=(
     "qemu      | tests/qemu/run.py            | /usr/bin/python3 tests/qemu/run.py --lib $STAGE_LIB && /usr/bin/python3 tests/qemu/sasl.py --lib $STAGE_LIB"
     "qemu-chars| tests/qemu/devices.py        | /usr/bin/python3 tests/qemu/devices.py --lib $STAGE_LIB"
     "workstation| tests/qemu/workstation.py   | tools/workstation.sh --quick"
-    "migration | tests/qemu/migration.py      | /usr/bin/python3 tests/qemu/migration.py --lib $STAGE_LIB --quick"
+    "migration | tests/qemu/migration.py      | /usr/bin/python3 tests/qemu/migration.py --lib $STAGE_LIB --quick && tests/guest/small/build.sh $TARGET_DIR/small-guest && /usr/bin/python3 tests/qemu/migration_station.py --lib $STAGE_LIB --image $TARGET_DIR/small-guest --quick"
     "io-uring  | tests/qemu/run.py            | tools/uring.sh"
     "door      | tests/qemu/door.py           | /usr/bin/python3 tests/qemu/door.py --lib $STAGE_LIB"
     "browser   | tests/qemu/browser.py        | /usr/bin/python3 tests/qemu/browser.py --lib $STAGE_LIB && /usr/bin/python3 tests/qemu/browser.py --lib $STAGE_LIB --wss"

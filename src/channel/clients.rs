@@ -45,6 +45,8 @@ pub struct Client {
     pub arriving: bool,
     /// It brings what another server's channel knew (see [`Attach::inherits`]). Stays true.
     pub inherits: bool,
+    /// Its client came from another server (see [`Attach::moved`]). Stays true.
+    pub moved: bool,
     pub(super) mini_header: bool,
     /// Serial of the last message sent; the first one has 1.
     serial: u64,
@@ -317,6 +319,7 @@ impl Clients {
             takes_descriptors,
             arriving: attach.arriving,
             inherits: attach.inherits,
+            moved: attach.moved,
             mini_header: attach.mini_header,
             serial: 0,
             before: 0,

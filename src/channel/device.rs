@@ -91,6 +91,8 @@ pub const MESSAGES_TO_DEVICE: usize = 128;
 ///
 /// The protocol counts messages only, of up to 1 MiB each.
 pub const BYTES_TO_DEVICE: usize = 4 * 1024 * 1024;
+/// What a message takes beside its bytes.
+const MEMORY_OF_MESSAGE: usize = 128;
 /// Bytes that wait for a client at which its device is not read any more.
 pub const BYTES_TO_CLIENT: usize = 1024 * 1024;
 
@@ -165,6 +167,13 @@ impl Flow {
     pub fn give_device(&self, bytes: usize) {
         self.messages.fetch_add(1, Ordering::SeqCst);
         self.to_device.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// Channel's thread: bytes of memory that the client's messages take which wait for the device, small ones included.
+    #[must_use]
+    pub fn memory_to_device(&self) -> usize {
+        let heads = self.messages.load(Ordering::SeqCst).saturating_mul(MEMORY_OF_MESSAGE);
+        self.to_device.load(Ordering::SeqCst).saturating_add(heads)
     }
 
     /// Host's side: the device has taken, or will never take, a message. True if the channel's thread is to be poked.

@@ -487,7 +487,7 @@ impl<C: Channel> Engine<C> {
         }
     }
 
-    fn resume_stalled(&mut self) {
+    pub(super) fn resume_stalled(&mut self) {
         if self.stalled.is_empty() || !self.channel.accepts() {
             return;
         }

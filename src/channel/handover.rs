@@ -136,6 +136,8 @@ impl<C: Channel> Engine<C> {
                 self.guarded(Some(key), |channel, clients| channel.hand_over(clients, key));
             }
         }
+        // What is behind requests that a channel did not take is the flush mark.
+        self.resume_stalled();
     }
 
     /// The client has answered MIGRATE.
@@ -192,6 +194,8 @@ impl<C: Channel> Engine<C> {
             }
         }
         self.guarded(None, Channel::machine_runs);
+        // A channel may have waited for it and not have read on.
+        self.resume_stalled();
     }
 
     /// Closes those who have been waited for long enough.

@@ -1,7 +1,8 @@
 //! The inputs channel (thread `spice-inputs`): keyboard and mouse of all clients.
 //!
 //! Everything becomes an [`Input`] for the host's main loop, in arrival order. When the host is
-//! behind, reading of the clients' sockets pauses; nothing is lost or reordered.
+//! behind, reading of the clients' sockets pauses; nothing is lost or reordered. A client that comes with a machine from
+//! another server may be here before the machine runs, when hosts drop what is typed: that waits for the machine.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use super::engine::{Channel, Turn};
 
 /// Lock-key changes are told to clients after this time, when guest LEDs had time to follow.
 const LOCK_SYNC: Duration = Duration::from_secs(2);
+
+/// What is kept for a machine that does not run yet; behind it nothing is read.
+const HELD_MAX: usize = 256;
 
 /// One thing that a client's user did, for the host's main loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,10 +155,14 @@ pub struct Inputs {
     motions: BTreeMap<Key, u32>,
     /// Clients that wait for their INIT.
     greet: Vec<Key>,
-    /// For the host, when it is behind. Bounded: nothing is read while it is not empty.
+    /// For the host, when it is behind. Bounded: nothing is read while it is not empty, or full of what is held.
     pending: VecDeque<(Input, Instant)>,
     /// When the bytes came that are being handled.
     heard: Instant,
+    /// The machine has run since the channel is there.
+    ran: bool,
+    /// A client has come with a machine that does not run yet.
+    holds: bool,
 }
 
 impl Inputs {
@@ -171,11 +179,13 @@ impl Inputs {
             greet: Vec::new(),
             pending: VecDeque::new(),
             heard: Instant::now(),
+            ran: false,
+            holds: false,
         }
     }
 
     fn push(&mut self, input: Input) {
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && !self.holds {
             if let Err(input) = self.upward.input(input, self.heard) {
                 self.pending.push_back((input, self.heard));
             }
@@ -185,7 +195,9 @@ impl Inputs {
     }
 
     fn push_pending(&mut self) {
-        while let Some((input, heard)) = self.pending.pop_front() {
+        while !self.holds
+            && let Some((input, heard)) = self.pending.pop_front()
+        {
             if let Err(input) = self.upward.input(input, heard) {
                 self.pending.push_front((input, heard));
                 return;
@@ -277,6 +289,7 @@ impl Channel for Inputs {
 
     fn attached(&mut self, clients: &mut Clients, key: Key) {
         self.greet.push(key);
+        self.holds |= !self.ran && clients.get(key).is_some_and(|c| c.moved);
         self.upward.ask_leds();
         let plain = clients.get(key).filter(|c| !c.connection.tls).map(|c| c.client);
         if let Some(client) = plain {
@@ -329,7 +342,19 @@ impl Channel for Inputs {
         Ok(())
     }
 
-    fn left(&mut self, _clients: &mut Clients, key: Key, _client: &Client) {
+    fn machine_runs(&mut self, _clients: &mut Clients) {
+        (self.ran, self.holds) = (true, false);
+        self.push_pending();
+    }
+
+    fn left(&mut self, clients: &mut Clients, key: Key, _client: &Client) {
+        // With the client goes what kept it.
+        if self.holds && !clients.iter().any(|(_, c)| c.moved) {
+            self.holds = false;
+            self.pending.clear();
+            // The host knows of no key that is down.
+            self.keys.release_all();
+        }
         self.motions.remove(&key);
         self.greet.retain(|k| *k != key);
         self.heard = Instant::now();
@@ -351,7 +376,7 @@ impl Channel for Inputs {
 
     fn accepts(&mut self) -> bool {
         self.push_pending();
-        self.pending.is_empty()
+        self.pending.is_empty() || (self.holds && self.pending.len() < HELD_MAX)
     }
 }
 

@@ -121,6 +121,8 @@ pub struct Main {
     inheritor: Option<Key>,
     /// The machine has run since the channel is there.
     ran: bool,
+    /// How long clients wait for the agent that they bring a stream of, once the machine runs.
+    agent_due: Option<Instant>,
 }
 
 impl Main {
@@ -140,6 +142,7 @@ impl Main {
             migration,
             inheritor: None,
             ran: false,
+            agent_due: None,
         }
     }
 
@@ -361,9 +364,9 @@ impl Channel for Main {
         self.restore(clients, key, data)
     }
 
-    fn machine_runs(&mut self, clients: &mut Clients) {
+    fn machine_runs(&mut self, _clients: &mut Clients) {
         self.ran = true;
-        self.agents_are_there(clients);
+        self.await_agent();
     }
 
     fn left(&mut self, clients: &mut Clients, key: Key, client: &Client) {
@@ -382,7 +385,11 @@ impl Channel for Main {
         let now = Instant::now();
         let actions = self.migration.expire(now);
         self.act(clients, actions);
-        let mut next = self.migration.deadline();
+        if self.agent_due.is_some_and(|due| due <= now) {
+            self.agent_due = None;
+            self.give_agents_up(clients);
+        }
+        let mut next = self.migration.deadline().into_iter().chain(self.agent_due).min();
         for (key, peer) in &mut self.peers {
             let Some(client) = clients.get(*key) else { continue };
             // It has nothing to say until the machine has moved, which may take hours; its old server pings it.

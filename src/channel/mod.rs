@@ -66,6 +66,8 @@ pub struct Attach {
     pub arriving: bool,
     /// True: it goes on where another server's channel ends, whose data it brings.
     pub inherits: bool,
+    /// True: its client comes from another server, with a machine that may not run here yet.
+    pub moved: bool,
 }
 
 /// What a channel thread is told.

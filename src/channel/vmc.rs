@@ -22,6 +22,8 @@ use super::{ClientId, Upward};
 const COMPRESS_ABOVE: usize = 1000;
 /// Bytes of a client that may come before the host is woken for them, while more of them is there.
 const TELL_AT: usize = 256 * 1024;
+/// Bytes for the device that a client may take along to another server, 128 for each message among them.
+const LEAVING_MAX: usize = VMC_MAX - 64 * 1024;
 /// Port events that may wait for a client that does not read.
 const EVENTS_MAX: usize = 1024;
 
@@ -31,6 +33,9 @@ struct Peer {
     key: Key,
     client: ClientId,
     compresses: bool,
+    /// It goes to another server: what it says is read whether the device takes it or not, because the machine stands
+    /// still and the rest goes along.
+    leaves: bool,
 }
 
 /// Something that waits for the client.
@@ -176,9 +181,11 @@ impl<const T: u8> Vmc<T> {
 
     /// Handles a message whose content begins at `from`.
     fn message(&mut self, key: Key, kind: u16, memory: Vec<u8>, from: usize) -> Result<(), String> {
-        let Some(client) = self.peer.as_ref().filter(|p| p.key == key).map(|p| p.client) else {
-            return Ok(());
-        };
+        let Some(peer) = self.peer.as_ref().filter(|p| p.key == key) else { return Ok(()) };
+        let client = peer.client;
+        if peer.leaves && self.flow.memory_to_device() + memory.len() > LEAVING_MAX {
+            return Err(format!("more than {LEAVING_MAX} bytes that the device has not taken"));
+        }
         let body = memory.get(from..).unwrap_or_default();
         match VmcRequest::parse(kind, body).map_err(|e| e.to_string())? {
             VmcRequest::Data(_) => self.give(client, memory, from),
@@ -218,7 +225,7 @@ impl<const T: u8> Channel for Vmc<T> {
             return;
         }
         let compresses = client.caps.has(wire::CAP_LZ4) && client.connection.tcp;
-        let peer = Peer { key, client: client.client, compresses };
+        let peer = Peer { key, client: client.client, compresses, leaves: false };
         self.turn += 1;
         // Who comes along with the machine has had it.
         if let Some(name) = self.port.as_ref().filter(|_| !client.inherits) {
@@ -297,7 +304,8 @@ impl<const T: u8> Channel for Vmc<T> {
     }
 
     fn hand_over(&mut self, clients: &mut Clients, key: Key) {
-        if self.peer.as_ref().is_some_and(|peer| peer.key == key) {
+        if let Some(peer) = self.peer.as_mut().filter(|peer| peer.key == key) {
+            peer.leaves = true;
             self.feed_all(clients);
         }
         clients.leave(key, true);
@@ -328,7 +336,7 @@ impl<const T: u8> Channel for Vmc<T> {
     }
 
     fn accepts(&mut self) -> bool {
-        self.flow.device_has_room()
+        self.peer.as_ref().is_some_and(|peer| peer.leaves) || self.flow.device_has_room()
     }
 
     fn left(&mut self, _clients: &mut Clients, key: Key, _client: &Client) {

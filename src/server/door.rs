@@ -435,6 +435,7 @@ impl Hall {
                 let (speed, arriving) = (session.speed_of(client), session.is_arriving(client));
                 let is_main = linked.channel_type == ChannelType::MAIN;
                 let inherits = !is_main && session.inherits(client);
+                let moved = session.has_moved(client);
                 let Linked { channel_caps: caps, mini_header, .. } = linked;
                 route.attach(Attach {
                     stream,
@@ -448,6 +449,7 @@ impl Hall {
                     nudge,
                     arriving: arriving && is_main,
                     inherits,
+                    moved,
                 });
                 if inherits && session.vm_running {
                     route.machine_runs();

@@ -110,6 +110,8 @@ struct ClientEntry {
     leaving: bool,
     /// It comes from another server and has not left that.
     arriving: Arriving,
+    /// It came from another server.
+    moved: bool,
 }
 
 /// Where an authenticated connection goes.
@@ -342,7 +344,7 @@ impl Session {
         };
         let entry = self.clients.entry(client).or_default();
         if channel_type == ChannelType::MAIN && wanted != 0 {
-            entry.arriving = Arriving::Waits;
+            (entry.arriving, entry.moved) = (Arriving::Waits, true);
         }
         // A new link for sound takes the place of the old one, which its channel closes.
         let replaces = matches!(channel_type, ChannelType::PLAYBACK | ChannelType::RECORD);
@@ -365,6 +367,12 @@ impl Session {
     #[must_use]
     pub fn is_arriving(&self, client: ClientId) -> bool {
         self.clients.get(&client).is_some_and(|entry| entry.arriving != Arriving::No)
+    }
+
+    /// True if a client came from another server.
+    #[must_use]
+    pub fn has_moved(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_some_and(|entry| entry.moved)
     }
 
     /// True if the channels of a client that comes from another server take over what that knows.

@@ -7,6 +7,7 @@ Every event is one JSON line on stdout, {"event": ..., ...}. Commands, one per l
   dump PATH [CHANNEL]     writes the primary surface as binary PPM (top-down RGB); answers "dumped"
   tap CODE...             presses and releases scan codes (0x1e, 0x148 = e0 48)
   press CODE / release CODE
+  type MS COUNT CODE...   presses and releases one of them each MS, round and round; answers "typed" after COUNT
   motion DX DY [MASK] / position X Y [DISPLAY] [MASK]
   button-press N [MASK] / button-release N [MASK]
   modifiers N             sends the lock state
@@ -343,6 +344,19 @@ class Client:
             if how in ("release", "tap"):
                 inputs.key_release(code)
 
+    def type(self, ms, count, *codes):
+        left = iter(range(count))
+
+        def tick():
+            number = next(left, None)
+            if number is None:
+                self.say("typed", count=count)
+                return False
+            self.key("tap", [codes[number % len(codes)]])
+            return True
+
+        GLib.timeout_add(ms, tick)
+
     def obey(self, line):
         word, *rest = line.split()
         numbers = []
@@ -357,6 +371,8 @@ class Client:
             self.dump(rest[0], *(int(text) for text in rest[1:]))
         elif word in ("tap", "press", "release"):
             self.key(word, numbers)
+        elif word == "type":
+            self.type(*numbers)
         elif word == "modifiers":
             self.inputs().set_key_locks(numbers[0])
         elif word == "motion":

@@ -9,8 +9,10 @@ More commands, one per line:
   ask SELECTION TYPE           asks the guest for its clipboard; "clipboard" with size and sha256
   cd FILE                      makes a CD of an image and redirects it: "cd", then "usb" with error
   eject                        takes the CD away: "ejected"
-  write PORT FILE              writes a file to a port; "written" with seconds
+  write PORT FILE [AHEAD]      writes a file to a port; "written" with seconds. AHEAD: at most so many bytes before as many have been
+                               collected, for what comes back: a client that is stuck in writing does not read
   collect PORT COUNT           the next COUNT bytes of a port: "collected" with size, sha256 and seconds
+  progress PORT                "progress": bytes collected, pieces that wait to be written
   say PORT TEXT                writes one line
   port-event PORT NUMBER       sends an event
   listen FILE                  what is played from now on goes to that file, raw; "listening"
@@ -46,6 +48,7 @@ class Port:
         self.name, self.line = None, b""
         self.queue, self.sending, self.begun = collections.deque(), None, 0
         self.want, self.collected, self.hash, self.since = 0, 0, None, 0
+        self.ahead, self.sent, self.held = None, 0, False
         # Kept: C calls it long after the call that it was handed to.
         self.finished = FINISHED(self.piece_done)
         on(channel, "port-data", self.data)
@@ -74,6 +77,9 @@ class Port:
             data = data[: self.want - self.collected]
             self.hash.update(data)
             self.collected += len(data)
+            if self.held and self.sent - self.collected < self.ahead:
+                self.held = False
+                self.next_piece()
             if self.collected == self.want:
                 self.want = 0
                 self.client.say("collected", port=self.name, size=self.collected, sha256=self.hash.hexdigest(),
@@ -82,14 +88,19 @@ class Port:
     def collect(self, count):
         self.want, self.collected, self.hash, self.since = count, 0, hashlib.sha256(), time.monotonic()
 
-    def write(self, data):
+    def write(self, data, ahead=None):
+        self.ahead, self.sent = ahead, 0
         self.queue.extend(data[at : at + PIECE] for at in range(0, len(data), PIECE))
         self.begun = time.monotonic()
         if self.sending is None:
             self.next_piece()
 
     def next_piece(self):
+        if self.ahead and self.sent - self.collected >= self.ahead:
+            self.held = True
+            return
         self.sending = self.queue.popleft()
+        self.sent += len(self.sending)
         LIBRARY.spice_port_channel_write_async(pointer_of(self.channel), self.sending, len(self.sending), None, self.finished, None)
 
     def piece_done(self, source, result, _data):
@@ -261,9 +272,12 @@ class Station(Client):
                 self.usb.disconnect_device_async(self.disc, None, lambda *_: self.say("ejected"))
         elif word == "write":
             with open(rest[1], "rb") as file:
-                self.ports[rest[0]].write(file.read())
+                self.ports[rest[0]].write(file.read(), *(int(text) for text in rest[2:]))
         elif word == "collect":
             self.ports[rest[0]].collect(int(rest[1]))
+        elif word == "progress":
+            port = self.ports[rest[0]]
+            self.say("progress", port=rest[0], collected=port.collected, waiting=len(port.queue), sending=port.sending is not None)
         elif word == "say":
             self.ports[rest[0]].write(line.split(None, 2)[2].encode() + b"\n")
         elif word == "port-event":

@@ -4,18 +4,21 @@
   migration.py --lib DIR [--rounds N] [--only TEXT] [--keep DIR]     DIR has libspice-server.so.1; without --lib only the reference
 
 Each case: a machine that draws when a key is pressed; the client types before, during and after the move; its connections
-stay, its picture is the target's in every pixel, and each key arrived once. Then moves that fail: the client is killed, the
+stay, its picture is the target's in every pixel, and each key arrived once. The same with spicy in a window. Then moves that fail: the client is killed, the
 target is killed, the target refuses the ticket, the migration is cancelled.
 """
 import argparse
 import itertools
 import os
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 
-from machine import HERE, Machine, accelerators
+from desktop import Desktop, contains
+from machine import HERE, Machine, accelerators, client_environment
 from moves import Mover, move
 
 sys.path.insert(0, os.path.join(HERE, "..", "clients"))
@@ -154,6 +157,71 @@ def works(machine):
     return machine.pictures_equal(password=machine.password, timeout=30)
 
 
+def on_desktop(desktop, machine, limit=20):
+    """None if the window of spicy shows the machine's picture; it is made as wide as that, so that nothing is scaled."""
+    environment = client_environment(desktop.display)
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        dump = machine.screendump()
+        width, height, _ = read_ppm(dump)
+        search = ["xdotool", "search", "--onlyvisible", "--class", "spicy"]
+        subprocess.run([*search, "windowsize", "%@", str(width), str(height + 200)], env=environment, capture_output=True)
+        time.sleep(0.5)
+        desktop.shot(machine.path("root.ppm"))
+        if contains(machine.path("root.ppm"), dump):
+            return None
+    return "the machine's picture is not in spicy's window"
+
+
+def press(desktop, key):
+    """A key on the desktop's keyboard, into spicy's window."""
+    environment = client_environment(desktop.display)
+    search = ["xdotool", "search", "--onlyvisible", "--class", "spicy"]
+    subprocess.run([*search, "windowfocus", "--sync", "%@", "key", "--clearmodifiers", key], env=environment, capture_output=True, timeout=20)
+
+
+def windowed(libraries, seamless):
+    """A machine moves while spicy, with its window, looks at it."""
+    name = case_name(libraries, seamless, False) + ", spicy"
+    with tempfile.TemporaryDirectory() as folder, Desktop() as desktop:
+        source, target = pair(libraries, folder, seamless=seamless)
+        with source, target:
+            environment = {**client_environment(desktop.display), "GDK_BACKEND": "x11"}
+            spicy = subprocess.Popen(["spicy", "-h", "127.0.0.1", "-p", str(source.port)], env=environment,
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                wrong = move_window(source, target, desktop) or (f"spicy has ended with {spicy.poll()}" if spicy.poll() is not None else None)
+            finally:
+                spicy.kill()
+                spicy.wait()
+    report(name, wrong)
+
+
+def move_window(source, target, desktop):
+    if not source.shows(SIZES[0], None):
+        return "the guest does not draw"
+    if not source.comes(lambda: source.connections() >= 4):
+        return "spicy is not connected"
+    wrong = on_desktop(desktop, source)
+    if wrong:
+        return f"before the move: {wrong}"
+    press(desktop, "a")
+    if not source.shows(SIZES[1], KEYS[0]):
+        return "the key before the move did not arrive"
+    wrong, _ = move(source, target)
+    if wrong:
+        return wrong
+    source.end()
+    wrong = on_desktop(desktop, target)
+    if wrong:
+        return f"after the move: {wrong}"
+    press(desktop, "b")
+    if not target.shows(SIZES[2], KEYS[1]):
+        return "the key behind the move did not arrive"
+    wrong = on_desktop(desktop, target)
+    return f"behind the move: {wrong}" if wrong else None
+
+
 def pair(libraries, folder, **more):
     disk = boot_sector(folder)
     return Host(libraries[0], disk, **more), Host(libraries[1], disk, incoming=True, **more)
@@ -256,6 +324,12 @@ def main():
     for combination in combinations:
         if OPTIONS.only in case_name(*combination):
             moved(*combination, OPTIONS.rounds)
+    if shutil.which("xdotool") and shutil.which("Xvfb"):
+        for way, seamless in [(way, seamless) for way in ways for seamless in (False, True)][-1 if OPTIONS.quick else 0 :]:
+            if OPTIONS.only in case_name(way, seamless, False) + ", spicy":
+                windowed(way, seamless)
+    else:
+        print("SKIPPED 1: no xdotool or Xvfb")
     for trouble in (client_dies, target_dies, cancelled, wrong_ticket):
         if OPTIONS.only in f"{OPTIONS.names[ours]} to {OPTIONS.names[ours]}, {trouble.__doc__}":
             troubled((ours, ours), trouble)

@@ -44,7 +44,11 @@ const AGENT_START: u16 = 106;
 const SAYS_AGENT_DATA: u16 = 107;
 const DO_SEAMLESS: u16 = 110;
 const SAYS_SEAMLESS: u16 = 111;
+const MIGRATE_END: u16 = 109;
 /// Of inputs.
+const KEY_DOWN: u16 = 101;
+/// More than is kept of what was typed too early.
+const MANY: usize = 300;
 const MOTION: u16 = 111;
 const MOTION_ACK: u16 = 111;
 const MODIFIERS: u16 = 102;
@@ -211,6 +215,47 @@ fn what_the_channels_know_goes_with_the_client() {
 }
 
 #[test]
+fn a_device_that_takes_nothing_keeps_no_client_from_leaving() {
+    const LARGE: usize = 64 * 1024;
+    // More than is read of a client whose device takes nothing; more than goes along, in large and in small pieces.
+    for (size, pieces, stays) in [(LARGE, 80, true), (LARGE, 300, false), (1, 200_000, false)] {
+        let (source, main, id) = Session::seamless();
+        source.add_port();
+        let stream = source.linked((id, PORT, 0));
+        source.expect(&stream, 201);
+        source.host.full.store(true, Ordering::SeqCst);
+        source.connects(&main);
+        let talking = stream.try_clone().expect("a descriptor");
+        let talk = std::thread::spawn(move || {
+            let say = |n: usize| {
+                let piece = vec![n.to_le_bytes()[0]; size];
+                (&talking).write_all(&message(DATA, &piece)).is_ok()
+            };
+            (0..pieces).all(say)
+        });
+        let patience = Instant::now() + Duration::from_millis(500);
+        source.run_until("what is read", || Instant::now() > patience);
+        assert!(!talk.is_finished(), "the client has to wait");
+        source.core.set_vm_running(false, &[]);
+        source.core.migrate_end(true).expect("there is a destination");
+        source.leaves(&main);
+        assert_eq!(source.expect(&stream, MIGRATE), [3, 0, 0, 0]);
+        if !stays {
+            assert!(source.closes(&stream));
+            talk.join().expect("no panic");
+            continue;
+        }
+        source.run_until("all that it says", || talk.is_finished());
+        assert!(talk.join().expect("no panic"));
+        say(&stream, FLUSH_MARK, &[]);
+        let data = source.expect(&stream, MIGRATE_DATA);
+        let known = read_vmc(&data).expect("what a port hands over");
+        let wanted = (0..pieces).flat_map(|n| [n.to_le_bytes()[0]; LARGE]);
+        assert!(known.write.iter().copied().eq(wanted));
+    }
+}
+
+#[test]
 fn the_agents_stream_goes_on_with_its_tokens_balanced() {
     let (source, main, _) = Session::seamless();
     source.host.full.store(true, Ordering::SeqCst);
@@ -245,18 +290,23 @@ fn the_agents_stream_goes_on_with_its_tokens_balanced() {
     say(&main, SAYS_DATA, &data);
     there.expect(&main, MOUSE_MODE);
     there.expect(&main, MEDIA_TIME);
+    // What the client says meanwhile is kept, in order.
+    say(&main, SAYS_AGENT_DATA, &whole[1500..1800]);
+    say(&main, SAYS_AGENT_DATA, &whole[1800..2000]);
+    assert!(there.quiet(&main));
     let agent = there.add_agent();
     there.core.set_vm_running(true, &[]);
     there.host.gives.lock().expect("no panic under it").extend(&whole[1000..]);
     there.core.device_wakeup(agent);
     assert_eq!(there.expect(&main, AGENT_DATA), whole[1000..]);
-    say(&main, SAYS_AGENT_DATA, &whole[1500..]);
-    there.run_until("the rest", || there.written().len() >= 16 + 3020);
+    say(&main, SAYS_AGENT_DATA, &whole[2000..]);
+    there.run_until("the rest", || there.written().len() >= 32 + 3020);
     let written = there.written();
-    assert_eq!([&written[8..1508], &written[1516..]].concat(), whole);
+    let pieces = [&written[8..1508], &written[1516..1816], &written[1824..2024], &written[2032..]];
+    assert_eq!(pieces.concat(), whole);
     // The window is the same as ever: of eleven more the last is one too many.
     let small = [1u32, 4, 0, 0, 0].map(u32::to_le_bytes).concat();
-    let mut given = 0;
+    let mut given = 2;
     for _ in 0..40 {
         say(&main, SAYS_AGENT_DATA, &small);
         if given < 8 {
@@ -268,6 +318,24 @@ fn the_agents_stream_goes_on_with_its_tokens_balanced() {
         given += 1;
     }
     there.assert_order();
+}
+
+#[test]
+fn what_an_agent_has_not_taken_is_never_more_than_the_window() {
+    let (source, main, _) = Session::seamless();
+    source.host.full.store(true, Ordering::SeqCst);
+    source.add_agent();
+    source.expect(&main, AGENT_CONNECTED_TOKENS);
+    say(&main, AGENT_START, &9u32.to_le_bytes());
+    let piece = [1u32, 4, 0, 0, 0].map(u32::to_le_bytes).concat();
+    (0..10).for_each(|_| say(&main, SAYS_AGENT_DATA, &piece));
+    assert!(source.quiet(&main), "nothing is given back before it is taken");
+    source.connects(&main);
+    source.core.set_vm_running(false, &[]);
+    source.core.migrate_end(true).expect("there is a destination");
+    let data = source.leaves(&main);
+    let known = AgentHandover::read(&data).expect("what a main channel hands over").device;
+    assert_eq!((known.client_tokens, known.write_tokens, known.write.len()), (0, 10, 280));
 }
 
 #[test]
@@ -284,6 +352,27 @@ fn an_agent_that_did_not_come_along_or_is_new_is_told_of() {
     assert!(there.quiet(&main));
     there.core.set_vm_running(true, &[]);
     there.expect(&main, AGENT_DISCONNECTED);
+    // In the middle of a message, a part of which comes before that is known and the rest after it.
+    let middle = AgentHandover { started: true, client_left: 100, ..known };
+    let there = Session::new();
+    let main = there.arriving();
+    say(&main, SAYS_DATA, &middle.write());
+    there.expect(&main, MOUSE_MODE);
+    there.expect(&main, MEDIA_TIME);
+    say(&main, SAYS_AGENT_DATA, &[7; 60]);
+    assert!(there.quiet(&main));
+    there.core.set_vm_running(true, &[]);
+    there.expect(&main, AGENT_DISCONNECTED);
+    say(&main, SAYS_AGENT_DATA, &[7; 40]);
+    assert!(there.quiet(&main), "it stays");
+    // More than the window has for an agent that has not come.
+    let there = Session::new();
+    let main = there.arriving();
+    say(&main, SAYS_DATA, &middle.write());
+    (0..11).for_each(|_| say(&main, SAYS_AGENT_DATA, &[7; 1]));
+    there.expect(&main, MOUSE_MODE);
+    there.expect(&main, MEDIA_TIME);
+    assert!(there.closes(&main));
     let there = Session::new();
     let main = there.arriving();
     there.add_agent();
@@ -404,6 +493,57 @@ fn a_client_has_ten_seconds_to_bring_its_data_once_the_machine_runs() {
     let main = late.arriving();
     assert!(late.closes(&main));
     late.all_gone();
+}
+
+#[test]
+fn what_is_typed_before_the_machine_runs_is_kept_for_it() {
+    for seamless in [true, false] {
+        let there = Session::new();
+        let main = if seamless { there.arriving() } else { there.linked((ID, MAIN, 0)) };
+        let inputs = there.linked((ID, INPUTS, 0));
+        if seamless {
+            there.expect(&inputs, DATA);
+            say(&inputs, SAYS_DATA, &write_inputs(0));
+            there.expect(&inputs, MODIFIERS);
+        } else {
+            say(&main, MIGRATE_END, &[]);
+            there.expect(&inputs, DATA);
+        }
+        let keys = 2 * MANY;
+        let typing = inputs.try_clone().expect("a descriptor");
+        let typist = std::thread::spawn(move || {
+            (0..keys).for_each(|_| say(&typing, KEY_DOWN, &0x1eu32.to_le_bytes()));
+        });
+        let typed = || there.host.keys.load(Ordering::SeqCst);
+        let patience = Instant::now() + Duration::from_millis(300);
+        there.run_until("what would come", || Instant::now() > patience);
+        assert_eq!(typed(), 0, "seamless: {seamless}");
+        there.core.set_vm_running(true, &[]);
+        there.run_until("all keys", || typed() >= keys);
+        typist.join().expect("all was said");
+        assert_eq!(typed(), keys);
+        // A machine that has run and is stopped has a host that decides.
+        there.core.set_vm_running(false, &[]);
+        say(&inputs, KEY_DOWN, &0x1fu32.to_le_bytes());
+        there.run_until("one more", || typed() > keys);
+    }
+}
+
+#[test]
+fn what_a_client_typed_goes_with_it() {
+    let there = Session::new();
+    let main = there.arriving();
+    let inputs = there.linked((ID, INPUTS, 0));
+    there.expect(&inputs, DATA);
+    say(&inputs, SAYS_DATA, &write_inputs(0));
+    (0..MANY).for_each(|_| say(&inputs, KEY_DOWN, &0x1eu32.to_le_bytes()));
+    there.expect(&inputs, MODIFIERS);
+    drop((main, inputs));
+    there.all_gone();
+    there.core.set_vm_running(true, &[]);
+    let patience = Instant::now() + Duration::from_millis(300);
+    there.run_until("what would come", || Instant::now() > patience);
+    assert_eq!(there.host.keys.load(Ordering::SeqCst), 0);
 }
 
 #[test]

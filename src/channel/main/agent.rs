@@ -71,21 +71,31 @@ impl AgentPeer {
     pub(super) fn resumed(way: Option<Arc<AgentWay>>, tokens: u32, stream: ClientStream) -> Self {
         Self { way, tokens, stream, ..Self::default() }
     }
+
+    /// Another agent is there now, or none: all begins anew but where the client is in a message.
+    pub(super) fn reset(&mut self) {
+        let mut stream = std::mem::take(&mut self.stream);
+        stream.interrupted();
+        *self = Self { stream, ..Self::default() };
+    }
 }
 
 impl Main {
     /// AGENT_START: the client takes so many pieces.
     pub(super) fn agent_start(&mut self, clients: &Clients, key: Key, pieces: u32) {
-        let (Some(device), Some(peer)) = (self.agent, self.peers.get_mut(&key)) else { return };
+        let Some(peer) = self.peers.get_mut(&key) else { return };
         let Some(client) = clients.get(key).map(|c| c.client) else { return };
         let agent = &mut peer.agent;
         // Again: only the number counts, so that a client that repeats it costs the host nothing.
         if let Some(way) = &agent.way {
-            if way.set_allowance(pieces) {
+            if way.set_allowance(pieces)
+                && let Some(device) = self.agent
+            {
                 self.upward.device(device, DeviceTask::Room);
             }
             return;
         }
+        let Some(device) = self.agent else { return };
         // A message that was begun before, while the last agent ended: its rest comes or does not.
         agent.stream.interrupted();
         let way = AgentWay::new(pieces);
@@ -113,6 +123,10 @@ impl Main {
         let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
         let Some(client) = clients.get(key).map(|c| c.client) else { return Ok(()) };
         let agent = &mut peer.agent;
+        if agent.way.is_some() && peer.handing.expects_agent() {
+            let kept = peer.handing.keep(data, agent.tokens);
+            return kept.then_some(()).ok_or_else(|| "agent data beyond the window".to_owned());
+        }
         // Without a started stream pieces cost nothing: nobody would give them back.
         if agent.way.is_some() {
             agent.tokens = agent.tokens.checked_sub(1).ok_or("agent data beyond the window")?;
@@ -129,7 +143,14 @@ impl Main {
                 if wider {
                     self.migration.cannot_hand_over(key);
                 }
-                let lot = way.give_device().unwrap_or(0) + more;
+                // Other servers take what has not been taken here only as far as the window goes.
+                let paid = if self.rules.has_steady_window() {
+                    way.give_slowly();
+                    None
+                } else {
+                    way.give_device()
+                };
+                let lot = paid.unwrap_or(0) + more;
                 let mut chunk = Vec::with_capacity(CHUNK_HEADER + data.len());
                 put_chunks(&mut chunk, CLIENT_PORT, data);
                 // The host hears of them together, at the end of the turn: what one read of the socket brought makes
@@ -236,10 +257,11 @@ impl Main {
     fn agent_present(&mut self, clients: &mut Clients, device: Option<DeviceId>) {
         self.agent = device;
         for (key, peer) in &mut self.peers {
+            // That client brings its stream.
             let expected = peer.handing.expects_agent();
-            let mut stream = std::mem::take(&mut peer.agent.stream);
-            stream.interrupted();
-            peer.agent = AgentPeer { stream, ..AgentPeer::default() };
+            if !expected {
+                peer.agent.reset();
+            }
             let tokens = clients.get(*key).is_some_and(|c| c.caps.has(cap::AGENT_CONNECTED_TOKENS));
             let message = match (device, tokens) {
                 (None, _) => wire::agent_disconnected(),

@@ -7,8 +7,8 @@
 
 use std::time::Instant;
 
-use crate::channel::agent::{AgentTask, AgentWay, Resumed, TOKEN_LOT};
 use crate::channel::ClientId;
+use crate::channel::agent::{AgentTask, AgentWay, Resumed, TOKEN_LOT};
 use crate::channel::clients::{Clients, Close};
 use crate::channel::device::DeviceTask;
 use crate::protocol::agent::{ClientStream, DeviceReader};
@@ -20,7 +20,7 @@ use crate::sys::clock::mm_time;
 use crate::transport::reactor::Key;
 
 use super::agent::AgentPeer;
-use super::migration::Answer;
+use super::migration::{Answer, PATIENCE};
 use super::{MIGRATION_VERSION, Main, PING_EVERY};
 
 /// How far a client's main channel is between two servers.
@@ -40,14 +40,29 @@ pub(super) enum Handing {
 /// What a client brings of an agent.
 #[derive(Debug)]
 pub(super) struct Brought {
-    handover: AgentHandover,
+    /// Where the agent was in its stream.
     reader: DeviceReader,
+    /// What the other server's device had not taken, and the pieces that the client is given back for it.
+    write: Vec<u8>,
+    price: u32,
+    /// Pieces that the client has sent here. No more than it has tokens.
+    early: Vec<Vec<u8>>,
 }
 
 impl Handing {
     /// True if the client believes that the agent is there.
     pub(super) fn expects_agent(&self) -> bool {
         matches!(self, Self::Expects(_))
+    }
+
+    /// Keeps a piece for an agent that is still on its way. False: it has all that the client may send.
+    pub(super) fn keep(&mut self, piece: &[u8], tokens: u32) -> bool {
+        let Self::Expects(brought) = self else { return false };
+        let room = u32::try_from(brought.early.len()).is_ok_and(|kept| kept < tokens);
+        if room {
+            brought.early.push(piece.to_vec());
+        }
+        room
     }
 }
 
@@ -224,10 +239,24 @@ impl Main {
         // The clocks of two hosts have nothing in common.
         clients.send(key, wire::multi_media_time(mm_time()));
         if handover.device.connected {
-            peer.handing = Handing::Expects(Box::new(Brought { handover, reader }));
+            // What the client says of its stream may come before the agent does.
+            let AgentHandover { device, client_left, client_drops, .. } = handover;
+            let CharDevice { client_tokens, send_tokens, write_tokens, write, .. } = device;
+            let price = if write.is_empty() { 0 } else { write_tokens };
+            let mut owed = wire::AGENT_TOKENS.saturating_sub(client_tokens + price);
+            let mut tokens = client_tokens;
+            if owed >= TOKEN_LOT {
+                clients.send(key, wire::agent_token(owed));
+                tokens += std::mem::take(&mut owed);
+            }
+            let way = handover.started.then(|| AgentWay::resumed(send_tokens, price, owed));
+            let stream = ClientStream::resume(client_left, client_drops);
+            peer.agent = AgentPeer::resumed(way, tokens, stream);
+            let brought = Brought { reader, write, price, early: Vec::new() };
+            peer.handing = Handing::Expects(Box::new(brought));
             self.agent_changed(clients);
             if self.ran {
-                self.agents_are_there(clients);
+                self.await_agent();
             }
         } else {
             self.release_agent(key);
@@ -245,34 +274,34 @@ impl Main {
         // One that has gone may have been told, and have told nobody.
         self.release_unless_waited();
         let Some(device) = self.agent else { return self.take_no_agent(clients) };
+        let mut early = Vec::new();
         for (key, peer) in &mut self.peers {
             let Some(client) = clients.get(*key).map(|c| c.client) else { continue };
-            let brought = match std::mem::take(&mut peer.handing) {
-                Handing::Expects(brought) => brought,
-                other => {
-                    peer.handing = other;
-                    continue;
-                }
-            };
-            let Brought { handover, reader } = *brought;
-            let CharDevice { client_tokens, send_tokens, write_tokens, write, .. } =
-                handover.device;
-            let price = if write.is_empty() { 0 } else { write_tokens };
-            // Checked when it was brought.
-            let mut owed = wire::AGENT_TOKENS.saturating_sub(client_tokens + price);
-            let mut tokens = client_tokens;
-            if owed >= TOKEN_LOT {
-                clients.send(*key, wire::agent_token(owed));
-                tokens += std::mem::take(&mut owed);
-            }
-            let way = handover.started.then(|| AgentWay::resumed(send_tokens, price, owed));
-            let stream = ClientStream::resume(handover.client_left, handover.client_drops);
-            peer.agent = AgentPeer::resumed(way.clone(), tokens, stream);
-            let resumed = Resumed { way, reader, write, price };
+            let Brought { reader, write, price, early: pieces } =
+                match std::mem::take(&mut peer.handing) {
+                    Handing::Expects(brought) => *brought,
+                    other => {
+                        peer.handing = other;
+                        continue;
+                    }
+                };
+            let resumed = Resumed { way: peer.agent.way.clone(), reader, write, price };
             let task = AgentTask::Resumed(client, Box::new(resumed));
             // The device releases itself, when it knows.
             self.inheritor = None;
             self.upward.device(device, DeviceTask::Agent(task));
+            early.push((*key, pieces));
+        }
+        self.say_early(clients, early);
+    }
+
+    /// What clients have sent before it was known whether their agent comes.
+    fn say_early(&mut self, clients: &mut Clients, early: Vec<(Key, Vec<Vec<u8>>)>) {
+        for (key, pieces) in early {
+            let said = pieces.iter().try_for_each(|piece| self.agent_data(clients, key, piece));
+            if let Err(what) = said {
+                clients.close(key, Close::Violation(what));
+            }
         }
     }
 
@@ -292,20 +321,33 @@ impl Main {
         }
     }
 
-    /// The machine runs, so its agent is here or will not come with it.
-    pub(super) fn agents_are_there(&mut self, clients: &mut Clients) {
-        if self.agent.is_some() {
-            return;
+    /// The machine runs. Its agent comes with it, but not at once: QEMU opens a virtio port of a machine that has moved
+    /// by a timer of that machine.
+    pub(super) fn await_agent(&mut self) {
+        if self.peers.values().any(|peer| peer.handing.expects_agent()) {
+            self.agent_due = Some(Instant::now() + PATIENCE);
         }
+    }
+
+    /// It did not come along.
+    pub(super) fn give_agents_up(&mut self, clients: &mut Clients) {
         let mut alone = Vec::new();
         for (key, peer) in &mut self.peers {
-            if peer.handing.expects_agent() {
-                peer.handing = Handing::Nothing;
-                clients.send(*key, wire::agent_disconnected());
-                alone.push(*key);
+            match std::mem::take(&mut peer.handing) {
+                Handing::Expects(brought) => alone.push((*key, brought.early)),
+                other => peer.handing = other,
             }
         }
-        alone.into_iter().for_each(|key| self.release_agent(key));
+        let keys: Vec<Key> = alone.iter().map(|(key, _)| *key).collect();
+        // So that it is known how far the client is in a message.
+        self.say_early(clients, alone);
+        for key in keys {
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.agent.reset();
+            }
+            clients.send(key, wire::agent_disconnected());
+            self.release_agent(key);
+        }
     }
 
     /// Tells a client of the agent, which it does not know of.

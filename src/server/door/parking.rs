@@ -77,6 +77,7 @@ impl Hall {
             nudge: visitor.layered,
             arriving: false,
             inherits,
+            moved: true,
         });
         if inherits && running {
             route.machine_runs();
