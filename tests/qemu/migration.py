@@ -197,29 +197,25 @@ def windowed(libraries, seamless):
     report(name, wrong)
 
 
+def look_and_type(desktop, machine, letter, step, when):
+    """A sentence if spicy's window is not the machine's picture, or a key in it does not lead to the next one."""
+    wrong = on_desktop(desktop, machine)
+    if wrong:
+        return f"{when} the move: {wrong}"
+    press(desktop, letter)
+    return None if machine.shows(SIZES[step], KEYS[step - 1]) else f"the key {when} the move did not arrive"
+
+
 def move_window(source, target, desktop):
     if not source.shows(SIZES[0], None):
         return "the guest does not draw"
     if not source.comes(lambda: source.connections() >= 4):
         return "spicy is not connected"
-    wrong = on_desktop(desktop, source)
-    if wrong:
-        return f"before the move: {wrong}"
-    press(desktop, "a")
-    if not source.shows(SIZES[1], KEYS[0]):
-        return "the key before the move did not arrive"
-    wrong, _ = move(source, target)
+    wrong = look_and_type(desktop, source, "a", 1, "before") or move(source, target)[0]
     if wrong:
         return wrong
     source.end()
-    wrong = on_desktop(desktop, target)
-    if wrong:
-        return f"after the move: {wrong}"
-    press(desktop, "b")
-    if not target.shows(SIZES[2], KEYS[1]):
-        return "the key behind the move did not arrive"
-    wrong = on_desktop(desktop, target)
-    return f"behind the move: {wrong}" if wrong else None
+    return look_and_type(desktop, target, "b", 2, "after") or on_desktop(desktop, target)
 
 
 def pair(libraries, folder, **more):
